@@ -1,0 +1,15 @@
+"""From MLflow to figures: one reader, statistics, and one module per figure.
+
+Every figure is ``figure(summarise(table, ...))`` and can be drawn into any axes with
+``draw(ax, summarise(table, ...))``. Trains nothing and writes nothing to MLflow.
+"""
+
+__all__ = ("load_curves", "load_table", "read")
+
+
+def __getattr__(name: str) -> object:  # mlflow and pandas are imported on first use only
+    if name in __all__:
+        from analysis import table
+
+        return getattr(table, name)
+    raise AttributeError(f"module 'analysis' has no attribute {name!r}")

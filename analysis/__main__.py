@@ -1,0 +1,110 @@
+"""``python -m analysis NAME [FIGURE…]``: one sweep's table, figures and the numbers behind them.
+
+Reads MLflow once and writes files; what each figure shows is decided in its own module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from matplotlib.figure import Figure
+
+from analysis import (
+    dimension_collapse,
+    grok_step_map,
+    learning_curves,
+    phase_diagram,
+    reverse_scaling,
+    style,
+    success_rate,
+    takeover,
+    time_to_grok,
+)
+from analysis.table import Sweep, default_uri, read, write
+
+FIGURES: dict[str, ModuleType] = {
+    module.__name__.removeprefix("analysis."): module
+    for module in (
+        phase_diagram,
+        grok_step_map,
+        success_rate,
+        reverse_scaling,
+        time_to_grok,
+        learning_curves,
+        dimension_collapse,
+        takeover,
+    )
+}
+
+
+def draw_all(name: str, tracking_uri: str | None = None, out: Path | str | None = None) -> list[Path]:
+    """Writes table and natural figures of the sweep into a folder; returns every path written."""
+    return draw_named(name, (), tracking_uri, out)
+
+
+def draw_named(
+    name: str, figures: Sequence[str] = (), tracking_uri: str | None = None, out: Path | str | None = None
+) -> list[Path]:
+    """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
+
+    Raises:
+        ValueError: no such experiment, store or figure.
+    """
+    unknown = [f for f in figures if f not in FIGURES]
+    if unknown:
+        raise ValueError(f"figure: must be one of {', '.join(FIGURES)}, got {', '.join(unknown)}")
+    sweep = read(name, tracking_uri)
+    folder = Path(out) if out else Path("figures") / name
+    paths = write(sweep.trials, folder)
+    for figure in figures or FIGURES:
+        paths += _draw(sweep, figure, folder, asked=bool(figures) or figure == "phase_diagram")
+    return paths
+
+
+def _draw(sweep: Sweep, name: str, folder: Path, asked: bool) -> list[Path]:
+    """PNG, SVG and CSV of one figure; nothing when it is neither asked for nor natural here."""
+    module = FIGURES[name]
+    try:
+        summary = module.of_sweep(sweep)
+    except style.Absent as absent:
+        sheet = style.notice(f"{sweep.name}: {absent}. {sweep.progress}", name.replace("_", " "))
+        return _save(sheet, folder / name) if asked else []
+    sheet = module.figure(summary)
+    style.mark_unfinished(sheet, sweep.progress)
+    numbers = folder / f"{name}.csv"
+    summary.table.to_csv(numbers, index=False)
+    return [*_save(sheet, folder / name), numbers]
+
+
+@style.applied()
+def _save(sheet: Figure, stem: Path) -> list[Path]:
+    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    for path in paths:
+        sheet.savefig(path)
+        sheet.set_layout_engine("none")  # laid out once: it is half the time of drawing
+    return paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit status 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment")
+    parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join(FIGURES)}")
+    parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")
+    parser.add_argument("--out", type=Path, default=None, help="folder to write into (default: figures/NAME)")
+    chosen = parser.parse_args(arguments)
+    try:
+        paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out)
+    except ValueError as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    print("\n".join(str(path) for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""An axis of a sweep on paper: its values, its scale, its name with unit, its ticks.
+
+Decides how values are placed; knows nothing about what is drawn there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+UNITS = {
+    "weight_decay": "",
+    "width": "units",
+    "depth": "layers",
+    "heads": "",
+    "bottleneck": "units",
+    "batch_size": "examples",
+    "data_fraction": "share of examples",
+    "context": "tokens",
+    "steps": "optimiser steps",
+    "warmup": "optimiser steps",
+    "decay_switch": "optimiser steps",
+    "grok_step": "optimiser steps",
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Sorted values [n] of a field and where they stand: on a "log" or "linear" scale, or one
+    after the other ("ordinal": words, or values such as 0 that a log scale has no place for)."""
+
+    name: str
+    values: tuple
+    scale: str
+    continuous: bool = False  # nearly every trial has a value of its own: points, not cells
+
+    @property
+    def label(self) -> str:
+        return label(self.name)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Borders [n + 1] of the cells, halfway between neighbours on the scale."""
+        places = self.places(self.values)
+        flat = np.log(places) if self.scale == "log" else places
+        gaps = np.diff(flat) if len(flat) > 1 else np.ones(1)
+        inner = (flat[:-1] + flat[1:]) / 2
+        borders = np.concatenate([[flat[0] - gaps[0] / 2], inner, [flat[-1] + gaps[-1] / 2]])
+        return np.exp(borders) if self.scale == "log" else borders
+
+    def places(self, values: Iterable) -> np.ndarray:
+        """Coordinates of values on the axis."""
+        listed = list(values)
+        if self.scale == "ordinal":
+            return np.array([self.values.index(v) for v in listed], float)
+        return np.asarray(listed, float)
+
+    def between(self, low: float, high: float, share: float) -> float:
+        """The coordinate at this share of the way from low to high, on the scale."""
+        return float(low * (high / low) ** share) if self.scale == "log" else low + (high - low) * share
+
+    def dress(self, ax: Axes, side: str = "x", name: bool = True) -> None:
+        """Sets scale, ticks at the values tried and the label of the "x" or "y" side."""
+        if self.scale == "log":
+            getattr(ax, f"set_{side}scale")("log")
+        if self.continuous and self.scale == "log":
+            plain_log(getattr(ax, f"{side}axis"))
+        if not self.continuous:
+            step = math.ceil(len(self.values) / 10)
+            shown = self.values[::step]
+            axis = getattr(ax, f"{side}axis")
+            axis.set_ticks(self.places(shown), [text(v) for v in shown])
+            axis.set_minor_locator(NullLocator())
+        if name:
+            getattr(ax, f"set_{side}label")(self.label)
+
+
+def axis_of(table: pd.DataFrame, name: str) -> Axis:
+    """The axis that the values in the table's column form."""
+    values = tuple(sorted(table[name].dropna().unique().tolist()))
+    numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
+    if not numeric:
+        return Axis(name, values, "ordinal")
+    if len(values) > 12 and len(values) > len(table) / 2:
+        return Axis(name, values, "log" if _log_spaced(values) else "linear", continuous=True)
+    if len(values) > 2 and min(values) <= 0 and _log_spaced([v for v in values if v > 0]):
+        return Axis(name, values, "ordinal")
+    return Axis(name, values, "log" if _log_spaced(values) else "linear")
+
+
+def plain_log(axis: XAxis | YAxis) -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten, written as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: short(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def label(name: str) -> str:
+    """The field's name for a reader, with its unit."""
+    unit = UNITS.get(name, "")
+    return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
+
+
+def text(value: object) -> str:
+    """A value as short as it can be said."""
+    if isinstance(value, float) and not float(value).is_integer():
+        return f"{value:.3g}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{int(value):,}"
+    return str(value).replace("_", " ")
+
+
+def short(number: float) -> str:
+    """1,500 as "1.5k", 2,000,000 as "2M"."""
+    if number >= 1e6:
+        return f"{number / 1e6:.3g}M"
+    return f"{number / 1000:.3g}k" if number >= 1000 else f"{number:.3g}"
+
+
+def _log_spaced(values: Iterable[float]) -> bool:
+    """Whether ratios of neighbours vary less than their differences, over at least a factor 4."""
+    v = np.array(list(values), dtype=np.float64)
+    if len(v) < 3 or v.min() <= 0 or v.max() / v.min() < 4:
+        return False
+    if len(v) > 30:  # drawn at random: is the middle nearer to the geometric or the arithmetic one?
+        return bool(np.median(v) < (v.min() + v.max()) / 2 * 0.6)
+    gaps, ratios = np.diff(v), np.diff(np.log(v))
+    return bool(ratios.std() / ratios.mean() < gaps.std() / gaps.mean())

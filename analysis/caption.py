@@ -1,0 +1,58 @@
+"""The sentences below the figures: which definition and threshold was used, and how many trials.
+
+Text only; the definitions themselves stand in ``phasemap.trial``.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.axis import text
+
+WILSON = "Bars: 95 % Wilson intervals."
+LIU = "Liu et al. 2022, arXiv 2205.10343"
+
+
+def seeds(counts: pd.Series) -> str:
+    """ "5 seeds per cell", or the range when cells differ."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} seed{'s' if low != 1 else ''} per cell" if low == high else f"{low} to {high} seeds per cell"
+
+
+def sizes(table: pd.DataFrame) -> str:
+    """ "n = 200 trials of modular addition (mod 59), mlp" """
+    what = " and ".join(text(t) for t in sorted(table.task.unique()))
+    moduli, models = (_values(table, name) for name in ("modulus", "model"))
+    return f"n = {len(table)} trials of {what} (mod {moduli}), {models}, at most {_values(table, 'steps')} steps"
+
+
+def grokked(table: pd.DataFrame) -> str:
+    """What counts as grokked."""
+    every = _values(table, "evaluate_every")
+    return f"Grokked: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps)"
+
+
+def phases(table: pd.DataFrame) -> str:
+    """What the phases of Liu et al. mean at the thresholds used."""
+    train, test, delay = (_values(table, n) for n in ("memorization_threshold", "grok_threshold", "delay_limit"))
+    return (
+        f"Phases of {LIU}, at train accuracy ≥ {train}, test accuracy ≥ {test}: comprehension (test follows train "
+        f"within {delay} steps), grokking (later), memorization (train only), confusion (neither); collapse: had "
+        f"settled and ends below {test}; diverged: a loss or weight stopped being finite"
+    )
+
+
+def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
+    """Which varying settings a figure lumps together."""
+    from phasemap.trial import FIELDS
+
+    others = [n for n in FIELDS if n not in (*shown, "seed") and table[n].nunique() > 1]
+    return f"Pooled over {', '.join(o.replace('_', ' ') for o in others)}." if others else ""
+
+
+def join(*sentences: str) -> str:
+    return " ".join(s if s.endswith(".") else s + "." for s in sentences if s)
+
+
+def _values(table: pd.DataFrame, name: str) -> str:
+    return ", ".join(text(v) for v in sorted(table[name].unique()))

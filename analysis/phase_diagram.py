@@ -1,0 +1,196 @@
+"""Phase diagram: the phase of each cell of one, two or three axes, and how far its seeds agree.
+
+``summarise`` counts phases per cell; ``draw`` puts one panel on paper. No phase is decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from analysis import caption, style
+from analysis.axis import Axis, axis_of, label, text
+from analysis.table import Sweep
+from phasemap.trial import PHASES
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``table`` has a row per cell: its axes, phase (of most seeds; a tie goes to the phase named
+    first in PHASES), agreement (share of seeds in it), n and one count per phase.
+
+    With a continuous axis each trial is a cell of its own.
+    """
+
+    table: pd.DataFrame
+    x: Axis
+    y: Axis | None
+    facet: str | None
+    caption: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {phase: int(self.table[phase].sum()) for phase in PHASES}
+
+    @property
+    def continuous(self) -> bool:
+        return self.x.continuous or bool(self.y and self.y.continuous)
+
+    def panels(self) -> list[tuple[str, Summary]]:
+        """One summary per value of the facet, with its title."""
+        if self.facet is None:
+            return [("", self)]
+        name = self.facet
+        return [
+            (f"{name.replace('_', ' ')} {text(value)}", Summary(part, self.x, self.y, None, self.caption))
+            for value, part in self.table.groupby(name)
+        ]
+
+
+def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+    """Phases per cell of the finished trials in the table (columns phase, x, y, facet, seed).
+
+    Phases: Liu et al. 2022, arXiv 2205.10343.
+    """
+    table = table[table.phase.notna()]
+    if table.empty:
+        raise style.Absent("no finished trial yet")
+    keys = [k for k in (x, y, facet) if k]
+    counts = table.groupby([*keys, "phase"]).size().unstack(fill_value=0).reindex(columns=list(PHASES), fill_value=0)
+    n = counts.sum(axis=1)
+    cells = counts.assign(phase=counts.idxmax(axis=1), agreement=counts.max(axis=1) / n, n=n).reset_index()
+    cells = cells[[*keys, "phase", "agreement", "n", *PHASES]].rename_axis(columns=None)
+    axes = axis_of(table, x), axis_of(table, y) if y else None
+    return Summary(cells, *axes, facet, _caption(table, cells, tuple(keys), axes))
+
+
+def of_sweep(sweep: Sweep) -> Summary:
+    """The first three axes that vary; a sweep of seeds alone has no diagram."""
+    if sweep.finished.empty:
+        raise style.Absent("no finished trial yet")
+    if not sweep.cell_axes:
+        raise style.Absent("a phase diagram needs an axis besides the seed")
+    return summarise(sweep.finished, *sweep.cell_axes[:3])
+
+
+def draw(ax: Axes, summary: Summary) -> None:
+    """One panel: coloured cells, points on continuous axes, or stacked shares along one axis.
+
+    Where seeds disagree, a strip at the foot of the cell shows each seed's phase.
+    """
+    if summary.y is None:
+        _draw_shares(ax, summary)
+    elif summary.continuous:
+        _draw_points(ax, summary, summary.y)
+    else:
+        _draw_cells(ax, summary, summary.y)
+
+
+@style.applied()
+def figure(summary: Summary) -> Figure:
+    """All panels with one legend."""
+    panels = summary.panels()
+    rows, columns = style.grid(len(panels), most=4)
+    width = style.MIDDLE if len(panels) == 1 else style.DOUBLE
+    height = (62 if len(panels) == 1 else 52 * rows) * style.MM
+    sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
+    for ax, (title, panel) in zip(axes.flat, panels, strict=False):
+        draw(ax, panel)
+        ax.set_title(title)
+        if len(panels) > 1 and not summary.continuous and len(summary.x.values) > 5:
+            ax.tick_params(axis="x", labelrotation=90)
+    for ax in axes.flat:
+        ax.label_outer()
+    style.hide_rest(axes, len(panels))
+    style.phase_legend(
+        axes[0, -1], summary.counts, summary.continuous, loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0
+    )
+    return sheet
+
+
+def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
+    x, cells = summary.x, summary.table
+    uneven = cells.n.nunique() > 1
+    spans = {v: (a, b) for v, a, b in zip(x.values, x.edges, x.edges[1:], strict=False)}
+    rises = {v: (a, b) for v, a, b in zip(y.values, y.edges, y.edges[1:], strict=False)}
+    x.dress(ax)
+    y.dress(ax, "y")
+    ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], facecolor=style.NOTHING)
+    for cell in cells.to_dict("records"):
+        (left, right), (low, high) = spans[cell[x.name]], rises[cell[y.name]]
+        colour = style.PHASE_COLOURS[cell["phase"]]
+        ax.add_patch(Rectangle((left, low), right - left, high - low, facecolor=colour, edgecolor="white", linewidth=1))
+        if cell["agreement"] < 1:
+            _draw_strip(ax, summary, cell, (left, right), (low, high))
+        if uneven:
+            middle = x.between(left, right, 0.5), y.between(low, high, 0.62)
+            dark = cell["phase"] in ("confusion", "collapse", "diverged")
+            ax.text(*middle, str(cell["n"]), ha="center", va="center", fontsize=5, color="white" if dark else "black")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=2)
+
+
+def _draw_strip(ax: Axes, summary: Summary, cell: dict, span: tuple[float, float], rise: tuple[float, float]) -> None:
+    x, y = summary.x, summary.y
+    assert y is not None
+    seeds = [phase for phase in PHASES for _ in range(cell[phase])]
+    low, high = y.between(*rise, 0.10), y.between(*rise, 0.42)
+    for i, phase in enumerate(seeds):
+        left, right = (x.between(*span, 0.08 + 0.84 * j / len(seeds)) for j in (i, i + 1))
+        look: dict[str, Any] = {"facecolor": style.PHASE_COLOURS[phase], "edgecolor": "white", "linewidth": 0.5}
+        ax.add_patch(Rectangle((left, low), right - left, high - low, **look))
+    left, right = x.between(*span, 0.08), x.between(*span, 0.92)
+    ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor="#222222", linewidth=0.5))
+
+
+def _draw_points(ax: Axes, summary: Summary, y: Axis) -> None:
+    x = summary.x
+    for phase in PHASES:
+        own = summary.table[summary.table[phase] > 0]
+        if len(own):
+            look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+            ax.scatter(x.places(own[x.name]), y.places(own[y.name]), s=16, edgecolor="#333333", linewidth=0.4, **look)
+    x.dress(ax)
+    y.dress(ax, "y")
+
+
+def _draw_shares(ax: Axes, summary: Summary) -> None:
+    x, cells = summary.x, summary.table.sort_values(summary.x.name)
+    if x.continuous:
+        heights = [PHASES.index(phase) for phase in cells.phase]
+        colours = [style.PHASE_COLOURS[phase] for phase in cells.phase]
+        ax.scatter(x.places(cells[x.name]), heights, c=colours, s=16, edgecolor="#333333", linewidth=0.4)
+        ax.set_yticks(range(len(PHASES)), PHASES)
+        x.dress(ax)
+        return
+    edges, base = x.edges, np.zeros(len(cells))
+    for phase in PHASES:
+        share = (cells[phase] / cells.n).to_numpy()
+        ax.bar(
+            edges[:-1], share, np.diff(edges), base, align="edge", color=style.PHASE_COLOURS[phase], edgecolor="white"
+        )
+        base = base + share
+    for value, n in zip(x.places(cells[x.name]), cells.n, strict=True):
+        ax.text(value, 1.01, f"{n}", ha="center", va="bottom", fontsize=6)
+    x.dress(ax)
+    ax.set(ylabel="share of seeds", ylim=(0, 1.08), xlim=edges[[0, -1]])
+
+
+def _caption(table: pd.DataFrame, cells: pd.DataFrame, keys: tuple[str, ...], axes: tuple[Axis, Axis | None]) -> str:
+    if any(a and a.continuous for a in axes):
+        cell = "Each point is a trial"
+    elif len(keys) == 1:
+        cell = f"Share of seeds in each phase; above: n. {caption.seeds(cells.n)}"
+    else:
+        cell = (
+            f"Colour: phase of most seeds; where seeds disagree, the strip shows each seed's phase. "
+            f"{caption.seeds(cells.n)}"
+        )
+    what = f"Phase against {', '.join(label(k) for k in keys)}"
+    return caption.join(what, cell, caption.phases(table), caption.sizes(table), caption.pooled(table, keys))

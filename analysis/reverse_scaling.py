@@ -1,0 +1,121 @@
+"""Reverse scaling: success rate and final test accuracy against the number of trained weights.
+
+One panel per value of a control axis (learning rate, weight decay, ...), because a larger model
+that fails at one setting may only need another one: nothing is pooled over the control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import caption, style
+from analysis.axis import Axis, axis_of, label, plain_log, text
+from analysis.statistics import wilson
+from analysis.table import Sweep
+
+SIZES = ("width", "depth", "heads", "bottleneck")  # the axes that change the number of weights
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``table`` has a row per size (and control value): successes, n, rate, low, high, and the
+    quartiles final_low, final_median, final_high of the final test accuracy. ``trials`` has the
+    final accuracy of each trial behind it."""
+
+    table: pd.DataFrame
+    trials: pd.DataFrame
+    x: Axis
+    control: str | None
+    caption: str
+
+    def panels(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """Title, rows and trials of each panel."""
+        if self.control is None:
+            return [("", self.table, self.trials)]
+        own = dict(list(self.trials.groupby(self.control)))
+        name = self.control.replace("_", " ")
+        return [(f"{name} {text(v)}", part, own[v]) for v, part in self.table.groupby(self.control)]
+
+
+def summarise(table: pd.DataFrame, control: str | None = None, size: str = "parameters") -> Summary:
+    """Rates (Wilson 1927) and quartiles per size and control value."""
+    if table.empty:
+        raise style.Absent("no finished trial yet")
+    keys = [k for k in (control, size) if k]
+    groups = table.groupby(keys)
+    rows = groups.agg(successes=("grok_step", "count"), n=("seed", "size")).reset_index()
+    found = [wilson(int(k), int(n)) for k, n in zip(rows.successes, rows.n, strict=True)]
+    quartiles = groups.final_test_accuracy.quantile([0.25, 0.5, 0.75]).unstack()
+    quartiles.columns = ["final_low", "final_median", "final_high"]
+    rows = rows.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
+    rows = rows.merge(quartiles.reset_index(), on=keys)
+    words = caption.join(
+        "Share of trials that grokked within the steps run (circles; bars: 95 % Wilson intervals) and test accuracy at "
+        "the last step (crosses: one per trial; dashed: median)",
+        f"{caption.seeds(rows.n).replace('cell', 'point')}",
+        caption.grokked(table),
+        caption.sizes(table),
+        caption.pooled(table, (*keys, *SIZES)),
+    )
+    return Summary(rows, table[[*keys, "final_test_accuracy"]], axis_of(rows, size), control, words)
+
+
+def of_sweep(sweep: Sweep) -> Summary:
+    """The size axes become the number of weights; the first other axis is the control."""
+    names = sweep.cell_axes
+    if sweep.finished.empty:
+        raise style.Absent("no finished trial yet")
+    if not set(names) & set(SIZES):
+        raise style.Absent("reverse scaling needs an axis that changes the model's size, such as width or depth")
+    control = next((n for n in names if n not in SIZES), None)
+    if any(axis_of(sweep.finished, n).continuous for n in names):
+        raise style.Absent("reverse scaling needs several trials per size and control value")
+    return summarise(sweep.finished, control)
+
+
+def draw(ax: Axes, summary: Summary) -> None:
+    """The first panel of the summary."""
+    _, rows, trials = summary.panels()[0]
+    _draw_panel(ax, summary.x, rows, trials)
+
+
+@style.applied()
+def figure(summary: Summary) -> Figure:
+    """A panel per control value and one legend."""
+    panels = summary.panels()
+    rows, columns = style.grid(len(panels), most=4)
+    width = style.MIDDLE if len(panels) == 1 else style.DOUBLE
+    height = (56 if len(panels) == 1 else 42 * rows) * style.MM
+    sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
+    for ax, (title, part, trials) in zip(axes.flat, panels, strict=False):
+        _draw_panel(ax, summary.x, part, trials)
+        ax.set_title(title)
+        ax.label_outer()
+        ax.xaxis.label.set_fontsize(7)
+    style.hide_rest(axes, len(panels))
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    sheet.legend(handles, names, loc="outside upper right", ncols=3)
+    return sheet
+
+
+def _draw_panel(ax: Axes, x: Axis, rows: pd.DataFrame, trials: pd.DataFrame) -> None:
+    places = x.places(rows[x.name])
+    dots = x.places(trials[x.name])
+    ax.plot(dots, trials.final_test_accuracy, "x", color=style.ORANGE, markersize=3.2, alpha=0.75, zorder=2)
+    ax.plot(places, rows.final_median, "--", color=style.ORANGE, label="final test accuracy (median; x: trials)")
+    error = [(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)]
+    ax.errorbar(
+        places, rows.rate, error, fmt="o-", color=style.BLUE, capsize=1.5, elinewidth=0.8, label="share grokked (95 %)"
+    )
+    ax.set_xscale("log")
+    plain_log(ax.xaxis)
+    ax.set(
+        xlabel="parameters (trained weights)" if x.name == "parameters" else label(x.name),
+        ylabel="share or accuracy",
+        ylim=(-0.04, 1.06),
+    )
+    ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])

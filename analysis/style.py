@@ -1,0 +1,144 @@
+"""The one style of every figure: colours, sizes, fonts, and the sheet they are drawn on.
+
+No numbers are made here. Figures are built on ``matplotlib.figure.Figure`` directly, so that
+drawing leaves no pyplot state behind and needs no display.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+MM = 1 / 25.4
+SINGLE, MIDDLE, DOUBLE = 89 * MM, 120 * MM, 183 * MM  # column widths of journals, inches
+
+# Lightness falls from the first to the last (CIE L* 91, 74, 58, 46, 29, 7): the order survives a
+# grey printer and the three common colour-vision deficiencies.
+PHASE_COLOURS = {
+    "comprehension": "#f7e58b",
+    "grokking": "#4fc9a4",
+    "memorization": "#d2702b",
+    "confusion": "#5a67b8",
+    "collapse": "#7b1f58",
+    "diverged": "#161616",
+}
+PHASE_MARKERS = {
+    "comprehension": "o",
+    "grokking": "^",
+    "memorization": "s",
+    "confusion": "X",
+    "collapse": "v",
+    "diverged": "P",
+}
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
+NOTHING = "#f1f1f1"  # where no trial stands
+MARKERS = "os^DvPX<>*"
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "hatch.linewidth": 0.5,
+    "svg.fonttype": "none",  # text stays text
+    "savefig.dpi": 200,
+}
+applied = partial(matplotlib.rc_context, RC)  # `@applied()` on a function, or `with applied():`
+
+
+class Absent(ValueError):
+    """A figure that this sweep cannot have; the message is what the figure says instead."""
+
+
+def sheet(
+    rows: int = 1, columns: int = 1, width: float = SINGLE, height: float = 60 * MM, caption: str = "", **share: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels, ``height`` inches of them, and its caption below.
+
+    Returns the figure and the axes, [rows, columns].
+    """
+    lines = textwrap.wrap(caption, int(width / MM * 0.84))
+    foot = (len(lines) * 2.9 + 2) * MM if lines else 0.0
+    layout = ConstrainedLayoutEngine(rect=(0, foot / (height + foot), 1, height / (height + foot)))
+    figure = Figure(figsize=(width, height + foot), layout=layout)
+    axes = figure.subplots(rows, columns, squeeze=False, **share)
+    figure.text(
+        1.5 * MM / width, 1.2 * MM / (height + foot), "\n".join(lines), fontsize=6, va="bottom", color="#333333"
+    )
+    return figure, axes
+
+
+def grid(panels: int, most: int = 5) -> tuple[int, int]:
+    """Rows and columns that hold so many panels, at most ``most`` side by side."""
+    columns = min(panels, most)
+    return -(-panels // columns), columns
+
+
+def shades(count: int) -> list[tuple[float, ...]]:
+    """Colours of ordered values, dark to light, safe for colour-blind readers (viridis)."""
+    return [tuple(c) for c in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, count))]
+
+
+def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where: Any) -> None:
+    """The phases present, each with its number of trials, as points or as patches."""
+    handles: list[Artist] = []
+    for phase, colour in PHASE_COLOURS.items():
+        name = f"{phase} ({counts[phase]})"
+        if points and counts[phase]:
+            look = {"linestyle": "none", "marker": PHASE_MARKERS[phase], "markeredgecolor": "#333333"}
+            handles.append(Line2D([], [], color=colour, markeredgewidth=0.4, label=name, **look))
+        elif counts[phase]:
+            handles.append(Patch(facecolor=colour, edgecolor="#444444", linewidth=0.4, label=name))
+    ax.legend(handles=handles, title="phase (trials)", title_fontsize=7, alignment="left", **where)
+
+
+def hide_rest(axes: np.ndarray, used: int) -> None:
+    """Removes the panels of a sheet beyond the first ``used``."""
+    for ax in axes.flat[used:]:
+        ax.set_visible(False)
+
+
+@applied()
+def notice(text: str, title: str = "") -> Figure:
+    """A figure that says in words why there is nothing to see."""
+    figure, axes = sheet(width=SINGLE, height=45 * MM)
+    axes[0, 0].axis("off")
+    axes[0, 0].text(0.5, 0.5, "\n".join(textwrap.wrap(text, 48)), ha="center", va="center", color="#333333")
+    axes[0, 0].set_title(title)
+    return figure
+
+
+def mark_unfinished(figure: Figure, progress: str) -> None:
+    """Writes over the figure that the sweep is not whole, if so."""
+    if progress:
+        figure.suptitle(progress, fontsize=7, color="#a3261b", x=0.01, ha="left")
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """Smallest and largest finite value, (0, 1) when there is none."""
+    finite = [v for v in values if np.isfinite(v)]
+    return (min(finite), max(finite)) if finite else (0.0, 1.0)

@@ -1,0 +1,165 @@
+"""Everything measured on a stack at an evaluation: accuracies, losses and the probes' numbers.
+
+Forward passes only. [K, ...] in, one Python number per trial out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from phasemap.model import Model
+from phasemap.optimizer import losses
+from phasemap.probes import activation, circles, dimension, information, stride
+from phasemap.probes.batch import total
+
+CHUNK = 2_048  # examples per forward pass; a constant, so that no number depends on the stack
+PROBED = 2**27  # hidden numbers held at once (0.5 GiB)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which of the N examples each trial trains on."""
+
+    train: Tensor  # [K, N] bool
+    test: Tensor  # [K, N] bool
+
+    @classmethod
+    def of(cls, train: list[Tensor], count: int, device: torch.device) -> Split:
+        mask = torch.zeros(len(train), count, dtype=torch.bool, device=device)
+        for k, examples in enumerate(train):
+            mask[k, examples] = True
+        return cls(mask, ~mask)
+
+    def rows(self, chosen: list[int]) -> Split:
+        return Split(self.train[chosen], self.test[chosen])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Numbers of the trials, in their order."""
+
+    finite: list[bool] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    outcomes: dict[str, list] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, probing: bool) -> Evaluation:
+    """Accuracies and losses of all trials; the probes' curves too where ``probing``."""
+    if not probing:
+        curves = _accuracies(model, flat, tokens, labels, split)
+    else:
+        curves = _joined([_probed(model, flat, tokens, labels, split, rows)[0] for rows in _groups(model, flat, tokens)])
+    finite = flat.isfinite().all(1) & torch.tensor(curves["train_loss"], device=flat.device).isfinite()
+    return Evaluation(finite.tolist(), curves)
+
+
+@torch.no_grad()
+def final_measures(
+    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, ended: list[int]
+) -> Evaluation:
+    """What is measured once, at the end of a trial: also the probes too dear for every probe step."""
+    found = []
+    for rows in _groups(model, flat[ended], tokens):
+        chosen = [ended[row] for row in rows]
+        curves, hidden, predictions = _probed(model, flat, tokens, labels, split, chosen)
+        found.append((curves, _final(model, hidden, predictions, labels, split.rows(chosen))))
+    curves, outcomes = (_joined([pair[i] for pair in found]) for i in (0, 1))
+    accuracies = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
+    return Evaluation(curves={key: curves[key] for key in curves if key not in accuracies}, outcomes=outcomes)
+
+
+def _forward(model: Model, flat: Tensor, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """(examples, hidden [K, n, D], logits [K, n, C]) of chunk after chunk of all N examples."""
+    weights = model.layout.split(flat)
+    for start in range(0, len(tokens), CHUNK):
+        chunk = slice(start, min(start + CHUNK, len(tokens)))
+        hidden = model.hidden(weights, tokens[None, chunk])
+        yield chunk, hidden, model.logits(weights, hidden)
+
+
+def _accuracies(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split) -> dict[str, list[float]]:
+    scored = [_score(model, logits, labels[chunk])[:2] for chunk, _, logits in _forward(model, flat, tokens)]
+    return _averages(*(torch.cat(part, 1) for part in zip(*scored, strict=True)), split)
+
+
+def _score(model: Model, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hits, losses and predictions, each [K, n]."""
+    wanted = labels.expand(len(logits), -1)
+    predictions = logits.argmax(-1)
+    return predictions == wanted, losses(model.trial.loss, logits, wanted), predictions
+
+
+def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:
+    found = {}
+    for side, mask in (("train", split.train), ("test", split.test)):
+        count = mask.sum(1)
+        found[f"{side}_accuracy"] = ((hits & mask).sum(1) / count).tolist()
+        found[f"{side}_loss"] = (total(loss.masked_fill(~mask, 0)) / count).tolist()
+    return found
+
+
+def _probed(
+    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, rows: list[int]
+) -> tuple[dict[str, list[float]], Tensor, Tensor]:
+    """Curves of these rows, their hidden vectors [k, N, D] and predictions [k, N]."""
+    flat, split = flat[rows], split.rows(rows)
+    parts = [(hidden, *_score(model, logits, labels[chunk])) for chunk, hidden, logits in _forward(model, flat, tokens)]
+    hidden, hits, loss, predictions = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    curves = _averages(hits, loss, split)
+    curves["weight_norm"] = total(flat.square()).sqrt().tolist()
+    variances = dimension.pca_spectrum(hidden, split.test)
+    curves["intrinsic_dimension"] = dimension.pca_dimension(variances, 0.95).tolist()
+    curves["pca99_dimension"] = dimension.pca_dimension(variances, 0.99).tolist()
+    curves["participation_ratio"] = dimension.participation_ratio(variances).tolist()
+    curves |= _activation(hidden, split)
+    return curves | _strides(model, hidden, labels, null=False), hidden, predictions
+
+
+def _activation(hidden: Tensor, split: Split) -> dict[str, list[float]]:
+    return {
+        "activation_sparsity": activation.sparsity(hidden, split.test).tolist(),
+        "activation_norm": activation.norm(hidden, split.test).tolist(),
+    }
+
+
+def _final(model: Model, hidden: Tensor, predictions: Tensor, labels: Tensor, split: Split) -> dict[str, list]:
+    outcomes: dict[str, list] = {
+        "twonn_dimension": dimension.twonn_dimension(hidden, split.test).tolist(),
+        "learned_bits": information.learned_bits(predictions, labels, split.test, model.task.classes).tolist(),
+    }
+    return outcomes | _strides(model, hidden, labels, null=True)
+
+
+def _strides(model: Model, hidden: Tensor, labels: Tensor, null: bool) -> dict[str, list]:
+    """Scores of the outer and inner winning strides; with ``null`` also the strides and p-values."""
+    group = model.task.group
+    if group is None:
+        return {}
+    vectors = circles.class_vectors(hidden, labels, torch.ones_like(hidden[..., 0], dtype=torch.bool), model.task.classes)
+    readings = {"": circles.outer_circle(vectors, group), "inner_": circles.inner_circles(vectors, group)}
+    found: dict[str, list] = {}
+    for prefix, circle in readings.items():
+        if circle is None:
+            continue
+        if not null:
+            found[f"{prefix}winning_stride_score"] = stride.winning_score(circle).tolist()
+            continue
+        winner = stride.winning_stride(circle)
+        found[f"{prefix}winning_stride"] = winner.stride.tolist()
+        found[f"{prefix}winning_stride_p_value"] = winner.p_value.tolist()
+    return found
+
+
+def _groups(model: Model, flat: Tensor, tokens: Tensor) -> list[list[int]]:
+    """Rows of the stack whose hidden vectors fit in memory together."""
+    size = max(1, PROBED // (len(tokens) * model.trial.width))
+    return [list(range(start, min(start + size, len(flat)))) for start in range(0, len(flat), size)]
+
+
+def _joined(parts: list[dict[str, list]]) -> dict[str, list]:
+    return {key: [value for part in parts for value in part[key]] for key in parts[0]}

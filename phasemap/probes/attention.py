@@ -1,0 +1,39 @@
+"""How widely the attention of a block spreads over the tokens. It says nothing about where."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from phasemap.probes.batch import finite_trials, mean_chosen, nan_unless
+
+
+def attention_weights(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
+    """Softmax of scaled products, head by head.
+
+    Args:
+        queries: [K, N, Q, D], Q asking tokens.
+        keys: [K, N, T, D].
+        heads: H, a divisor of D.
+
+    Returns:
+        [K, N, H, Q, T].
+    """
+    queries, keys = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (queries, keys))
+    return torch.softmax(queries @ keys.mT / math.sqrt(queries.shape[-1]), -1)
+
+
+def attention_entropy(weights: Tensor, chosen: Tensor) -> Tensor:
+    """Mean entropy of the attention over the T tokens, over heads, asking tokens and chosen examples.
+
+    Args:
+        weights: [K, N, H, Q, T], each row adding up to 1.
+        chosen: [K, N] bool.
+
+    Returns:
+        [K] bits, 0 (one token) to log2(T) (all alike).
+    """
+    entropy = torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)
+    return nan_unless(finite_trials(weights), mean_chosen(entropy, chosen))

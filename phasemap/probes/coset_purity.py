@@ -1,0 +1,42 @@
+"""Whether class vectors stand among their own coset.
+
+Only for groups read in cosets. Unlike a clustering it needs no start and no number of clusters: a
+coset has M members, so each class looks at its M - 1 nearest others.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from phasemap.probes.batch import nan_unless, only_finite
+from phasemap.probes.circles import whole_circle
+from phasemap.task import Group
+
+
+def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
+    """Share of the M - 1 nearest other class vectors (Euclidean) that are of the same coset.
+
+    Args:
+        vectors: [K, C, D] class vectors.
+        group: its cosets have M = order / cosets members.
+
+    Returns:
+        [K], 0 to 1; None if the group is read without cosets or they have one member.
+    """
+    if not group.cosets or group.order == group.cosets:
+        return None
+    places, finite = only_finite(whole_circle(vectors, group)[:, 0].double())
+    places = places - places.mean(1, keepdim=True)
+    norms = places.square().sum(2)
+    squared = norms[:, :, None] + norms[:, None, :] - 2 * places @ places.mT
+    squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    nearest = squared.topk(group.order // group.cosets - 1, dim=2, largest=False).indices
+    own = torch.arange(group.order, device=vectors.device)[:, None] % group.cosets
+    pure = (nearest % group.cosets == own).flatten(1).double().mean(1)
+    return nan_unless(finite & (norms.amax(1) > 0), pure)
+
+
+def chance(group: Group) -> float:
+    """Expected purity of vectors without structure."""
+    return (group.order / group.cosets - 1) / (group.order - 1)

@@ -1,0 +1,114 @@
+"""How many dimensions the hidden vectors fill: PCA, participation ratio, TwoNN.
+
+The first two come from one spectrum of variances, cheap enough for a curve. TwoNN compares all
+pairs of up to 2,000 points and is meant for the end of a run. A cloud without extent (all vectors
+equal, or fewer than two) has no dimension and reads NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from phasemap.probes.batch import blocks, nan_unless, only_finite, sample
+
+TWONN_POINTS = 2_000
+TWONN_KEPT = 0.9  # the largest tenth of the ratios is discarded, as in the paper
+TWONN_FEWEST = 10  # points below which a slope means nothing
+COPY = 1e-5  # points closer than this share of the cloud's radius are one point: fp32 sees no less
+PAIRS = 2**24  # distances held at once
+
+
+def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
+    """Variances along the principal components, largest first.
+
+    Args:
+        hidden: [K, N, D].
+        chosen: [K, N] bool.
+
+    Returns:
+        [K, D]; NaN for a trial with a hidden value that is not finite.
+    """
+    count = chosen.sum(1)[:, None, None]
+    mean = torch.zeros_like(hidden[:, 0], dtype=torch.float32)
+    for part in blocks(hidden.shape[1]):
+        mean += (hidden[:, part] * chosen[:, part, None]).sum(1)
+    mean = mean[:, None] / count
+    scatter = mean.new_zeros(len(hidden), hidden.shape[2], hidden.shape[2])
+    for part in blocks(hidden.shape[1]):
+        centred = (hidden[:, part] - mean) * chosen[:, part, None]
+        scatter += centred.mT @ centred
+    covariance, finite = only_finite(scatter / (count - 1))
+    variances = torch.linalg.eigvalsh(covariance).flip(1).clamp(min=0)
+    return variances.masked_fill(~finite[:, None], torch.nan)
+
+
+def pca_dimension(variances: Tensor, share: float = 0.95) -> Tensor:
+    """Number of principal components holding ``share`` of the variance: [K, D] -> [K]."""
+    held = variances.double().cumsum(1)
+    whole = held[:, -1:]
+    return nan_unless(whole[:, 0] > 0, (held < share * whole).sum(1) + 1)
+
+
+def participation_ratio(variances: Tensor) -> Tensor:
+    """(sum of variances)^2 / sum of their squares: [K, D] -> [K], between 1 and D."""
+    exact = variances.double()
+    return exact.sum(1) ** 2 / (exact**2).sum(1)
+
+
+def twonn_dimension(hidden: Tensor, chosen: Tensor) -> Tensor:
+    """Intrinsic dimension from the ratio of each point's two nearest neighbour distances.
+
+    Facco et al. 2017, "Estimating the intrinsic dimension of datasets by a minimal neighborhood
+    information", https://doi.org/10.1038/s41598-017-11873-y. Of more than 2,000 chosen examples
+    the first 2,000 in a fixed random order are taken; copies of a point count once.
+
+    Args:
+        hidden: [K, N, D].
+        chosen: [K, N] bool.
+
+    Returns:
+        [K]; NaN with fewer than 10 different points.
+    """
+    hidden, finite = only_finite(hidden)
+    index, valid = sample(chosen, TWONN_POINTS)
+    points = hidden.gather(1, index[:, :, None].expand(-1, -1, hidden.shape[2]))
+    together = max(1, PAIRS // points.shape[1] ** 2)
+    pieces = zip(points.split(together), valid.split(together), strict=True)
+    ratios = torch.cat([_log_ratios(*piece) for piece in pieces])
+    return nan_unless(finite, _slope_through_origin(ratios))
+
+
+def _log_ratios(points: Tensor, valid: Tensor) -> Tensor:
+    """log(r2 / r1) of every point [K, P, D], ascending, infinite where there is none: [K, P]."""
+    squared, copy = _squared_distances(points, valid)
+    valid = valid & ~copy
+    squared.masked_fill_(~valid[:, None, :], torch.inf)
+    squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    nearest = squared.topk(2, dim=2, largest=False).values
+    ratios = 0.5 * (nearest[:, :, 1].log() - nearest[:, :, 0].log())
+    return ratios.masked_fill(~valid | ratios.isnan(), torch.inf).sort(1).values
+
+
+def _squared_distances(points: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs [K, P, P], and which points are copies of an earlier one [K, P].
+
+    float64, for the product form cancels: in fp32 it would blur every distance below 1e-3 radii.
+    """
+    points = points.double() * valid[:, :, None]
+    points = (points - points.sum(1, keepdim=True) / valid.sum(1)[:, None, None]) * valid[:, :, None]
+    norms = (points**2).sum(2)
+    squared = torch.baddbmm(norms[:, None, :], points, points.mT, alpha=-2).add_(norms[:, :, None])
+    radius = norms.sum(1) / valid.sum(1)
+    near = (squared <= COPY**2 * radius[:, None, None]) & valid[:, None, :]
+    return squared, near.tril_(-1).any(2)
+
+
+def _slope_through_origin(ratios: Tensor) -> Tensor:
+    """Fit of -log(1 - F) = d log(r2 / r1), F the empirical distribution of the ratios [K, P]: d [K]."""
+    count = ratios.isfinite().sum(1)
+    rank = torch.arange(1, ratios.shape[1] + 1, device=ratios.device)
+    kept = rank <= (TWONN_KEPT * count).floor()[:, None]
+    x = ratios.masked_fill(~kept, 0)
+    y = -torch.log1p(-(rank / count[:, None]).masked_fill(~kept, 0).double())
+    return nan_unless(count >= TWONN_FEWEST, (x * y).sum(1) / (x * x).sum(1))

@@ -1,0 +1,289 @@
+"""Trains one stack: K same-shaped trials as one batched model, from first step to their results.
+
+Knows torch and numpy alone: neither Ray nor MLflow nor files of the sweep. A trial's result is the
+same alone and in any stack, bit for bit on a CPU in fp32: nothing here sums, sorts or draws across
+the trial axis.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phasemap import draws, events, product
+from phasemap import task as tasks
+from phasemap.measure import Evaluation, Split, final_measures, measure
+from phasemap.model import Model
+from phasemap.optimizer import Rates, losses, rates, update
+from phasemap.trial import Curve, Outcome, Result, Trial, train_examples
+
+AHEAD = 64  # steps whose batches are drawn at once
+
+
+@dataclass
+class Training:
+    """A stack in progress. Tensors of the weights and of AdamW's two moments are [K, P]."""
+
+    trials: tuple[Trial, ...]
+    device: torch.device
+    flat: Tensor
+    mean: Tensor
+    square: Tensor
+    step: int = 0
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
+    seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
+
+    def __post_init__(self) -> None:
+        shape = self.trials[0]
+        self.task = tasks.load(shape.task, shape.modulus, shape.context)
+        self.model = Model(shape, self.task)
+        self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
+        self.labels = torch.from_numpy(self.task.labels).to(self.device)
+        self.one_step = _engine(self.model, self.device)
+        self._draw_splits()
+
+    def _draw_splits(self) -> None:
+        train = [_training_set(trial, self.task, self.device) for trial in self.trials]
+        size = self.trials[0].batch_size or max(len(part) for part in train)
+        self.batches = draws.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
+        self.split = Split.of(train, len(self.labels), self.device)
+
+    def keep(self, chosen: list[int]) -> None:
+        """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
+        rows = torch.tensor(chosen, device=self.device, dtype=torch.int64)
+        self.trials = tuple(self.trials[k] for k in chosen)
+        self.flat, self.mean, self.square = (part[rows].contiguous() for part in (self.flat, self.mean, self.square))
+        if chosen:
+            self._draw_splits()
+
+    def advance(self, until: int) -> None:
+        """Trains up to step ``until``; no host synchronisation in between."""
+        start = time.perf_counter()
+        while self.step < until:
+            steps = min(AHEAD, until - self.step)
+            examples, weights = self.batches.draw(self.step, steps)
+            rate = rates(self.trials, self.step, steps, self.device)
+            for s in range(steps):
+                now = Rates(rate.step_size[s], rate.decay[s], rate.root[s])
+                self.one_step(self, self.tokens[examples[s]], self.labels[examples[s]], weights[s], now)
+            self.step += steps
+        self._add_seconds(start)
+
+    def evaluate(self) -> list[Result]:
+        """Measures all trials at this step; those that ended leave the stack as results."""
+        start = time.perf_counter()
+        shape = self.trials[0]
+        last = self.step >= shape.steps
+        probing = last or self.step % shape.probe_interval == 0
+        found = measure(self.model, self.flat, self.tokens, self.labels, self.split, probing)
+        for k, trial in enumerate(self.trials):
+            curves = self.curves.setdefault(trial.id, {})
+            for key, values in found.curves.items():
+                curves.setdefault(key, []).append((self.step, values[k]))
+        endings = [self._ending(k, found, last) for k in range(len(self.trials))]
+        ended = [k for k, ending in enumerate(endings) if ending]
+        if not ended:
+            self._add_seconds(start)
+            return []
+        final = final_measures(self.model, self.flat, self.tokens, self.labels, self.split, ended)
+        if not probing:  # trials that settled between two probes get their last point now
+            for key, values in final.curves.items():
+                for k, value in zip(ended, values, strict=True):
+                    self.curves[self.trials[k].id].setdefault(key, []).append((self.step, value))
+        self._add_seconds(start)
+        results = [self._result(k, str(endings[k]), row, final) for row, k in enumerate(ended)]
+        self.keep([k for k, ending in enumerate(endings) if not ending])
+        return results
+
+    def _ending(self, k: int, found: Evaluation, last: bool) -> str | None:
+        trial = self.trials[k]
+        if not found.finite[k]:
+            return "diverged"
+        if last:
+            return "budget"
+        if trial.stop_when_settled:
+            accuracies = [value for _, value in self.curves[trial.id]["test_accuracy"]]
+            if events.is_settled(accuracies, trial.grok_threshold, trial.settle_evaluations):
+                return "settled"
+        return None
+
+    def _result(self, k: int, ending: str, row: int, final: Evaluation) -> Result:
+        trial = self.trials[k]
+        curves: dict[str, Curve] = {
+            key: (tuple(step for step, _ in points), tuple(value for _, value in points))
+            for key, points in self.curves.pop(trial.id).items()
+        }
+        values = {name: numbers[row] for name, numbers in final.outcomes.items()}
+        for name in Outcome.__dataclass_fields__:
+            if name in curves:
+                values[name] = curves[name][1][-1]
+        values |= events.events(trial, curves, ending == "diverged")
+        values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
+        values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
+        values["train_seconds"] = self.seconds.pop(trial.id)
+        if ending == "diverged":
+            values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
+        return Result(trial, Outcome(**values), curves, self.notes())
+
+    def _overlap(self, k: int) -> float:
+        train = torch.zeros(len(self.labels), dtype=torch.bool)
+        train[self.batches.train[k].cpu()] = True
+        return tasks.overlap(self.task.distinct, train.numpy())
+
+    def notes(self) -> dict[str, str]:
+        """What the numbers' last bits depend on besides the configuration."""
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        backend = product.chosen() if self.device.type == "cpu" else "bmm"
+        return {
+            "device": kind,
+            "product": backend,
+            "engine": "compiled" if compiles(self.trials_shape(), self.device) else "eager",
+            "torch": torch.__version__,
+        }
+
+    def trials_shape(self) -> Trial:
+        return self.model.trial
+
+    def _add_seconds(self, start: float) -> None:
+        share = (time.perf_counter() - start) / max(len(self.trials), 1)
+        for trial in self.trials:
+            self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu") -> Training:
+    """A fresh stack: row k's weights are drawn from trial k's seed alone."""
+    device = torch.device(device)
+    _prepare(device)
+    shape = trials[0]
+    layout = Model(shape, tasks.load(shape.task, shape.modulus, shape.context)).layout
+    rows = [layout.initial(draws.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
+    flat = torch.stack(rows).to(device)
+    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat))
+
+
+def train(training: Training) -> Iterator[list[Result]]:
+    """Runs a stack to its end. Yields after each evaluation: the trials that ended there."""
+    while training.trials:
+        training.advance(next_evaluation(training.trials[0], training.step))
+        yield training.evaluate()
+
+
+def next_evaluation(trial: Trial, step: int) -> int:
+    """The first evaluation step after ``step``; the last step is always one."""
+    coming = (step // trial.evaluate_every + 1) * trial.evaluate_every
+    if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
+        coming = min(coming, max(step + 1, round(step * 1.25)))
+    return min(coming, trial.steps)
+
+
+def save(training: Training, path: Path) -> None:
+    """Writes a checkpoint beside ``path`` and moves it there, so that no reader sees half a file."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    content = {
+        "trials": [trial.id for trial in training.trials],
+        "step": training.step,
+        "flat": training.flat,
+        "mean": training.mean,
+        "square": training.square,
+        "curves": {trial.id: training.curves.get(trial.id, {}) for trial in training.trials},
+        "seconds": training.seconds,
+        "product": product.chosen() if training.device.type == "cpu" else "bmm",
+    }
+    try:
+        with beside.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def restore(trials: tuple[Trial, ...], path: Path, device: torch.device | str = "cpu") -> Training:
+    """The stack of these trials at the step of a checkpoint that holds them, and maybe others.
+
+    Raises:
+        ValueError: the file is torn, foreign, or lacks one of the trials.
+    """
+    device = torch.device(device)
+    _prepare(device)
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        rows = [content["trials"].index(trial.id) for trial in trials]
+        tensors = [content[name][rows].contiguous() for name in ("flat", "mean", "square")]
+        mine = {trial.id for trial in trials}
+        curves = {key: value for key, value in content["curves"].items() if key in mine}
+        seconds = {key: value for key, value in content["seconds"].items() if key in mine}
+        training = Training(trials, device, *tensors, step=content["step"], curves=curves, seconds=seconds)
+    except Exception as error:  # whatever a torn file makes torch raise
+        raise ValueError(f"{path}: not a checkpoint of these trials ({error}); they start again") from error
+    if training.flat.shape[1] != training.model.layout.size:
+        raise ValueError(f"{path}: weights of another shape; the trials start again")
+    return training
+
+
+def compiles(trial: Trial, device: torch.device) -> bool:
+    """Whether the step is compiled: always on a GPU; on a CPU where one trial alone would train so
+    long that compiling (10-15 s a shape) pays. Decided by the configuration and not by the sweep,
+    because the choice moves the last bits. PHASEMAP_COMPILE=always or never overrules."""
+    said = os.environ.get("PHASEMAP_COMPILE")
+    if said in ("always", "never"):
+        return said == "always"
+    return device.type == "cuda" or (trial.model == "transformer" and trial.steps * trial.width >= 500_000)
+
+
+Step = Callable[[Training, Tensor, Tensor, Tensor, Rates], None]
+
+
+def _engine(model: Model, device: torch.device) -> Step:
+    def gradient_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
+        point = flat.detach().requires_grad_()
+        pieces = model.layout.split(point)
+        logits = model.logits(pieces, model.hidden(pieces, tokens))
+        loss = (losses(model.trial.loss, logits, labels) * weights).sum()
+        (gradient,) = torch.autograd.grad(loss, point)
+        with torch.no_grad():
+            update(model.trial, model.layout, flat, mean, square, gradient, Rates(step_size, decay, root))
+
+    run = gradient_step
+    if compiles(model.trial, device):
+        torch._dynamo.config.trace_autograd_ops = True
+        torch._dynamo.config.cache_size_limit = 64
+        run = torch.compile(gradient_step, fullgraph=True, dynamic=False)
+
+    def one_step(stack: Training, tokens: Tensor, labels: Tensor, weights: Tensor, rate: Rates) -> None:
+        run(stack.flat, stack.mean, stack.square, tokens, labels, weights, rate.step_size, rate.decay, rate.root)
+
+    return one_step
+
+
+def _training_set(trial: Trial, task: tasks.Task, device: torch.device) -> Tensor:
+    if trial.split == "examples":
+        count = len(task.labels)
+        return draws.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]
+    distinct = torch.from_numpy(task.distinct).to(device)
+    count = int(distinct.max()) + 1
+    chosen = torch.zeros(count, dtype=torch.bool, device=device)
+    chosen[draws.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]] = True
+    return chosen[distinct].nonzero()[:, 0]
+
+
+def _prepare(device: torch.device) -> None:
+    """Full fp32 on every device, and freed memory kept by the process: glibc otherwise hands each
+    large tensor back to the kernel and pays for its pages again at the next step."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if device.type == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        try:
+            libc = ctypes.CDLL(None)
+            for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad
+                libc.mallopt(option, value)
+        except (AttributeError, OSError):
+            pass  # not glibc

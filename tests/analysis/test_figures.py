@@ -1,0 +1,196 @@
+"""Each summary against a small literal table; each drawing only has to save."""
+
+import dataclasses
+import itertools
+
+import pandas as pd
+import pytest
+from synthetic import BASE, curves, frame, made
+
+from analysis import (
+    dimension_collapse,
+    grok_step_map,
+    learning_curves,
+    phase_diagram,
+    reverse_scaling,
+    style,
+    success_rate,
+    takeover,
+    time_to_grok,
+)
+from phasemap.trial import PHASES, Outcome
+
+
+def outcome(phase, grok=None, accuracy=0.5, **more):
+    return Outcome(phase=phase, ending="budget", steps_run=3000, grok_step=grok, final_test_accuracy=accuracy, **more)
+
+
+def saved(figure, tmp_path):
+    for kind in ("png", "svg"):
+        path = tmp_path / f"figure.{kind}"
+        figure.savefig(path, dpi=50)
+        assert path.stat().st_size > 1000
+
+
+@pytest.fixture
+def small():
+    """2 weight decays x 2 widths, 3 seeds in each cell."""
+    told = {
+        (0.1, 64): [outcome("memorization", parameters=10)] * 3,
+        (0.1, 128): [outcome("memorization", parameters=20)] * 2 + [outcome("grokking", 2000, 1.0, parameters=20)],
+        (1.0, 64): [outcome("grokking", s, 1.0, parameters=10) for s in (1000, 1500, 2500)],
+        (1.0, 128): [outcome("grokking", 500, 0.9, parameters=20), outcome("confusion", parameters=20)] * 1
+        + [outcome("comprehension", 600, 1.0, parameters=20)],
+    }
+    make = dataclasses.replace
+    return frame(
+        (make(BASE, weight_decay=d, width=w, seed=s), o) for (d, w), cell in told.items() for s, o in enumerate(cell)
+    )
+
+
+def test_phase_of_most_seeds_with_agreement_and_ties_by_the_order_of_phases(small):
+    cells = phase_diagram.summarise(small, "weight_decay", "width").table
+    assert cells.phase.tolist() == ["memorization", "memorization", "grokking", "comprehension"]
+    assert cells.agreement.round(2).tolist() == [1, 0.67, 1, 0.33]
+    assert cells.n.tolist() == [3] * 4
+    assert cells[list(PHASES)].to_numpy().sum() == 12
+
+
+def test_every_phase_diagram_draws(small, pairs, tmp_path):
+    saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay", "width")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarise(small.iloc[1:], "weight_decay", "width")), tmp_path)  # uneven n
+    saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay")), tmp_path)
+    three = pd.concat([small, small.assign(data_fraction=0.6)])
+    saved(phase_diagram.figure(phase_diagram.summarise(three, "weight_decay", "width", "data_fraction")), tmp_path)
+    words = small.assign(optimizer=["adamw", "sgd"] * 6)
+    saved(phase_diagram.figure(phase_diagram.summarise(words, "weight_decay", "optimizer")), tmp_path)
+
+
+def test_continuous_axes_are_points(pairs, tmp_path):
+    table = frame(pairs[:60])
+    table = table.assign(
+        weight_decay=[0.01 * 1.1**i for i in range(60)], learning_rate=[1e-4 * 1.07**i for i in range(60)]
+    )
+    summary = phase_diagram.summarise(table, "weight_decay", "learning_rate")
+    assert summary.continuous
+    assert summary.x.scale == "log"
+    saved(phase_diagram.figure(summary), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarise(table, "weight_decay")), tmp_path)
+
+
+def test_phase_colours_differ_in_grey():
+    def lightness(colour):
+        r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (r, g, b)]
+        y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        return 116 * y ** (1 / 3) - 16
+
+    steps = [lightness(c) for c in style.PHASE_COLOURS.values()]
+    assert tuple(style.PHASE_COLOURS) == PHASES
+    assert all(a - b > 11 for a, b in itertools.pairwise(steps)), steps
+
+
+def test_median_grok_step_is_censored_not_averaged(small, tmp_path):
+    summary = grok_step_map.summarise(small, "weight_decay", "width")
+    assert summary.table["median"].tolist() == [float("inf"), float("inf"), 1500, 600]
+    assert summary.table.grokked.tolist() == [0, 1, 3, 2]
+    saved(grok_step_map.figure(summary), tmp_path)
+    saved(grok_step_map.figure(grok_step_map.summarise(small, "weight_decay")), tmp_path)
+    saved(
+        grok_step_map.figure(grok_step_map.summarise(small[small.grok_step.isna()], "weight_decay", "width")), tmp_path
+    )
+
+
+def test_success_rates_with_wilson(small, tmp_path):
+    summary = success_rate.summarise(small, "weight_decay", "width")
+    assert summary.table.successes.tolist() == [0, 1, 3, 2]
+    last = summary.table.iloc[3]
+    assert (round(last.low, 3), round(last.high, 3), last.n) == (0.208, 0.939, 3)
+    assert "n = 3 per point" in summary.caption
+    assert "≥ 0.9" in summary.caption
+    saved(success_rate.figure(summary), tmp_path)
+    many = success_rate.summarise(small.assign(depth=list(range(1, 13))), "weight_decay", "depth")
+    saved(success_rate.figure(many), tmp_path)
+
+
+def test_reverse_scaling_is_not_pooled_over_its_control(small, tmp_path):
+    summary = reverse_scaling.summarise(small, "weight_decay")
+    assert summary.table[["weight_decay", "parameters", "successes"]].to_numpy().tolist() == [
+        [0.1, 10, 0],
+        [0.1, 20, 1],
+        [1.0, 10, 3],
+        [1.0, 20, 2],
+    ]
+    assert summary.table.final_median.tolist() == [0.5, 0.5, 1.0, 0.9]
+    saved(reverse_scaling.figure(summary), tmp_path)
+    assert "Pooled over weight decay" in reverse_scaling.summarise(small).caption
+
+
+def test_time_to_grok_keeps_those_that_never_did(small, tmp_path):
+    summary = time_to_grok.summarise(small, "weight_decay")
+    assert summary.groups[["group", "grokked", "n"]].to_numpy().tolist() == [[0.1, 1, 6], [1.0, 5, 6]]
+    ends = summary.table.groupby("group").grokked.max().round(3).tolist()
+    assert ends == [0.167, 0.833]
+    saved(time_to_grok.figure(summary), tmp_path)
+    saved(time_to_grok.figure(time_to_grok.summarise(small, "weight_decay", "width")), tmp_path)
+    saved(time_to_grok.figure(time_to_grok.summarise(small)), tmp_path)
+
+
+def _with_curves(pairs):
+    table = frame(pairs)
+    rows = [
+        (run, key, step, value)
+        for run, pair in zip(table.run_id, pairs, strict=True)
+        for key, line in curves(*pair).items()
+        for step, value in line
+    ]
+    return table, pd.DataFrame(rows, columns=["run_id", "key", "step", "value"])
+
+
+def test_the_cell_with_most_grokking_is_told_and_its_middle_seed_strong(small, tmp_path):
+    cell = learning_curves.telling_cell(small, ("weight_decay", "width"))
+    assert cell[["weight_decay", "width"]].drop_duplicates().to_numpy().tolist() == [[1.0, 64]]
+    assert cell.loc[cell.run_id == learning_curves.middle_seed(cell), "grok_step"].iloc[0] == 1500
+    pairs = [made(dataclasses.replace(BASE, weight_decay=0.7, seed=s)) for s in range(3)]
+    table, lines = _with_curves(pairs)
+    summary = learning_curves.summarise(table, lines)
+    assert set(summary.table.key) == set(learning_curves.KEYS)
+    saved(learning_curves.figure(summary), tmp_path)
+
+
+def test_dimension_is_read_off_at_the_grok_step(tmp_path):
+    cell = frame([(BASE, outcome("grokking", 150, 1.0))])
+    lines = pd.DataFrame({"run_id": "run0000", "key": "intrinsic_dimension", "step": [100, 200], "value": [50.0, 10.0]})
+    summary = dimension_collapse.summarise(cell, lines)
+    assert summary.groks.value.tolist() == [30]
+    saved(dimension_collapse.figure(summary), tmp_path)
+    with pytest.raises(style.Absent, match="no intrinsic dimension"):
+        dimension_collapse.summarise(cell, lines.assign(key="test_loss"))
+
+
+def test_takeover_needs_inner_scores(tmp_path):
+    trial = frame(
+        [(dataclasses.replace(BASE, task="modular_multiplication"), outcome("grokking", 500, takeover_step=2000))]
+    )
+    steps = [0, 1000, 2000, 3000]
+    lines = pd.concat(
+        pd.DataFrame({"run_id": "run0000", "key": key, "step": steps, "value": values})
+        for key, values in {
+            "test_accuracy": [0, 1, 1, 1],
+            "winning_stride_score": [0, 1, 0.2, 0.1],
+            "inner_winning_stride_score": [0, 0.2, 0.9, 1],
+            "intrinsic_dimension": [60, 10, 12, 9],
+        }.items()
+    )
+    summary = takeover.summarise(trial, lines)
+    assert summary.takeover_step == 2000
+    assert "at step 2,000" in summary.caption
+    saved(takeover.figure(summary), tmp_path)
+    with pytest.raises(style.Absent, match="multiplication or division"):
+        takeover.summarise(trial, lines[lines.key == "test_accuracy"])
+
+
+@pytest.mark.parametrize("module", [phase_diagram, grok_step_map, success_rate, time_to_grok])
+def test_no_trials_are_said_in_words(small, module):
+    with pytest.raises(style.Absent, match="no finished trial yet"):
+        module.summarise(small.iloc[:0], "weight_decay")

@@ -1,0 +1,43 @@
+"""The command: what it writes, what it prints, what it says of sweeps with nothing to show."""
+
+import matplotlib
+import pandas as pd
+from synthetic import Store
+
+from analysis.__main__ import draw_all, main
+
+
+def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsys):
+    before = dict(matplotlib.rcParams)
+    assert main(["sweep", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.split()
+    expected = (
+        "phase_diagram grok_step_map success_rate reverse_scaling time_to_grok learning_curves dimension_collapse"
+    )
+    names = {f"{figure}.{kind}" for figure in expected.split() for kind in ("png", "svg", "csv")}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"trials.csv", "trials.parquet"}
+    assert sorted(told) == sorted(str(path) for path in tmp_path.iterdir())
+    assert len(pd.read_csv(tmp_path / "phase_diagram.csv")) == 4
+    assert "unfinished sweep" in (tmp_path / "phase_diagram.svg").read_text()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path):
+    assert main(["sweep", "success_rate", "takeover", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "success_rate.csv").exists()
+    assert "inner stride" in (tmp_path / "takeover.svg").read_text()
+    assert not (tmp_path / "takeover.csv").exists()
+
+
+def test_bad_names_get_one_message(store, tmp_path, capsys):
+    assert main(["sweep", "pie", "--tracking-uri", store.uri]) == 2
+    assert "figure: must be one of phase_diagram" in capsys.readouterr().err
+    assert main(["nothing", "--tracking-uri", store.uri]) == 2
+    assert "got 'nothing'; there are Default, sweep" in capsys.readouterr().err
+
+
+def test_an_empty_sweep_gets_a_figure_that_says_so(tmp_path):
+    empty = Store(tmp_path, "empty")
+    paths = draw_all("empty", empty.uri, tmp_path / "figures")
+    assert {p.name for p in paths} == {"trials.csv", "trials.parquet", "phase_diagram.png", "phase_diagram.svg"}
+    assert "no finished trial yet" in (tmp_path / "figures" / "phase_diagram.svg").read_text()

@@ -1,0 +1,80 @@
+"""The table against a real MLflow database written the way the recorder writes."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import BASE, Store, made
+
+from analysis import table
+from phasemap.trial import FIELDS
+
+
+def test_a_row_per_ended_trial_with_typed_columns(store):
+    sweep = table.read("sweep", store.uri)
+    assert list(sweep.trials.columns) == list(table.COLUMNS)
+    assert len(sweep.trials) == 9
+    assert len(sweep.finished) == 8
+    assert sweep.running == 1
+    assert sweep.axes == ("weight_decay", "width", "seed")
+    assert sweep.cell_axes == ("weight_decay", "width")
+    assert "8 trials done, 1 running" in sweep.progress
+    assert "1 failed" in sweep.progress
+    assert sweep.trials.width.dtype == "int64"
+    assert sweep.trials.clone_blocks.dtype == bool
+    assert set(sweep.trials.failure.dropna()) == {"out of memory"}
+
+
+def test_values_come_back_as_written(store):
+    trial, outcome = made(dataclasses.replace(BASE, weight_decay=0.7, width=128, seed=1))
+    row = table.load_table("sweep", store.uri).set_index("trial").loc[trial.id]
+    assert {name: row[name] for name in FIELDS} == {name: getattr(trial, name) for name in FIELDS}
+    assert (row.phase, row.grok_step) == (outcome.phase, outcome.grok_step)
+    assert np.isnan(row.takeover_step)
+
+
+def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):
+    trials = table.read("sweep", store.uri).finished
+    curves = table.load_curves(trials.run_id, store.uri)
+    assert set(curves.run_id) == set(trials.run_id)
+    dimension = curves[curves.key == "intrinsic_dimension"]
+    assert (dimension.groupby("run_id").step.size() == 30).all()  # the outcome replaces the last point
+    last = dimension.groupby("run_id").value.last()
+    assert (last.loc[trials.run_id].to_numpy() == trials.intrinsic_dimension.to_numpy()).all()
+    served = table._served_points(store.uri, list(trials.run_id[:2]), ["test_accuracy"])
+    both = curves[curves.run_id.isin(trials.run_id[:2]) & (curves.key == "test_accuracy")]
+    served = served.sort_values(["run_id", "step"])
+    assert served.value.tolist() == both.value.tolist()
+
+
+def test_more_runs_than_a_page(store, monkeypatch):
+    monkeypatch.setattr(table, "PAGE", 3)
+    assert len(table.load_table("sweep", store.uri)) == 9
+
+
+def test_doubled_trials_are_refused_by_name_and_failed_ones_replaced(tmp_path):
+    store = Store(tmp_path, "double")
+    trial, outcome = made(BASE)
+    store.add(trial, None, "FAILED", "killed")
+    store.add(trial, outcome, lines=False)
+    assert table.load_table("double", store.uri).status.tolist() == ["FINISHED"]
+    again = store.add(trial, outcome, lines=False)
+    with pytest.raises(ValueError, match=rf"trial {trial.id}: runs .*{again}.*delete all but one"):
+        table.read("double", store.uri)
+
+
+def test_an_unknown_experiment_lists_those_there_are(store, tmp_path):
+    with pytest.raises(ValueError, match="got 'sweeep'; there are Default, sweep"):
+        table.read("sweeep", store.uri)
+    missing = tmp_path / "none.db"
+    with pytest.raises(ValueError, match="tracking database: must exist"):
+        table.read("sweep", f"sqlite:///{missing}")
+    assert not missing.exists()
+
+
+def test_written_tables_read_back(store, tmp_path):
+    trials = table.load_table("sweep", store.uri)
+    csv, parquet = table.write(trials, tmp_path / "new")
+    assert len(pd.read_csv(csv)) == len(trials)
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), trials, check_dtype=False)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from phasemap import task
+from phasemap.probes.coset_purity import chance, coset_purity
+
+GROUP = task.load("modular_multiplication", 97, 0).group
+assert GROUP is not None
+COSET = torch.from_numpy(GROUP.exponent) % GROUP.cosets  # class 0 is in none
+
+
+def test_cosets_apart_are_pure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = 100 * torch.randn(12, 8, generator=generator)
+    vectors = centres[COSET] + torch.randn(97, 8, generator=generator)
+    assert coset_purity(vectors[None], GROUP).item() == 1
+
+
+def test_members_away_from_their_own_are_impure() -> None:
+    k = torch.from_numpy(GROUP.exponent)
+    vectors = 100 * torch.nn.functional.one_hot(k.clamp(min=0) // 12, 8).double()  # blocks of 12 in a row
+    assert coset_purity(vectors[None], GROUP).item() == 0
+
+
+def test_vectors_without_structure_are_as_pure_as_chance() -> None:
+    vectors = torch.randn(50, 97, 8, generator=torch.Generator().manual_seed(0))
+    assert coset_purity(vectors, GROUP).mean().item() == pytest.approx(chance(GROUP), abs=0.01)
+    assert chance(GROUP) == pytest.approx(7 / 95)
+
+
+def test_groups_without_cosets_have_none() -> None:
+    group = task.load("modular_addition", 11, 0).group
+    assert group is not None
+    assert coset_purity(torch.randn(1, 11, 4), group) is None
