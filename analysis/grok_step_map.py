@@ -63,7 +63,7 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
         "Kaplan–Meier median of the grok step; trials that did not grok are censored at the steps they ran",
         "Hatched: fewer than half estimated to grok within the budget"
         if y
-        else "Bars: 95 % intervals; arrows: open end",
+        else "Bars: 95 % intervals; open triangles: fewer than half estimated to grok within the budget",
         caption.grokked(table),
         caption.seeds(cells.n),
         caption.sizes(table),

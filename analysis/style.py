@@ -109,7 +109,7 @@ def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where
     for phase, colour in PHASE_COLOURS.items():
         name = f"{phase} ({counts[phase]})"
         if points and counts[phase]:
-            look = {"linestyle": "none", "marker": PHASE_MARKERS[phase], "markeredgecolor": "#333333"}
+            look: dict[str, Any] = {"linestyle": "none", "marker": PHASE_MARKERS[phase], "markeredgecolor": "#333333"}
             handles.append(Line2D([], [], color=colour, markeredgewidth=0.4, label=name, **look))
         elif counts[phase]:
             handles.append(Patch(facecolor=colour, edgecolor="#444444", linewidth=0.4, label=name))

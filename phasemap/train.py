@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -144,12 +143,9 @@ class Training:
         return {
             "device": kind,
             "product": backend,
-            "engine": "compiled" if compiles(self.trials_shape(), self.device) else "eager",
+            "engine": "compiled" if compiles(self.model.trial, self.device) else "eager",
             "torch": torch.__version__,
         }
-
-    def trials_shape(self) -> Trial:
-        return self.model.trial
 
     def _add_seconds(self, start: float) -> None:
         share = (time.perf_counter() - start) / max(len(self.trials), 1)
@@ -160,7 +156,7 @@ class Training:
 def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu") -> Training:
     """A fresh stack: row k's weights are drawn from trial k's seed alone."""
     device = torch.device(device)
-    _prepare(device)
+    prepare(device)
     shape = trials[0]
     layout = Model(shape, tasks.load(shape.task, shape.modulus, shape.context)).layout
     rows = [layout.initial(draws.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
@@ -168,11 +164,15 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu") -> Trai
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat))
 
 
-def train(training: Training) -> Iterator[list[Result]]:
-    """Runs a stack to its end. Yields after each evaluation: the trials that ended there."""
+def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
+    """Runs a stack to its end. Yields about every ``pause`` seconds and after every evaluation: the
+    trials that ended there, if any."""
     while training.trials:
-        training.advance(next_evaluation(training.trials[0], training.step))
-        yield training.evaluate()
+        goal = next_evaluation(training.trials[0], training.step)
+        start = time.perf_counter()
+        while training.step < goal and time.perf_counter() - start < pause:
+            training.advance(min(training.step + AHEAD, goal))
+        yield training.evaluate() if training.step == goal else []
 
 
 def next_evaluation(trial: Trial, step: int) -> int:
@@ -181,52 +181,6 @@ def next_evaluation(trial: Trial, step: int) -> int:
     if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
         coming = min(coming, max(step + 1, round(step * 1.25)))
     return min(coming, trial.steps)
-
-
-def save(training: Training, path: Path) -> None:
-    """Writes a checkpoint beside ``path`` and moves it there, so that no reader sees half a file."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    content = {
-        "trials": [trial.id for trial in training.trials],
-        "step": training.step,
-        "flat": training.flat,
-        "mean": training.mean,
-        "square": training.square,
-        "curves": {trial.id: training.curves.get(trial.id, {}) for trial in training.trials},
-        "seconds": training.seconds,
-        "product": product.chosen() if training.device.type == "cpu" else "bmm",
-    }
-    try:
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def restore(trials: tuple[Trial, ...], path: Path, device: torch.device | str = "cpu") -> Training:
-    """The stack of these trials at the step of a checkpoint that holds them, and maybe others.
-
-    Raises:
-        ValueError: the file is torn, foreign, or lacks one of the trials.
-    """
-    device = torch.device(device)
-    _prepare(device)
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        rows = [content["trials"].index(trial.id) for trial in trials]
-        tensors = [content[name][rows].contiguous() for name in ("flat", "mean", "square")]
-        mine = {trial.id for trial in trials}
-        curves = {key: value for key, value in content["curves"].items() if key in mine}
-        seconds = {key: value for key, value in content["seconds"].items() if key in mine}
-        training = Training(trials, device, *tensors, step=content["step"], curves=curves, seconds=seconds)
-    except Exception as error:  # whatever a torn file makes torch raise
-        raise ValueError(f"{path}: not a checkpoint of these trials ({error}); they start again") from error
-    if training.flat.shape[1] != training.model.layout.size:
-        raise ValueError(f"{path}: weights of another shape; the trials start again")
-    return training
 
 
 def compiles(trial: Trial, device: torch.device) -> bool:
@@ -275,12 +229,19 @@ def _training_set(trial: Trial, task: tasks.Task, device: torch.device) -> Tenso
     return chosen[distinct].nonzero()[:, 0]
 
 
-def _prepare(device: torch.device) -> None:
+def prepare(device: torch.device) -> None:
     """Full fp32 on every device, and freed memory kept by the process: glibc otherwise hands each
     large tensor back to the kernel and pays for its pages again at the next step."""
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     if device.type == "cpu":
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        torch.set_num_threads(threads)
+        try:
+            from threadpoolctl import threadpool_limits  # numpy's BLAS; not needed on a GPU machine
+
+            threadpool_limits(threads, user_api="blas")
+        except ImportError:
+            pass
         try:
             libc = ctypes.CDLL(None)
             for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad

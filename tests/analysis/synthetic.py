@@ -65,8 +65,8 @@ def curves(trial: Trial, outcome: Outcome) -> dict[str, list[tuple[int, float]]]
     """Curves that end in the outcome."""
     steps = np.arange(100, trial.steps + 1, 100)
     rng = np.random.default_rng(trial.seed)
-    rise = 1 / (1 + np.exp(-(steps - (outcome.grok_step or 1e9)) / 80 - 2.2))
-    learned = 1 / (1 + np.exp(-(steps - (outcome.memorization_step or 1e9)) / 40 - 2.2))
+    rise = 1 / (1 + np.exp(-(steps - (outcome.grok_step or 30_000)) / 80 - 2.2))
+    learned = 1 / (1 + np.exp(-(steps - (outcome.memorization_step or 20_000)) / 40 - 2.2))
     test = np.clip(rise + rng.normal(0, 0.01, len(steps)), 0.01, 1)
     lines = {
         "train_accuracy": np.clip(learned + 0.02, 0, 1),

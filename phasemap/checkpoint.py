@@ -1,0 +1,134 @@
+"""Progress that survives: one file per unfinished trial, in a folder or an object store.
+
+A trial's file does not depend on the stack it trained in, so after a crash the trials may be
+stacked otherwise. Files are written beside and moved, bear their own digest, and are read as data,
+never as code. What is torn or foreign is refused, and the trial starts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phasemap.train import Training, begin, prepare
+from phasemap.trial import Trial
+
+MAGIC = b"phasemap checkpoint 1\n"
+ROWS = ("flat", "mean", "square")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where checkpoints lie: a path, or a URI such as s3://bucket/folder (read through pyarrow)."""
+
+    place: str
+
+    def save(self, training: Training) -> None:
+        """Writes every trial of a stack as it stands.
+
+        Raises:
+            OSError: the disk is full or the store is away; older checkpoints are untouched.
+        """
+        for k, trial in enumerate(training.trials):
+            content = {
+                "trial": trial.id,
+                "step": training.step,
+                "curves": training.curves.get(trial.id, {}),
+                "seconds": training.seconds.get(trial.id, 0.0),
+                **{name: getattr(training, name)[k].cpu().clone() for name in ROWS},
+            }
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            payload = buffer.getvalue()
+            self._write(f"{trial.id}.pt", MAGIC + hashlib.sha256(payload).digest() + payload)
+
+    def resume(
+        self, trials: tuple[Trial, ...], device: torch.device | str = "cpu", say: Callable[[str], None] = print
+    ) -> list[Training]:
+        """The trials as stacks in progress: those with a checkpoint grouped by its step, the most
+        advanced first, then those that start from nothing."""
+        at: dict[int, list[tuple[Trial, dict[str, Any]]]] = {}
+        fresh = []
+        for trial in trials:
+            content = self._load(trial, say)
+            if content is None:
+                fresh.append(trial)
+            else:
+                at.setdefault(content["step"], []).append((trial, content))
+        stacks = [_stack(at[step], step, torch.device(device)) for step in sorted(at, reverse=True)]
+        return stacks + ([begin(tuple(fresh), device)] if fresh else [])
+
+    def remove(self, trial_id: str) -> None:
+        """Deletes a trial's checkpoint, if there is one."""
+        if "://" not in self.place:
+            (Path(self.place) / f"{trial_id}.pt").unlink(missing_ok=True)
+            return
+        filesystem, folder = _remote(self.place)
+        try:
+            filesystem.delete_file(f"{folder}/{trial_id}.pt")
+        except FileNotFoundError:
+            pass
+
+    def _load(self, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
+        raw = self._read(f"{trial.id}.pt")
+        if raw is None:
+            return None
+        head = len(MAGIC) + 32
+        if not raw.startswith(MAGIC) or hashlib.sha256(raw[head:]).digest() != raw[len(MAGIC) : head]:
+            say(f"checkpoint {self.place}/{trial.id}.pt is torn or not ours: refused, the trial starts again")
+            return None
+        content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
+        if content["trial"] != trial.id:
+            say(f"checkpoint {self.place}/{trial.id}.pt belongs to trial {content['trial']}: refused, it starts again")
+            return None
+        return content
+
+    def _write(self, name: str, content: bytes) -> None:
+        if "://" in self.place:
+            filesystem, folder = _remote(self.place)
+            filesystem.create_dir(folder, recursive=True)
+            with filesystem.open_output_stream(f"{folder}/{name}") as stream:
+                stream.write(content)
+            return
+        folder = Path(self.place)
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"{name}.{os.getpid()}.part"
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(folder / name)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            if "://" not in self.place:
+                return (Path(self.place) / name).read_bytes()
+            filesystem, folder = _remote(self.place)
+            with filesystem.open_input_stream(f"{folder}/{name}") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+
+def _remote(place: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    return FileSystem.from_uri(place)
+
+
+def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device) -> Training:
+    prepare(device)
+    tensors = [torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS]
+    curves = {trial.id: content["curves"] for trial, content in rows}
+    seconds = {trial.id: content["seconds"] for trial, content in rows}
+    return Training(tuple(trial for trial, _ in rows), device, *tensors, step=step, curves=curves, seconds=seconds)

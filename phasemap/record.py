@@ -1,0 +1,391 @@
+"""The only writer: one result -> one MLflow run, whole or not at all.
+
+A run is created, filled and only then set FINISHED; a trial counts as done only when a FINISHED run
+bears its id. What a dead driver left RUNNING is closed as KILLED at the next start. One process
+writes, in one thread, with few large calls (a call costs 20 ms, a metric next to nothing).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import platform
+import queue
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait longer ourselves, and say so
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial
+
+PATIENCE = 3_600.0  # seconds a tracking server may stay away
+HEARTBEAT = 10.0  # seconds between two signs of life of a driver
+DEAD_AFTER = 60.0  # seconds without one after which a driver elsewhere counts as dead
+PAGE = 5_000
+
+
+class Held(RuntimeError):
+    """Another driver is running this sweep."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A trial that is already recorded."""
+
+    id: str
+    phase: str
+    values: dict[str, str]  # its configuration, as recorded
+    steps_run: int
+
+
+def default_uri() -> str:
+    """MLFLOW_TRACKING_URI, or mlflow.db in the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def absolute(uri: str) -> str:
+    """The same store from any working directory."""
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        return f"sqlite:///{Path(uri[len('sqlite:///') :]).resolve()}"
+    return uri
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client whose store answers.
+
+    Raises:
+        ValueError: the store cannot be reached or written, with what to do.
+    """
+    path = Path(uri[len("sqlite:///") :]) if uri.startswith("sqlite:///") else None
+    if path and not _writable(path):
+        raise ValueError(
+            f"tracking database {path}: must be writable, got no permission or no such folder; "
+            "choose another with --tracking-uri sqlite:////path/mlflow.db"
+        )
+    if uri.startswith("http"):
+        _answers(uri)
+    client = MlflowClient(tracking_uri=uri)
+    try:
+        with _alone(path):  # two first openings at once would break the database for ever
+            client.search_experiments(max_results=1)
+    except Exception as error:  # the store's own errors have no common base
+        short = str(error).splitlines()[0][:200]
+        raise ValueError(f"tracking store {uri}: must answer, got {type(error).__name__}: {short}; check it") from error
+    return client
+
+
+def _writable(path: Path) -> bool:
+    if path.exists():
+        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return path.parent.is_dir() and os.access(path.parent, os.W_OK)
+
+
+def _answers(uri: str) -> None:
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=10).read()
+    except urllib.error.HTTPError:
+        return  # it answers, even if it has no such page
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise ValueError(
+            f"tracking server {uri}: must answer within 10 s, got {reason}; start it, or correct --tracking-uri"
+        ) from error
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    lock = Path(tempfile.gettempdir()) / f"phasemap-{os.getuid()}-{str(path).replace('/', '_')}.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Recorder:
+    """The record of one sweep: an experiment, a parent run, and one child run per trial."""
+
+    def __init__(self, name: str, uri: str, axes: tuple[str, ...], source: str, say: Callable[[str], None] = print):
+        self.uri, self.name, self.axes, self.say = uri, name, axes, say
+        self.client = connect(uri)
+        self.experiment = self._experiment()
+        self.parent = self._parent()
+        self._take_over()
+        self._describe(source)
+        self.done = {done.id: done for done in self._read_done()}
+        self.failed: dict[str, str] = {}
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._error: BaseException | None = None
+        self._creating = ""  # id of the trial whose run was created last
+        self._writer = threading.Thread(target=self._write_all, daemon=True, name="mlflow writer")
+        self._writer.start()
+
+    def result(self, result: Result, then: Callable[[], None] = lambda: None) -> None:
+        """Queues a finished trial; ``then`` runs once it is recorded."""
+
+        def write() -> None:
+            self._write(result)
+            then()
+
+        self._queue.put(write)
+
+    def failure(self, trial: Trial, reason: str) -> None:
+        """Queues a trial that could not be run; it is not done, and runs again next time."""
+        self.failed[trial.id] = reason
+        self._queue.put(lambda: self._write_failure(trial, reason))
+
+    def waiting(self) -> int:
+        """Results queued but not yet recorded."""
+        return self._queue.unfinished_tasks
+
+    def artifacts(self, folder: Path) -> None:
+        """Queues a folder of figures for the parent run."""
+        self._queue.put(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"))
+
+    def flush(self) -> None:
+        """Waits until everything queued is recorded."""
+        self._queue.join()
+        if self._error:
+            raise self._error
+
+    def close(self, status: str) -> None:
+        """Records what is queued, then ends the parent run and lets go of the sweep."""
+        self._queue.put(None)
+        self._writer.join()
+        if self._error:
+            raise self._error
+        self.client.set_tag(self.parent, "phasemap.driver", "")
+        self.client.set_terminated(self.parent, status)
+
+    # ------------------------------------------------------------------ the store
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(self.name)
+        if found is None:
+            place = None
+            if self.uri.startswith("sqlite:///"):
+                place = (Path(self.uri[len("sqlite:///") :]).parent / "mlruns" / self.name).as_uri()
+            try:
+                return self.client.create_experiment(self.name, artifact_location=place)
+            except MlflowException:  # another driver was quicker
+                found = self.client.get_experiment_by_name(self.name)
+                if found is None:
+                    raise
+        if found.lifecycle_stage == "deleted":
+            raise ValueError(
+                f"experiment {self.name}: must not be deleted, found it in the store's bin; "
+                f"restore it with `mlflow experiments restore -x {found.experiment_id}` or choose another --name"
+            )
+        return found.experiment_id
+
+    def _parent(self) -> str:
+        found = self._search("tags.`phasemap.kind` = 'sweep'", limit=1)
+        if found:
+            return found[0].info.run_id
+        tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
+        return self.client.create_run(self.experiment, tags=tags).info.run_id
+
+    def _take_over(self) -> None:
+        """Claims the sweep, or raises Held if another driver is alive."""
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "start": _process_start(os.getpid())}
+        held = self.client.get_run(self.parent).data.tags.get("phasemap.driver")
+        if held:
+            other = json.loads(held)
+            if other["host"] == me["host"]:
+                alive = _process_start(other["pid"]) == other["start"] and other["pid"] != me["pid"]
+            else:
+                alive = time.time() - other["time"] < DEAD_AFTER
+            if alive:
+                raise Held(
+                    f"sweep {self.name}: is being run by process {other['pid']} on {other['host']} (last sign of life "
+                    f"{time.time() - other['time']:.0f} s ago); wait for it, stop it, or choose another --name"
+                )
+        self._me = me
+        self._heartbeat()
+        time.sleep(0.2)
+        now = json.loads(self.client.get_run(self.parent).data.tags["phasemap.driver"])
+        if (now["host"], now["pid"]) != (me["host"], me["pid"]):
+            raise Held(f"sweep {self.name}: process {now['pid']} on {now['host']} claimed it first; wait for it")
+        self.client.update_run(self.parent, status="RUNNING")
+
+    def _heartbeat(self) -> None:
+        self._beat = time.monotonic()
+        self.client.set_tag(self.parent, "phasemap.driver", json.dumps({**self._me, "time": time.time()}))
+
+    def _describe(self, source: str) -> None:
+        self.client.set_tag(self.parent, "phasemap.axes", ",".join(self.axes))
+        self.client.set_tag(self.parent, "mlflow.note.content", _glossary())
+        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", _glossary())
+        self.client.log_text(self.parent, source, "search_space.py")
+        self.client.log_dict(self.parent, environment(), "environment.json")
+
+    def _read_done(self) -> Iterator[Done]:
+        for run in self._search("tags.`phasemap.kind` = 'trial'"):
+            trial = run.data.tags["phasemap.trial"]
+            if run.info.status == "FINISHED":
+                steps = int(run.data.metrics.get("steps_run", 0))
+                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.params), steps)
+            elif run.info.status == "RUNNING":  # a dead driver was writing it
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _search(self, condition: str, limit: int = 0) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], condition, ViewType.ACTIVE_ONLY, limit or PAGE, ["attributes.start_time ASC"], token
+            )
+            runs += page
+            token = page.token
+            if limit or not token:
+                return runs
+
+    # ------------------------------------------------------------------ the writer's thread
+
+    def _write_all(self) -> None:
+        while True:
+            try:
+                job = self._queue.get(timeout=HEARTBEAT)
+            except queue.Empty:
+                self._patiently(self._heartbeat)
+                continue
+            if job is not None and self._error is None:
+                self._patiently(job)
+                if time.monotonic() - self._beat > HEARTBEAT:
+                    self._patiently(self._heartbeat)
+            self._queue.task_done()
+            if job is None:
+                return
+
+    def _patiently(self, job: Callable[[], None]) -> None:
+        """Runs a job; a store that is away is waited for, and the wait is said once."""
+        start, said = time.monotonic(), False
+        while True:
+            try:
+                job()
+                if said:
+                    self.say("tracking store is back")
+                return
+            except Exception as error:  # noqa: BLE001 - any failure of the store or its disk
+                if time.monotonic() - start > PATIENCE:
+                    self._error = error
+                    return
+                if not said:
+                    short = str(error).splitlines()[0][:160]
+                    self.say(f"tracking store {self.uri} does not answer, waiting: {type(error).__name__}: {short}")
+                    said = True
+                time.sleep(min(5.0, 0.5 + (time.monotonic() - start) / 4))
+
+    def _write(self, result: Result) -> None:
+        outcome = dataclasses.asdict(result.outcome)
+        tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
+        tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
+        run = self._create(result.trial, tags)
+        if run is None:
+            return
+        metrics = list(_metrics(result.outcome, result))
+        params = [Param(f.name, str(getattr(result.trial, f.name))) for f in dataclasses.fields(Trial)]
+        self.client.log_batch(run, metrics[:900], params)
+        for start in range(900, len(metrics), 1_000):
+            self.client.log_batch(run, metrics[start : start + 1_000])
+        self.client.set_terminated(run, "FINISHED")
+        self._remember(result)
+
+    def _remember(self, result: Result) -> None:
+        values = {f.name: str(getattr(result.trial, f.name)) for f in dataclasses.fields(Trial)}
+        trial = result.trial.id
+        self.done[trial] = Done(trial, str(result.outcome.phase), values, result.outcome.steps_run or 0)
+
+    def _write_failure(self, trial: Trial, reason: str) -> None:
+        run = self._create(trial, {"failure": reason[:5_000]})
+        if run is not None:
+            params = [Param(f.name, str(getattr(trial, f.name))) for f in dataclasses.fields(Trial)]
+            self.client.log_batch(run, params=params)
+            self.client.set_terminated(run, "FAILED")
+
+    def _create(self, trial: Trial, tags: dict[str, str]) -> str | None:
+        """A new child run; None if the trial turns out to be recorded. A job that is tried again,
+        because an answer was lost, closes what its first try left behind."""
+        if self._creating == trial.id:
+            for run in self._search(f"tags.`phasemap.trial` = '{trial.id}'"):
+                if run.info.status == "FINISHED":
+                    return None
+                if run.info.status == "RUNNING":
+                    self.client.set_terminated(run.info.run_id, "KILLED")
+        self._creating = trial.id
+        tags = {
+            **tags,
+            "phasemap.kind": "trial",
+            "phasemap.trial": trial.id,
+            "mlflow.parentRunId": self.parent,
+            "mlflow.runName": trial.label(self.axes),
+        }
+        return self.client.create_run(self.experiment, tags=tags).info.run_id
+
+
+def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
+    """Curves at their steps, other outcomes at the last step."""
+    now, last = int(time.time() * 1_000), outcome.steps_run or 0
+    for key, (steps, values) in result.curves.items():
+        for step, value in zip(steps, values, strict=True):
+            if value == value and abs(value) != float("inf"):  # stores disagree on what is not finite
+                yield Metric(key, float(value), now, step)
+    for field in dataclasses.fields(Outcome):
+        value = getattr(outcome, field.name)
+        if isinstance(value, (int, float)) and field.name not in result.curves:
+            yield Metric(field.name, float(value), now, last)
+
+
+def environment() -> dict[str, Any]:
+    """What is needed to run the sweep again besides its search space."""
+    from importlib.metadata import version
+
+    names = ("torch", "ray", "mlflow", "optuna", "numpy", "scipy")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.node()} {platform.machine()} {os.cpu_count()} cores",
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        **{name: version(name) for name in names},
+    }
+
+
+def _git(*words: str) -> str:
+    try:
+        folder = Path(__file__).parent
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _process_start(pid: int) -> str:
+    """When a process of this machine started, empty if it does not run: tells a pid used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _glossary() -> str:
+    lines = [f"- **{name}**: {text}" for name, text in DEFINITIONS.items()]
+    curves = ", ".join(CURVES)
+    return "Each child run is one trial. Curves: " + curves + ".\n\nOutcomes:\n" + "\n".join(lines)

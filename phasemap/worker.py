@@ -1,0 +1,68 @@
+"""Runs one stack wherever it is put: resumes it, trains it, checkpoints it, reports its results.
+
+Used alike in this process (``--local``) and inside a Ray actor. Writes no record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phasemap.checkpoint import Storage
+from phasemap.train import Training, train
+from phasemap.trial import Result, Trial
+
+CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
+
+
+@dataclass(frozen=True)
+class Report:
+    """News of a stack since its last report."""
+
+    trial_steps: int = 0
+    seconds: float = 0.0  # of training and measuring
+    results: tuple[Result, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class StackRun:
+    """A stack at work. Iterate for its reports; ``checkpoint`` may be called between two."""
+
+    def __init__(self, trials: tuple[Trial, ...], storage: Storage, device: str, every: float):
+        self.trials, self.storage, self.device, self.every = trials, storage, device, every
+        self.now: Training | None = None
+        self._notes: list[str] = []
+        self._cost = 0.0  # seconds the last checkpoint took
+
+    def __iter__(self) -> Iterator[Report]:
+        for training in self.storage.resume(self.trials, self.device, self._notes.append):
+            self.now = training
+            yield from self._train(training)
+        self.now = None
+
+    def _train(self, training: Training) -> Iterator[Report]:
+        saved = time.monotonic()
+        start, step, count = time.perf_counter(), training.step, len(training.trials)
+        for results in train(training):
+            seconds = time.perf_counter() - start
+            yield Report((training.step - step) * count, seconds, tuple(results), self._take_notes())
+            if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
+                self.checkpoint()
+                saved = time.monotonic()
+            start, step, count = time.perf_counter(), training.step, len(training.trials)
+
+    def checkpoint(self) -> None:
+        """Saves the stack as it stands; a full disk is said and does not stop the training."""
+        if self.now is None or not self.now.trials:
+            return
+        start = time.monotonic()
+        try:
+            self.storage.save(self.now)
+        except OSError as error:
+            self._notes.append(f"no checkpoint: {error}; training goes on, and begins at the last one if it is stopped")
+        self._cost = time.monotonic() - start
+
+    def _take_notes(self) -> tuple[str, ...]:
+        notes, self._notes = tuple(self._notes), []
+        return notes
