@@ -10,6 +10,9 @@ likeliest phases as the distance, on a Gaussian process regression of one-hot la
 shrink the variance around them but say nothing about phases. In large batches or on many axes it is k-nearest-neighbour
 disagreement times the distance to the nearest trial, which such batches harm less.
 
+Tried and no better: placing trials by the map's own logistic model (it finds fewer islands), a lengthscale for each
+axis, running trials without noise.
+
 Known limits: an island of 2 % of the area is missed by about a third of 64-trial maps; labels that differ from seed to
 seed bound what any placement can save. Never repeat points by hand: one seed a point is the best use of trials.
 """
@@ -33,11 +36,11 @@ from scipy.stats import qmc
 
 from phasemap.phase_map import Axes, PhaseMap, is_label, neighbours, pool
 
-LENGTHSCALES = (0.1, 0.18, 0.32, 0.55, 1.0)  # in units of an axis
+LENGTHSCALES = (0.1, 0.18, 0.32)  # in units of an axis; longer ones place trials no better
 NOISES = (0.04, 0.13, 0.4)  # variance of a label's noise / variance of the signal
 BLOCK = 192  # points in one block of the leave-one-out score
 CANDIDATES = 1024
-SHORTLIST = 256  # candidates kept for the exact variance
+SHORTLIST = 128  # candidates kept for the exact variance
 GROUPS = 16  # shared values compared when a stack must share them
 LARGE_BATCH = 32
 MANY_AXES = 5
@@ -68,15 +71,17 @@ class Surrogate:
     amplitude: float  # prior variance of one phase's signal
 
     @classmethod
-    def fit(cls, axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.ndarray, kernel: Kernel) -> Surrogate:
-        """From ``hits`` [U, P] of ``counts`` [U] trials at ``points`` [U, D]; U may be 0."""
+    def fit(
+        cls, axes: Axes, kernel: Kernel, points: np.ndarray, hits: np.ndarray, counts: np.ndarray, factor: np.ndarray
+    ) -> Surrogate:
+        """From ``hits`` [U, P] of ``counts`` [U] trials at ``points`` [U, D]; ``factor`` of the first of them, which
+        is the costly part, is extended to all; U may be 0."""
         prior = hits.sum(0) / max(counts.sum(), 1)
         rest = (hits / counts[:, None] - prior).astype(np.float32)
-        matrix = _noisy(correlation(axes, kernel, points, points), kernel.noise, counts)
-        factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+        factor = _extended(factor, axes, kernel, points, counts)
         weights = cho_solve((factor, True), rest, check_finite=False)
         amplitude = float(((rest * weights).sum() + 0.1) / (rest.size + 2))  # above 0 with a single phase
-        return cls(axes, kernel, points, factor, weights, prior, amplitude)
+        return cls(axes, kernel, points, factor, weights, prior.astype(np.float32), amplitude)
 
     def margin(self, across: np.ndarray) -> np.ndarray:
         """Likeliest minus second likeliest phase, [M], from correlations with the trials [U, M]."""
@@ -100,13 +105,32 @@ def _noisy(matrix: np.ndarray, noise: float, counts: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def _factor(axes: Axes, kernel: Kernel, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    matrix = _noisy(correlation(axes, kernel, points, points), kernel.noise, counts)
+    return cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
+
+
+def _extended(factor: np.ndarray, axes: Axes, kernel: Kernel, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The factor of all ``points`` [U, D] from the factor of the first of them."""
+    old, new = len(factor), len(points) - len(factor)
+    if not new:
+        return factor
+    across = correlation(axes, kernel, points[:old], points[old:])
+    side = solve_triangular(factor, across, lower=True, check_finite=False)
+    corner = _noisy(correlation(axes, kernel, points[old:], points[old:]), kernel.noise, counts[old:])
+    whole = np.zeros((old + new, old + new), np.float32)
+    whole[:old, :old], whole[old:, :old] = factor, side.T
+    whole[old:, old:] = cholesky(corner - side.T @ side, lower=True, check_finite=False)
+    return whole
+
+
 def choose_kernel(axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> Kernel:
     """The best leave-one-out kernel, one lengthscale for all axes.
 
     A lengthscale for each axis helps the map but not the placing of trials: it makes early asks overconfident.
     """
     dimensions = len(axes.axes)
-    if len(points) < 3 or (hits.sum(0) > 0).sum() < 2:  # nothing to learn from a single phase
+    if len(points) < 3 or hits.shape[1] < 2:  # nothing to learn from a single phase
         return Kernel((0.32,) * dimensions, 0.4)
     blocks = list(neighbours(points, BLOCK))
 
@@ -118,8 +142,7 @@ def choose_kernel(axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.n
 
 def _leave_one_out(axes: Axes, kernel: Kernel, points: np.ndarray, hits: np.ndarray, counts: np.ndarray) -> float:
     """Negative log density of each point's label given all others, summed (Rasmussen & Williams 2006, eq. 5.10-12)."""
-    matrix = _noisy(correlation(axes, kernel, points, points), kernel.noise, counts)
-    inverse = spotri(cholesky(matrix, lower=True, overwrite_a=True, check_finite=False), lower=1)[0]
+    inverse = spotri(_factor(axes, kernel, points, counts), lower=1)[0]
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
     rest = hits / counts[:, None] - hits.sum(0) / counts.sum()
     weights, variance = inverse @ rest, 1 / np.diag(inverse)
@@ -159,7 +182,7 @@ class Planner:
     startup: int = 16
     method: str = "auto"
     failed_label: int | None = None
-    _kernels: dict[bytes, Kernel] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[bytes, tuple[Kernel, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.method not in ("auto", "straddle", "neighbours"):
@@ -177,11 +200,12 @@ class Planner:
 
         Args:
             n: trials wanted, for example the size of a stack.
-            known_points: points of ended trials, [N, D], in the order of the record.
+            known_points: points of ended trials, [N, D], in any order that a resumed sweep can restore; cheapest
+                where new trials come last.
             known_labels: their phases, [N]: whole numbers; None, NaN or negative where the trial failed.
             pending_points: points of trials still running, [V, D].
             shared: axes on which all ``n`` points must agree, because they fix tensor shapes. The value is chosen
-                where the stack is worth most.
+                where the stack is worth most; there is no Sobol design then, the first stacks fill space.
         """
         history = self._history(known_points, known_labels, pending_points)
         chosen = np.zeros((0, len(self.axes.axes))) if shared else self._design_left(history)[:n]
@@ -190,16 +214,22 @@ class Planner:
         history = History(history.points, history.labels, np.concatenate([history.visited, chosen]))
         draws = np.random.default_rng([self.seed, len(history.all_points)])
         pick = self._by_neighbours if self._large(n) else self._by_straddle
-        return np.concatenate([chosen, pick(n - len(chosen), history, self._candidates(draws, shared))])
+        count = CANDIDATES if len(history.points) <= 512 else CANDIDATES // 2
+        return np.concatenate([chosen, pick(n - len(chosen), history, self._candidates(draws, shared, count))])
 
     def uncertainty(self, known_points: np.ndarray, known_labels: Sequence[Any]) -> float:
         """Share of the map expected to be drawn in the wrong phase, from 0 to 1; 1 before the design is done.
 
-        A sweep ends when this falls below its target.
+        A sweep ends when this falls below its target. Errs on the high side where boundaries are sharp. While only
+        one phase is known it is 3 / trials, the 95 % bound on a share never met (rule of three, Hanley & Lippman-Hand
+        1983).
         """
         history = self._history(known_points, known_labels, None)
-        if len(history.points) < self.startup:
+        count = len(history.points)
+        if count < max(self.startup, 3):
             return 1.0
+        if len(np.unique(history.labels)) == 1:
+            return 3 / count
         return PhaseMap.fit(history.points, history.labels.tolist(), self.axes).uncertainty()
 
     def _history(self, points: np.ndarray, labels: Sequence[Any], pending: np.ndarray | None) -> History:
@@ -227,17 +257,17 @@ class Planner:
             return n >= LARGE_BATCH or len(self.axes.axes) >= MANY_AXES
         return self.method == "neighbours"
 
-    def _candidates(self, draws: np.random.Generator, shared: Sequence[str]) -> list[np.ndarray]:
+    def _candidates(self, draws: np.random.Generator, shared: Sequence[str], count: int) -> list[np.ndarray]:
         """Sets of candidate points, each [M, D]; the points of one set agree on the shared axes."""
         width = len(self.axes.axes)
         if not shared:
-            return [_distinct(self.axes, self.axes.spread(_sobol(width, CANDIDATES, draws)))]
+            return [_distinct(self.axes, self.axes.spread(_sobol(width, count, draws)))]
         columns = [self.axes.index(name) for name in shared]
         values = np.unique(self.axes.spread(_sobol(width, 64, draws))[:, columns], axis=0)
         values = draws.permutation(values)[:GROUPS]
         sets = []
         for value in values:
-            points = self.axes.spread(_sobol(width, CANDIDATES // 4, draws))
+            points = self.axes.spread(_sobol(width, count // 4, draws))
             points[:, columns] = value
             sets.append(_distinct(self.axes, points))
         return sets
@@ -252,23 +282,23 @@ class Planner:
         return max(plans, key=lambda plan: plan[1])[0]
 
     def _surrogate(self, history: History) -> Surrogate:
-        labels, column = np.unique(history.labels, return_inverse=True)
-        points, counts, hits = pool(history.points, column, max(len(labels), 1))
-        return Surrogate.fit(self.axes, points, hits, counts, self._kernel(history))
-
-    def _kernel(self, history: History) -> Kernel:
-        """The kernel of the first trials of the history, all but at most a sixteenth: chosen again only now and then,
-        yet a function of the history alone."""
+        """Kernel and factor of the first trials, all but at most an eighth, are kept from ask to ask; they are a
+        function of the history all the same."""
         count = len(history.points)
-        count -= count % max(1, count // 16)
-        first = history.points[:count], history.labels[:count]
-        key = first[0].tobytes() + first[1].tobytes()
-        if key not in self._kernels:
-            labels, column = np.unique(first[1], return_inverse=True)
-            points, counts, hits = pool(first[0], column, max(len(labels), 1))
-            self._kernels.clear()
-            self._kernels[key] = choose_kernel(self.axes, points, hits, counts)
-        return self._kernels[key]
+        count -= count % (1 << max(0, (count // 8).bit_length() - 1))
+        labels, column = np.unique(history.labels, return_inverse=True)
+        halves = [
+            pool(history.points[part], column[part], max(len(labels), 1)) for part in (slice(count), slice(count, None))
+        ]
+        points, counts, hits = (np.concatenate(pair) for pair in zip(*halves, strict=True))
+        key = history.points[:count].tobytes() + history.labels[:count].tobytes()
+        if key not in self._kept:
+            first, seen, showed = halves[0]
+            kernel = choose_kernel(self.axes, first, showed[:, showed.any(0)], seen)
+            self._kept.clear()
+            self._kept[key] = kernel, _factor(self.axes, kernel, first, seen)
+        kernel, factor = self._kept[key]
+        return Surrogate.fit(self.axes, kernel, points, hits, counts, factor)
 
 
 def _sobol(dimensions: int, count: int, draws: np.random.Generator) -> np.ndarray:
@@ -290,9 +320,12 @@ def _straddle(model: Surrogate, n: int, points: np.ndarray, visited: np.ndarray)
     posterior = _Variance(model, np.concatenate([visited, points]), rows)
     for j in range(len(visited)):
         posterior.condition(j)
-    chosen, worth = [], 0.0
+    chosen: list[int] = []
+    worth = 0.0
     for _ in range(n):
         score = scale * np.sqrt(posterior.variance[len(visited) :]) - margin
+        if len(chosen) < len(points):  # a point is worth one seed; only a small grid is asked twice
+            score[chosen] = -np.inf
         best = int(score.argmax())
         worth += float(score[best])
         chosen.append(best)
@@ -307,7 +340,7 @@ def _shortlist(model: Surrogate, points: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     across = correlation(model.axes, model.kernel, model.points, points)
     margin = model.margin(across)
-    if len(points) <= SHORTLIST or len(model.points) <= SHORTLIST:
+    if len(points) <= SHORTLIST or len(model.points) <= 4 * SHORTLIST:
         return points, across, margin
     bound = np.maximum(1 - across.max(0) ** 2 / (1 + model.kernel.noise), 0)
     score = 1.96 * np.sqrt(2 * model.amplitude * bound) - margin
@@ -337,7 +370,8 @@ def _disagreement(axes: Axes, n: int, points: np.ndarray, history: History) -> t
     features = axes.features(points, plain)
     entropy = _entropy_of_neighbours(features, axes.features(history.points, plain), history.labels)
     distance = cdist(features, axes.features(history.all_points, plain)).min(1, initial=2.0)
-    chosen, worth = [], 0.0
+    chosen: list[int] = []
+    worth = 0.0
     for _ in range(n):
         score = entropy * distance
         best = int(score.argmax())

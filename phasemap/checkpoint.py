@@ -50,7 +50,11 @@ class Storage:
             self._write(f"{trial.id}.pt", MAGIC + hashlib.sha256(payload).digest() + payload)
 
     def resume(
-        self, trials: tuple[Trial, ...], device: torch.device | str = "cpu", say: Callable[[str], None] = print
+        self,
+        trials: tuple[Trial, ...],
+        device: torch.device | str = "cpu",
+        compiled: bool = False,
+        say: Callable[[str], None] = print,
     ) -> list[Training]:
         """The trials as stacks in progress: those with a checkpoint grouped by its step, the most
         advanced first, then those that start from nothing."""
@@ -62,8 +66,8 @@ class Storage:
                 fresh.append(trial)
             else:
                 at.setdefault(content["step"], []).append((trial, content))
-        stacks = [_stack(at[step], step, torch.device(device)) for step in sorted(at, reverse=True)]
-        return stacks + ([begin(tuple(fresh), device)] if fresh else [])
+        stacks = [_stack(at[step], step, torch.device(device), compiled) for step in sorted(at, reverse=True)]
+        return stacks + ([begin(tuple(fresh), device, compiled)] if fresh else [])
 
     def remove(self, trial_id: str) -> None:
         """Deletes a trial's checkpoint, if there is one."""
@@ -126,9 +130,10 @@ def _remote(place: str) -> tuple[Any, str]:
     return FileSystem.from_uri(place)
 
 
-def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device) -> Training:
+def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:
     prepare(device)
     tensors = [torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS]
     curves = {trial.id: content["curves"] for trial, content in rows}
     seconds = {trial.id: content["seconds"] for trial, content in rows}
-    return Training(tuple(trial for trial, _ in rows), device, *tensors, step=step, curves=curves, seconds=seconds)
+    trials = tuple(trial for trial, _ in rows)
+    return Training(trials, device, *tensors, compiled, step, curves, seconds)

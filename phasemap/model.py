@@ -153,8 +153,8 @@ def _mlp(model: Model, weights: Weights, tokens: Tensor) -> Tensor:
         projected = model.product(table.reshape(trials, -1, width), first)
     projected = projected.view(trials, -1, width)
     step = vocabulary if table.shape[1] > 1 else 0
-    x = sum(gather(projected, tokens[..., t] + t * step) for t in range(length)) + weights["layer0.bias"][:, None]
-    x = model.activation(x)
+    x = sum(gather(projected, tokens[..., t] + t * step) for t in range(length))
+    x = model.activation(x + weights["layer0.bias"][:, None])
     for layer in range(1, trial.depth):
         x = model.activation(model.linear(weights, f"layer{layer}", x))
     return x

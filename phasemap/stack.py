@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phasemap import task as tasks
 from phasemap.trial import Trial
@@ -11,14 +11,18 @@ from phasemap.trial import Trial
 CACHED = 2**18  # numbers in a layer's output at which a core's cache is full (1 MiB of fp32)
 CPU_LARGEST = 32
 GPU_LARGEST = 512
+SECONDS_PER_COST = 4e-11  # of one core, by eager steps
+COMPILE_PAYS = 30.0  # eager seconds of a shape in a whole sweep: compiling takes 5-15, and saves a third
 STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Same-shaped trials to train together. ``tries``: how often it has failed already."""
+    """Same-shaped trials to train together, by compiled or eager steps. ``tries``: how often it has
+    failed already."""
 
     trials: tuple[Trial, ...]
+    compiled: bool = False
     tries: int = 0
 
     @property
@@ -32,31 +36,50 @@ class Stack:
     def halves(self) -> tuple[Stack, ...]:
         """Two stacks of half the trials, to find the one that kills it; itself if it is alone."""
         if len(self.trials) == 1:
-            return (Stack(self.trials, self.tries + 1),)
+            return (replace(self, tries=self.tries + 1),)
         middle = len(self.trials) // 2
-        return Stack(self.trials[:middle], self.tries + 1), Stack(self.trials[middle:], self.tries + 1)
+        parts = self.trials[:middle], self.trials[middle:]
+        return tuple(replace(self, trials=part, tries=self.tries + 1) for part in parts)
 
 
-def plan(trials: Iterable[Trial], slots: int, size: int = 0, gpu: bool = False) -> list[Stack]:
-    """All trials in stacks of one shape each, the dearest first so that no slot ends late.
+@dataclass(frozen=True)
+class Plan:
+    """How stacks are made: ``size`` 0 and ``compiled`` "auto" choose by shape."""
 
-    Args:
-        trials: what to run.
-        slots: stacks that run at once.
-        size: trials per stack; 0 chooses by shape.
-        gpu: whether stacks run on GPUs.
-    """
+    slots: int = 1  # stacks that run at once
+    size: int = 0  # trials per stack
+    compiled: str = "auto"  # always, never, auto
+    gpu: bool = False
+
+    def stacks(self, trials: Iterable[Trial], sweep: Iterable[Trial] = ()) -> list[Stack]:
+        """All trials in stacks of one shape each, the dearest first so that no slot ends late.
+
+        Args:
+            trials: what to run now.
+            sweep: everything the sweep holds, recorded or not. Whether a shape is compiled follows
+                from this alone, so that an interrupted sweep goes on as it began.
+        """
+        shapes, whole = _by_shape(trials), _by_shape(sweep)
+        even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
+        stacks = []
+        for shape, same in shapes.items():
+            compiled = self._compiles(whole.get(shape, same))
+            most = self.size or min(_best_size(same[0], self.gpu), even)
+            count = -(-len(same) // most)
+            stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
+        return sorted(stacks, key=lambda stack: -seconds(stack.trials))
+
+    def _compiles(self, same: list[Trial]) -> bool:
+        if self.compiled != "auto":
+            return self.compiled == "always"
+        return self.gpu or seconds(same) > COMPILE_PAYS
+
+
+def _by_shape(trials: Iterable[Trial]) -> dict[tuple, list[Trial]]:
     shapes: dict[tuple, list[Trial]] = {}
     for trial in trials:
         shapes.setdefault(trial.shape, []).append(trial)
-    total = sum(len(same) for same in shapes.values())
-    even = max(1, -(-total // (slots * STACKS_PER_SLOT)))
-    stacks = []
-    for same in shapes.values():
-        most = size or min(_best_size(same[0], gpu), even)
-        count = -(-len(same) // most)
-        stacks += [Stack(tuple(same[i::count])) for i in range(count)]
-    return sorted(stacks, key=lambda stack: -cost(stack.trials[0]) * stack.trial_steps)
+    return shapes
 
 
 def _best_size(trial: Trial, gpu: bool) -> int:
@@ -67,6 +90,11 @@ def _best_size(trial: Trial, gpu: bool) -> int:
     if gpu:
         return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * 16)))
     return max(1, min(CPU_LARGEST, CACHED // outputs))
+
+
+def seconds(trials: Iterable[Trial]) -> float:
+    """Time to train the trials by eager steps on one core, roughly."""
+    return sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST
 
 
 def cost(trial: Trial) -> float:

@@ -35,6 +35,7 @@ class Training:
     flat: Tensor
     mean: Tensor
     square: Tensor
+    compiled: bool = False
     step: int = 0
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
@@ -45,7 +46,7 @@ class Training:
         self.model = Model(shape, self.task)
         self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
-        self.one_step = _engine(self.model, self.device)
+        self._step = _engine(self.model, self.compiled)
         self._draw_splits()
 
     def _draw_splits(self) -> None:
@@ -70,10 +71,20 @@ class Training:
             examples, weights = self.batches.draw(self.step, steps)
             rate = rates(self.trials, self.step, steps, self.device)
             for s in range(steps):
-                now = Rates(rate.step_size[s], rate.decay[s], rate.root[s])
-                self.one_step(self, self.tokens[examples[s]], self.labels[examples[s]], weights[s], now)
+                batch = self.tokens[examples[s]], self.labels[examples[s]], weights[s]
+                self._one_step(*batch, rate.step_size[s], rate.decay[s], rate.root[s])
             self.step += steps
         self._add_seconds(start)
+
+    def _one_step(self, *batch: Tensor) -> None:
+        try:
+            self._step(self.flat, self.mean, self.square, *batch)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError):
+            if not self.compiled:
+                raise
+            self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
+            self._step = _engine(self.model, False)
+            self._step(self.flat, self.mean, self.square, *batch)
 
     def evaluate(self) -> list[Result]:
         """Measures all trials at this step; those that ended leave the stack as results."""
@@ -143,7 +154,7 @@ class Training:
         return {
             "device": kind,
             "product": backend,
-            "engine": "compiled" if compiles(self.model.trial, self.device) else "eager",
+            "engine": "compiled" if self.compiled else "eager",
             "torch": torch.__version__,
         }
 
@@ -153,15 +164,16 @@ class Training:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
 
 
-def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu") -> Training:
-    """A fresh stack: row k's weights are drawn from trial k's seed alone."""
+def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:
+    """A fresh stack: row k's weights are drawn from trial k's seed alone. Compiled and eager steps
+    differ in the last bits; each is the same in every stack."""
     device = torch.device(device)
     prepare(device)
     shape = trials[0]
     layout = Model(shape, tasks.load(shape.task, shape.modulus, shape.context)).layout
     rows = [layout.initial(draws.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
     flat = torch.stack(rows).to(device)
-    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat))
+    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
 
 
 def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
@@ -183,39 +195,34 @@ def next_evaluation(trial: Trial, step: int) -> int:
     return min(coming, trial.steps)
 
 
-def compiles(trial: Trial, device: torch.device) -> bool:
-    """Whether the step is compiled: always on a GPU; on a CPU where one trial alone would train so
-    long that compiling (10-15 s a shape) pays. Decided by the configuration and not by the sweep,
-    because the choice moves the last bits. PHASEMAP_COMPILE=always or never overrules."""
-    said = os.environ.get("PHASEMAP_COMPILE")
-    if said in ("always", "never"):
-        return said == "always"
-    return device.type == "cuda" or (trial.model == "transformer" and trial.steps * trial.width >= 500_000)
+Step = Callable[..., None]
 
 
-Step = Callable[[Training, Tensor, Tensor, Tensor, Rates], None]
+def _engine(model: Model, compiled: bool) -> Step:
+    layout = model.layout
 
-
-def _engine(model: Model, device: torch.device) -> Step:
     def gradient_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
         point = flat.detach().requires_grad_()
-        pieces = model.layout.split(point)
+        pieces = layout.split(point)
         logits = model.logits(pieces, model.hidden(pieces, tokens))
         loss = (losses(model.trial.loss, logits, labels) * weights).sum()
         (gradient,) = torch.autograd.grad(loss, point)
         with torch.no_grad():
-            update(model.trial, model.layout, flat, mean, square, gradient, Rates(step_size, decay, root))
+            update(model.trial, layout, flat, mean, square, gradient, Rates(step_size, decay, root))
 
-    run = gradient_step
-    if compiles(model.trial, device):
-        torch._dynamo.config.trace_autograd_ops = True
-        torch._dynamo.config.cache_size_limit = 64
-        run = torch.compile(gradient_step, fullgraph=True, dynamic=False)
+    if not compiled:
+        return gradient_step
+    torch._dynamo.config.trace_autograd_ops = True
+    torch._dynamo.config.recompile_limit = 64
+    fast = torch.compile(gradient_step, fullgraph=True)
 
-    def one_step(stack: Training, tokens: Tensor, labels: Tensor, weights: Tensor, rate: Rates) -> None:
-        run(stack.flat, stack.mean, stack.square, tokens, labels, weights, rate.step_size, rate.decay, rate.root)
+    def compiled_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
+        if len(flat) > 1:  # one compiled step for stacks of any size
+            for part in (flat, mean, square, tokens, labels, weights, step_size, decay):
+                torch._dynamo.mark_dynamic(part, 0)
+        fast(flat, mean, square, tokens, labels, weights, step_size, decay, root)
 
-    return one_step
+    return compiled_step
 
 
 def _training_set(trial: Trial, task: tasks.Task, device: torch.device) -> Tensor:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phasemap.checkpoint import Storage
+from phasemap.stack import Stack
 from phasemap.train import Training, train
-from phasemap.trial import Result, Trial
+from phasemap.trial import Result
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
 
@@ -29,14 +30,14 @@ class Report:
 class StackRun:
     """A stack at work. Iterate for its reports; ``checkpoint`` may be called between two."""
 
-    def __init__(self, trials: tuple[Trial, ...], storage: Storage, device: str, every: float):
-        self.trials, self.storage, self.device, self.every = trials, storage, device, every
+    def __init__(self, stack: Stack, storage: Storage, device: str, every: float):
+        self.stack, self.storage, self.device, self.every = stack, storage, device, every
         self.now: Training | None = None
         self._notes: list[str] = []
         self._cost = 0.0  # seconds the last checkpoint took
 
     def __iter__(self) -> Iterator[Report]:
-        for training in self.storage.resume(self.trials, self.device, self._notes.append):
+        for training in self.storage.resume(self.stack.trials, self.device, self.stack.compiled, self._notes.append):
             self.now = training
             yield from self._train(training)
         self.now = None

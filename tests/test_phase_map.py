@@ -145,7 +145,8 @@ def test_a_boundary_is_reported_in_field_values():
     labels = (rng.random(300) < expit((points[:, 0] - 0.5) / 0.03)).astype(int)
     position, low, high, n = PhaseMap.fit(points, labels, axes).boundary_position("weight_decay", [1], {"width": 128})
     assert low < position < high
-    assert 0.05 < low < 0.1 < high < 0.2
+    assert position == pytest.approx(0.1, rel=0.4)
+    assert high / low < 3
     assert 10 < n <= 300
 
 

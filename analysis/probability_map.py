@@ -1,0 +1,313 @@
+"""Probability map: how likely a trial is to grok at each point of one or two axes, and how sure that is.
+
+Contours at 0.1, 0.5 and 0.9 with the band of the middle one, the trials themselves, and the entropy
+of the phases. The fit is ``phasemap.phase_map``; the positions as numbers: ``boundary_position.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from analysis import caption, style
+from analysis.axis import Axis, axis_of, label, text
+from analysis.table import Sweep
+from phasemap import phase_map
+from phasemap.phase_map import PhaseMap
+from phasemap.trial import PHASES
+
+LEVEL = 0.9  # mass of bands and intervals read off the fit
+LINES = (0.1, 0.5, 0.9)
+WON = ("comprehension", "grokking", "collapse")
+FINE = 41  # lattice points along an axis
+CHANCE = LinearSegmentedColormap.from_list("chance", ["#ffffff", "#8fb8d8"])
+DOUBT = LinearSegmentedColormap.from_list("doubt", ["#ffffff", "#b9b3c9", "#4b3f66"])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Phase maps over the named axes: of grokked (1) against not (0), and of all phases."""
+
+    axes: tuple[Axis, ...]
+    grokked: PhaseMap
+    phases: PhaseMap
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``table`` has a row per lattice point: the axes (an ordinal one as its rank, from 0), the
+    probability of grokking with low and high end of its 90 % band, and the entropy of the phases in
+    bits. ``trials`` has the axes and the phase of each trial."""
+
+    table: pd.DataFrame
+    trials: pd.DataFrame
+    x: Axis
+    y: Axis | None
+    facet: str | None
+    caption: str
+
+    def panels(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """Title, lattice and trials of each panel; a trial stands in the panel nearest to it."""
+        if self.facet is None:
+            return [("", self.table, self.trials)]
+        name, shown = self.facet, list(self.table[self.facet].unique())
+        ends: Any = self.trials[name]
+        if shown and isinstance(shown[0], (int, float, np.number)):
+            ends = ends.map(lambda v: min(shown, key=lambda s: abs(s - v)))
+        parts = self.table.groupby(name, sort=False)
+        return [(f"{name.replace('_', ' ')} {text(v)}", part, self.trials[ends == v]) for v, part in parts]
+
+
+def ordered(axis: Axis) -> bool:
+    """Whether the values stand in an order, as numbers do and words do not."""
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in axis.values)
+
+
+def natural_axes(sweep: Sweep) -> list[str]:
+    """The axes that vary, ordered ones first."""
+    if sweep.finished.empty:
+        raise style.Absent("no finished trial yet")
+    axes = [axis_of(sweep.finished, name) for name in sweep.cell_axes]
+    if not any(ordered(a) for a in axes):
+        raise style.Absent("a probability map needs an axis of numbers besides the seed")
+    return [a.name for a in sorted(axes, key=lambda a: not ordered(a))]
+
+
+def fit(table: pd.DataFrame, names: Sequence[str]) -> Fit:
+    """Over the trials of a table (columns phase, grok_step and the named ones); other axes are pooled."""
+    table = table[table.phase.notna()]
+    if table.empty:
+        raise style.Absent("no finished trial yet")
+    axes = tuple(axis_of(table, name) for name in names)
+    on = phase_map.Axes(tuple(_map_axis(a) for a in axes))
+    columns = [
+        o.unit(table[a.name].tolist() if o.choices else a.places(table[a.name]))
+        for a, o in zip(axes, on.axes, strict=True)
+    ]
+    points = np.stack(columns, 1)
+    grokked = PhaseMap.fit(points, table.grok_step.notna().astype(int).tolist(), on, phases=(0, 1))
+    return Fit(axes, grokked, PhaseMap.fit(points, table.phase.tolist(), on, phases=_met(table)))
+
+
+def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+    """Probabilities and entropy on a lattice of x (and y), at each value of the facet."""
+    names = [n for n in (x, y, facet) if n]
+    fitted = fit(table, names)
+    axes = dict(zip(names, fitted.axes, strict=True))
+    lines = {n: lattice(axes[n]) for n in (x, y) if n} | ({facet: slices(axes[facet])} if facet else {})
+    spots = pd.MultiIndex.from_product(list(lines.values()), names=list(lines)).to_frame(index=False)
+    points = np.stack([on.unit(spots[on.name].tolist()) for on in fitted.grokked.axes.axes], 1)
+    low, middle, high = fitted.grokked.band(points, [1], LEVEL) if _mixed(fitted) else [_certain(fitted, points)] * 3
+    cells = spots.assign(probability=middle, low=low, high=high, entropy=fitted.phases.entropy(points))
+    trials = table.loc[table.phase.notna(), [*names, "seed", "phase"]]
+    return Summary(cells, trials, axes[x], axes[y] if y else None, facet, _caption(table, tuple(names)))
+
+
+def of_sweep(sweep: Sweep) -> Summary:
+    """The first two axes of numbers, and panels over a third axis."""
+    names = natural_axes(sweep)
+    if len(names) > 1 and not ordered(axis_of(sweep.finished, names[1])):
+        return summarise(sweep.finished, names[0], None, names[1])
+    return summarise(sweep.finished, *names[:3])
+
+
+def lattice(axis: Axis) -> np.ndarray:
+    """Evenly spaced coordinates from the first to the last value of an ordered axis."""
+    ends = axis.places(axis.values)[[0, -1]]
+    return np.geomspace(*ends, FINE) if axis.scale == "log" else np.linspace(*ends, FINE)
+
+
+def slices(axis: Axis, most: int = 6) -> list:
+    """The values at which a map is cut: those tried, or three spread over a long or continuous axis."""
+    if not axis.continuous and (len(axis.values) <= most or not ordered(axis)):
+        return list(axis.values)
+    return [axis.values[round(share * (len(axis.values) - 1))] for share in (1 / 6, 1 / 2, 5 / 6)]
+
+
+def draw(ax: Axes, summary: Summary) -> None:
+    """Probability of grokking in the first panel."""
+    _, cells, trials = summary.panels()[0]
+    (_draw_chance if summary.y else _draw_curve)(ax, summary, cells, trials)
+
+
+@style.applied()
+def figure(summary: Summary) -> Figure:
+    """Probability and entropy of every panel."""
+    panels = summary.panels()
+    if summary.y is None:
+        return _curves(summary, panels)
+    shape = (1, 2) if len(panels) == 1 else (2, len(panels))
+    height = (62 if len(panels) == 1 else 104) * style.MM
+    sheet, axes = style.sheet(*shape, style.DOUBLE, height, summary.caption, sharex=True, sharey=True)
+    rows = axes.reshape(2, len(panels))
+    most = max(float(summary.table.entropy.max()), 1.0)
+    for (title, cells, trials), upper, lower in zip(panels, *rows, strict=True):
+        _draw_chance(upper, summary, cells, trials)
+        _draw_doubt(lower, summary, cells, trials, most)
+        upper.set_title(title or "probability of grokking", fontsize=7.5)
+        lower.set_title("" if title else "entropy of the phases", fontsize=7.5)
+    for ax in axes.flat:
+        ax.label_outer()
+    _bar(sheet, rows[0], CHANCE, 1.0, "probability of grokking")
+    _bar(sheet, rows[1], DOUBT, most, "entropy (bits)")
+    handles = [*_phase_handles(summary.trials), *_line_handles()]
+    sheet.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=6.5, columnspacing=1.2, handletextpad=0.5)
+    return sheet
+
+
+def _draw_chance(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
+    chance, low, high = (_grid(cells, k) for k in ("probability", "low", "high"))
+    x, y = _mesh(cells, summary)
+    ax.pcolormesh(x, y, chance, cmap=CHANCE, vmin=0, vmax=1, shading="gouraud", rasterized=True, zorder=0)
+    doubtful = ((low < 0.5) & (high > 0.5)).astype(float)
+    if doubtful.any():
+        ax.contourf(x, y, doubtful, [0.5, 2], colors="none", hatches=["//////"], zorder=1)
+    for line, dash, width in zip(LINES, (":", "-", "--"), (0.9, 1.5, 0.9), strict=True):
+        if chance.min() < line < chance.max():
+            ax.contour(x, y, chance, [line], colors="#1a1a1a", linestyles=dash, linewidths=width, zorder=2)
+    _draw_trials(ax, summary, trials)
+
+
+def _draw_doubt(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.DataFrame, most: float) -> None:
+    entropy = _grid(cells, "entropy")
+    ax.pcolormesh(*_mesh(cells, summary), entropy, cmap=DOUBT, vmin=0, vmax=most, shading="gouraud", rasterized=True)
+    _draw_trials(ax, summary, trials)
+
+
+def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
+    assert summary.y is not None
+    summary.x.dress(ax)
+    summary.y.dress(ax, "y")
+    size = 11 if trials.duplicated([summary.x.name, summary.y.name]).any() else 15
+    for phase in PHASES:
+        own = trials[trials.phase == phase]
+        x, y = _apart(own, trials, summary.x, "x"), _apart(own, trials, summary.y, "y")
+        look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+        ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=0.4, zorder=3, clip_on=False, **look)
+    ax.spines[:].set_visible(False)
+
+
+def _apart(own: pd.DataFrame, trials: pd.DataFrame, axis: Axis, side: str) -> np.ndarray:
+    """Coordinates of trials, those that share a cell set on a small circle around it."""
+    places = axis.places(own[axis.name])
+    keys = [c for c in trials.columns if c not in ("seed", "phase")]
+    most = int(trials.groupby(keys).size().max())
+    if most == 1 or own.empty:
+        return places
+    order = trials.groupby(keys).cumcount()[own.index] * 2 * np.pi / most
+    turn = (np.cos if side == "x" else np.sin)(order.to_numpy())
+    ends = axis.places(axis.values)
+    flat = np.log(ends) if axis.scale == "log" else ends
+    reach = 0.22 * np.diff(flat).min() * turn
+    return places * np.exp(reach) if axis.scale == "log" else places + reach
+
+
+def _curves(summary: Summary, panels: list[tuple[str, pd.DataFrame, pd.DataFrame]]) -> Figure:
+    rows, columns = style.grid(len(panels), most=3)
+    width = style.SINGLE if len(panels) == 1 else style.DOUBLE
+    sheet, axes = style.sheet(rows, columns, width, 55 * rows * style.MM, summary.caption, sharex=True, sharey=True)
+    for ax, (title, cells, trials) in zip(axes.flat, panels, strict=False):
+        _draw_curve(ax, summary, cells, trials)
+        ax.set_title(title)
+        ax.label_outer()
+    style.hide_rest(axes, len(panels))
+    sheet.legend(handles=_phase_handles(summary.trials), loc="outside upper left", ncols=2, fontsize=6.5)
+    return sheet
+
+
+def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
+    """Along one axis: the probability with its band; the trials stand at 1 (grokked) or 0."""
+    x = summary.x
+    ax.fill_between(cells[x.name], cells.low, cells.high, color=style.BLUE, alpha=0.18, linewidth=0)
+    ax.plot(cells[x.name], cells.probability, color=style.BLUE)
+    ax.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle=":")
+    trials = trials.sort_values("phase")
+    order = trials.groupby([x.name, trials.phase.isin(WON)]).cumcount()
+    rise = min(0.045, 0.25 / (order.max() + 1))
+    for phase in PHASES:
+        own = trials[trials.phase == phase]
+        level = 1.0 if phase in WON else 0.0
+        heights = level + (order[own.index] + 0.8) * rise * (1 if level else -1)
+        look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+        ax.scatter(x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look)
+    x.dress(ax)
+    ax.set(ylabel="probability of grokking")
+    ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+
+
+def _bar(sheet: Figure, axes: np.ndarray, colours: LinearSegmentedColormap, most: float, name: str) -> None:
+    bar = sheet.colorbar(ScalarMappable(Normalize(0, most), colours), ax=list(axes), aspect=25, pad=0.015)
+    bar.set_label(name, fontsize=7)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(labelsize=6.5)
+    if name.startswith("probability"):
+        bar.set_ticks([0, *LINES, 1])
+
+
+def _phase_handles(trials: pd.DataFrame) -> list:
+    counts = trials.phase.value_counts()
+    look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "#222222", "markeredgewidth": 0.4}
+    return [
+        Line2D([], [], marker=style.PHASE_MARKERS[p], color=style.PHASE_COLOURS[p], label=f"{p} ({counts[p]})", **look)
+        for p in PHASES
+        if p in counts
+    ]
+
+
+def _line_handles() -> list:
+    lines = [
+        Line2D([], [], color="#1a1a1a", linestyle=dash, linewidth=width, label=f"P = {line}")
+        for line, dash, width in zip(LINES, (":", "-", "--"), (0.9, 1.5, 0.9), strict=True)
+    ]
+    return [*lines, Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5")]
+
+
+def _grid(cells: pd.DataFrame, key: str) -> np.ndarray:
+    return cells[key].to_numpy().reshape(FINE, FINE).T
+
+
+def _mesh(cells: pd.DataFrame, summary: Summary) -> tuple[np.ndarray, np.ndarray]:
+    assert summary.y is not None
+    return cells[summary.x.name].unique(), cells[summary.y.name].unique()
+
+
+def _map_axis(axis: Axis) -> phase_map.Axis:
+    if not ordered(axis):
+        return phase_map.Axis(axis.name, choices=axis.values)
+    ends = axis.places(axis.values)
+    return phase_map.Axis(axis.name, float(ends[0]), float(ends[-1]), log=axis.scale == "log")
+
+
+def _mixed(fitted: Fit) -> bool:
+    hits = fitted.grokked.hits[:, 1].sum()
+    return 0 < hits < fitted.grokked.counts.sum()
+
+
+def _certain(fitted: Fit, points: np.ndarray) -> np.ndarray:
+    return np.full(len(points), float(fitted.grokked.hits[:, 1].any()))
+
+
+def _met(table: pd.DataFrame) -> list[str]:
+    return [p for p in PHASES if p in set(table.phase)]
+
+
+def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
+    return caption.join(
+        f"Probability that a trial groks within the steps run, against {', '.join(label(n) for n in names)}: logistic "
+        "Gaussian process (Matérn 5/2, Laplace) on the single trials; "
+        + ("hatched: the 90 % band holds 0.5. Entropy: of all phases" if len(names) > 1 else "shaded: 90 % band"),
+        "Each point is a trial; seeds of one cell stand side by side",
+        caption.grokked(table),
+        caption.sizes(table),
+        caption.pooled(table, names),
+    )

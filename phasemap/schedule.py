@@ -1,0 +1,278 @@
+"""Ray Tune runs the stacks: one Tune trial is one stack, on one CPU or a share of one GPU.
+
+What is finished is MLflow's to say, what is left is ``work.py``'s; Tune is asked only to place
+stacks on a changing cluster and to tell when one ends or dies. Its own output, loggers, retries and
+restore are not used.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+for variable, value in (
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+    ("RAY_AIR_NEW_OUTPUT", "0"),
+    ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
+    ("TUNE_RESULT_BUFFER_LENGTH", "0"),
+    ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
+    ("TUNE_GLOBAL_CHECKPOINT_S", "3600"),  # Tune's own state: never read again
+):
+    os.environ.setdefault(variable, value)
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from phasemap.checkpoint import Storage
+from phasemap.stack import Stack
+from phasemap.work import Work
+from phasemap.worker import Report, StackRun
+
+SPARE = 2  # stacks waiting beyond the slots, so that no slot waits for the driver
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one stack takes. ``gpus`` is a share; 0 where the cluster has none."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many stacks run at once, by device."""
+
+    cpu: int
+    cuda: int
+
+
+@dataclass(frozen=True, repr=False)
+class Job:
+    """What an actor needs to run a stack. Tune writes the repr of a config everywhere: it is short."""
+
+    stack: Stack
+    storage: str
+    device: str
+    every: float
+
+    def __repr__(self) -> str:
+        return f"{len(self.stack.trials)} trials"
+
+
+class StackTrainable(tune.Trainable):
+    """A stack inside a Ray actor; the actor is kept for the next stack."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        job: Job = new_config["job"]
+        self.run = StackRun(job.stack, Storage(job.storage), job.device, job.every)
+        self.reports = iter(self.run)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            report = next(self.reports, None)
+        except Exception as error:  # a fault of the stack, not of the actor: tell it and stay alive
+            import traceback
+
+            return {"report": Report(), "failure": f"{traceback.format_exc()}\n{error!r}", "done": True}
+        return {"report": report or Report(), "failure": "", "done": report is None}
+
+    def cleanup(self) -> None:
+        self.run.checkpoint()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        raise NotImplementedError("stacks checkpoint by themselves")
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        raise NotImplementedError("stacks resume by themselves")
+
+
+class WorkSearcher(Searcher):
+    """Hands stacks to Tune and news back to the work."""
+
+    def __init__(self, work: Work, storage: str, every: float, wanted: Resources, device: str):
+        super().__init__()
+        self.work, self.storage, self.every, self.wanted, self.device = work, storage, every, wanted, device
+        self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
+        self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
+        self.counted = 0.0
+        self.slots = Slots(1, 0)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        device = self._free_device()
+        stack = self.work.next() if device else None
+        if device is None or stack is None:
+            return Searcher.FINISHED if self.work.finished() else None
+        self.stacks[trial_id], self.devices[trial_id] = stack.id, device
+        return {"job": Job(stack, self.storage, device, self.every)}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self.work.report(self.stacks[trial_id], result["report"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.devices.pop(trial_id, None)
+        stack = self.stacks.pop(trial_id)
+        if error or result is None:
+            self.work.died(stack, "its worker process died")
+            return
+        self.work.report(stack, result["report"])
+        if result["failure"]:
+            self.work.died(stack, result["failure"])
+        else:
+            self.work.ended(stack)
+
+    def _free_device(self) -> str | None:
+        """A device with a free slot; the cluster is counted again every few seconds, for nodes come
+        and go."""
+        if time.monotonic() - self.counted > 5:
+            self.slots, self.counted = count_slots(self.wanted, self.device), time.monotonic()
+        busy = list(self.devices.values())
+        if busy.count("cuda") < self.slots.cuda + (SPARE if self.slots.cuda else 0):
+            return "cuda"
+        if busy.count("cpu") < self.slots.cpu + (SPARE if self.slots.cpu else 0):
+            return "cpu"
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for a restore that never comes
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: MLflow remembers."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: MLflow remembers."""
+
+
+def connect(address: str | None, cpus: int | None) -> None:
+    """Joins the cluster at ``address``, or starts Ray on this machine.
+
+    Raises:
+        ValueError: no cluster answers there.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    root = str(Path(__file__).parent.parent)
+    variables = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": root}
+    variables |= {name: said for name, said in os.environ.items() if name.startswith("PHASEMAP_")}
+    quiet["runtime_env"] = {"env_vars": variables}
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
+        ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except Exception as error:  # Ray raises many kinds here
+        raise ValueError(
+            f"--address {address}: a Ray cluster must answer there, got {type(error).__name__}: "
+            f"{str(error).splitlines()[0][:200]}; start it with `ray start --head`, and give this machine the "
+            "cluster's token (~/.ray/auth_token or RAY_AUTH_TOKEN) if it has one"
+        ) from error
+
+
+def count_slots(wanted: Resources, device: str) -> Slots:
+    """How many stacks the cluster holds now."""
+    have = ray.cluster_resources()
+    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    cuda = int(gpus / wanted.gpus + 1e-9) if wanted.gpus and device != "cpu" else 0
+    cuda = min(cuda, int(cpus / wanted.cpus))
+    cpu = int((cpus - cuda * wanted.cpus) / wanted.cpus + 1e-9) if device != "cuda" else 0
+    return Slots(cpu, cuda)
+
+
+def check_storage(place: str) -> None:
+    """Raises ValueError unless every node of the cluster reads and writes the storage.
+
+    Only a path needs it: an object store is one for all.
+    """
+    if "://" in place:
+        return
+    mark = Path(place) / f"driver-{os.getpid()}.mark"
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("phasemap")
+    except OSError as error:
+        raise ValueError(f"--storage {place}: must be writable, got {error}; choose another folder") from error
+    try:
+        blind = [node for node in ray.nodes() if node["Alive"] and not _sees(node, mark)]
+    finally:
+        mark.unlink(missing_ok=True)
+    if blind:
+        hosts = ", ".join(str(node["NodeManagerHostname"]) for node in blind)
+        raise ValueError(
+            f"--storage {place}: must be shared by all nodes, {hosts} cannot see or write it; give a folder on a "
+            "shared disk, or an object store such as s3://bucket/folder"
+        )
+
+
+def _sees(node: dict[str, Any], mark: Path) -> bool:
+    @ray.remote(num_cpus=0, max_retries=1)
+    def look(path: str) -> bool:
+        return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
+
+    place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    try:
+        return bool(ray.get(look.options(scheduling_strategy=place).remote(str(mark)), timeout=60))
+    except ray.exceptions.RayError:
+        return True  # it went away: no longer a node
+
+
+def run(work: Work, storage: str, every: float, wanted: Resources, device: str, state: Path) -> None:
+    """Runs the work to its end.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; stacks in flight have checkpointed.
+    """
+    searcher = WorkSearcher(work, storage, every, wanted, device)
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        share = {"GPU": wanted.gpus} if config["job"].device == "cuda" else {}
+        return tune.PlacementGroupFactory([{"CPU": wanted.cpus, **share}])
+
+    tuner = tune.Tuner(
+        tune.with_resources(StackTrainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=10_000,  # the searcher itself holds back: the cluster may grow
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            storage_path=str(state),
+            name="tune",
+            verbose=0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+    if not work.finished():
+        raise KeyboardInterrupt
+
+
+def run_local(work: Work, storage: str, every: float, device: str, stop: Callable[[], bool] = lambda: False) -> None:
+    """Runs the work in this process, stack by stack; the same code as under Ray."""
+    import traceback
+
+    while (stack := work.next()) is not None:
+        at_work = StackRun(stack, Storage(storage), device, every)
+        try:
+            for report in at_work:
+                work.report(stack.id, report)
+            work.ended(stack.id)
+        except KeyboardInterrupt:
+            at_work.checkpoint()
+            raise
+        except Exception:  # one stack's fault never costs the sweep
+            work.died(stack.id, traceback.format_exc())

@@ -1,0 +1,281 @@
+"""The command: ``python -m phasemap.sweep SPACE.py`` runs a search space and draws its map.
+
+Search space -> trials -> stacks -> training -> record -> figures. Imports what a step needs when the
+step comes: a dry run loads neither torch nor Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from phasemap import screen
+from phasemap.space import Space, explain, load
+from phasemap.stack import Plan, Stack, seconds
+from phasemap.trial import PHASES, Fault, Trial, coerce
+
+if TYPE_CHECKING:
+    from phasemap.record import Recorder
+    from phasemap.work import Work
+
+OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except Fault as fault:
+        print(explain(str(arguments.space), fault), file=sys.stderr)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+    return BAD_INPUT
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    space = load(arguments.space).override(arguments.set)
+    trials = _listed(space)
+    name = arguments.name or arguments.space.stem
+    if arguments.dry_run:
+        return _dry_run(name, space, trials, arguments)
+    recorder = _recorder(name, space, arguments)
+    if arguments.watch:
+        raise NotImplementedError
+    missing = [trial for trial in trials if trial.id not in recorder.done]
+    if space.sampler == "grid" and not missing:
+        print(f"{name}: all {len(trials)} trials are recorded; nothing to do")
+        return _finish(name, recorder, trials, arguments, OK)
+    sweep = Sweep(name, space, trials, missing, recorder)
+    status = _train(sweep, arguments)
+    return _finish(name, recorder, trials, arguments, status)
+
+
+@dataclass
+class Sweep:
+    """A search space being run: what was there, what is missing."""
+
+    name: str
+    space: Space
+    trials: list[Trial]
+    missing: list[Trial]
+    recorder: Recorder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m phasemap.sweep",
+        description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
+        "Run the same command again to continue; only what is missing is run.",
+    )
+    parser.add_argument("space", type=Path, metavar="SPACE.py", help="the search space, for example search_spaces/wd_width.py")
+    parser.add_argument("--name", help="name of the sweep and its MLflow experiment (default: the file's name)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE[,VALUE…]",
+        help="override a field, or make it an axis; repeatable; seed=0..9 is a range",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would run and what it costs; start nothing")
+    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    parser.add_argument("--address", help="address of an existing Ray cluster (default: RAY_ADDRESS, or a local one)")
+    parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)")
+    parser.add_argument("--storage", help="folder or URI for checkpoints; shared by all nodes of a cluster")
+    parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/NAME)")
+    parser.add_argument("--stack-size", type=int, default=0, metavar="K", help="trials per stack (default: by shape)")
+    parser.add_argument(
+        "--compile", choices=("auto", "always", "never"), default="auto", help="compile training steps (default: if it pays)"
+    )
+    parser.add_argument("--cpus-per-stack", type=float, default=1, metavar="N", help="CPU cores a stack takes (default: 1)")
+    parser.add_argument(
+        "--gpus-per-stack", type=float, default=1, metavar="N", help="GPUs or share of one a stack takes, if there are any"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where stacks train")
+    parser.add_argument(
+        "--checkpoint-every", type=float, default=60, metavar="SECONDS", help="time between checkpoints of a stack"
+    )
+    parser.add_argument("--no-figures", action="store_true", help="draw nothing at the end")
+    parser.add_argument("--watch", action="store_true", help="only look at the sweep another process is running")
+    return parser
+
+
+def _listed(space: Space) -> list[Trial]:
+    """The trials of a grid; a sampler's are chosen as it goes."""
+    if space.sampler == "grid":
+        return space.trials()
+    space.check()
+    return []
+
+
+def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.Namespace) -> int:
+    if space.sampler != "grid":
+        print(f"{name}: up to {space.trials_wanted} trials over {', '.join(space.axes)}, chosen by {space.sampler}")
+        return OK
+    stacks = Plan(os.cpu_count() or 1, arguments.stack_size, arguments.compile).stacks(trials)
+    steps = sum(trial.steps for trial in trials)
+    cells = len({trial.cell for trial in trials})
+    print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
+    for axis, values in space.grid.items():
+        print(f"  {axis}: {', '.join(screen.short(value) for value in values)}")
+    shapes = Counter({stack.trials[0].shape: 0 for stack in stacks})
+    for stack in stacks:
+        shapes[stack.trials[0].shape] += 1
+    differing = {n for n, _ in set.symmetric_difference(*map(set, list(shapes)[:2]))} if len(shapes) > 1 else set()
+    for shape, count in shapes.items():
+        same = [stack for stack in stacks if stack.trials[0].shape == shape]
+        told = ", ".join(f"{n} {screen.short(v)}" for n, v in shape if n in differing) or same[0].trials[0].model
+        print(
+            f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
+            f"{max(len(s.trials) for s in same)}, {sum(s.trial_steps for s in same):,} trial-steps"
+        )
+    return OK
+
+
+def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorder:
+    from phasemap import record
+
+    uri = record.absolute(arguments.tracking_uri or record.default_uri())
+    source = arguments.space.read_text() + "".join(f"\n# --set {said}" for said in arguments.set)
+    try:
+        return record.Recorder(name, uri, space.axes, source)
+    except record.Held as held:
+        raise ValueError(str(held)) from held
+
+
+def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
+    """Runs what is missing, by Ray or in this process. Returns the exit status."""
+    from phasemap import schedule
+    from phasemap.checkpoint import Storage
+    from phasemap.work import Work
+
+    storage = arguments.storage or str(Path("phasemap_data").resolve() / sweep.name)
+    wanted = schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    slots = 1
+    if not arguments.local:
+        address = arguments.address or os.environ.get("RAY_ADDRESS")
+        schedule.connect(address, None)
+        if address and not arguments.storage and len(schedule.ray.nodes()) > 1:
+            raise ValueError(
+                "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
+                "give a folder on a shared disk, or an object store such as s3://bucket/folder"
+            )
+        schedule.check_storage(storage)
+        counted = schedule.count_slots(wanted, arguments.device)
+        slots = max(1, counted.cpu + counted.cuda)
+    recorder, store = sweep.recorder, Storage(storage)
+    shown: list[Callable[[str], None]] = [print]
+    work = Work(
+        record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
+        fail=recorder.failure,
+        say=lambda text: shown[0](text),
+    )
+    recorder.say = work.say
+    gpu = not arguments.local and counted.cuda > 0
+    plan = Plan(slots, arguments.stack_size, arguments.compile, gpu)
+    work.add(plan.stacks(sweep.missing, sweep.trials))
+    already = len(sweep.trials) - len(sweep.missing)
+    print(_opening(sweep, work, slots, already), flush=True)
+    with screen.Screen(lambda: _status(sweep, work)) as display:
+        shown[0] = display.say
+        try:
+            if arguments.local:
+                device = "cuda" if arguments.device == "cuda" else "cpu"
+                schedule.run_local(work, storage, arguments.checkpoint_every, device)
+            else:
+                with tempfile.TemporaryDirectory(prefix="phasemap-tune-") as state:
+                    schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+        except KeyboardInterrupt:
+            print("interrupted: progress is kept, the same command continues", file=sys.stderr)
+            return INTERRUPTED
+    recorder.flush()
+    if not arguments.local:
+        schedule.ray.shutdown()
+    return FAILURES if work.trials_failed else OK
+
+
+def _opening(sweep: Sweep, work: Work, slots: int, already: int) -> str:
+    count = len(sweep.missing)
+    told = f"{sweep.name}: {count} trials to run in {len(work.queue)} stacks on {slots} slots"
+    return told + (f"; {already} are recorded already" if already else "")
+
+
+def _status(sweep: Sweep, work: Work) -> screen.Status:
+    with work.lock:
+        running = list(work.running.values())
+        left = sum(seconds(stack.trials) for stack in work.queue)
+        left += sum(seconds(one.left.values()) for one in running) / 2
+        whole = seconds(sweep.missing)
+        elapsed = time.monotonic() - work.started
+        share = 1 - left / whole if whole else 1.0
+        done = sweep.recorder.done
+        (x, xs), (y, ys) = _map_axes(sweep.space)
+        cells: dict[tuple[Any, Any], Counter[str]] = {}
+        phases: Counter[str] = Counter()
+        for trial in sweep.trials:
+            known = done.get(trial.id)
+            if known:
+                phases[known.phase] += 1
+                cell = (getattr(trial, y) if y else None, getattr(trial, x) if x else None)
+                cells.setdefault(cell, Counter())[known.phase] += 1
+        return screen.Status(
+            name=sweep.name,
+            done=sum(phases.values()),
+            total=len(sweep.trials),
+            failed=work.trials_failed,
+            running=len(running),
+            running_trials=sum(len(one.left) for one in running),
+            rate=work.trial_steps / elapsed if elapsed else 0.0,
+            seconds_left=elapsed / share - elapsed if share > 0.02 else None,
+            phases=phases,
+            cells=cells,
+            x=(x, xs),
+            y=(y, ys),
+        )
+
+
+def _map_axes(space: Space) -> tuple[tuple[str, list], tuple[str, list]]:
+    """The two longest-named axes of the map: the first two written, seeds aside."""
+    axes = [(name, values) for name, values in space.grid.items() if name != "seed"]
+    x = axes[0] if axes else ("", [])
+    y = axes[1] if len(axes) > 1 else ("", [None])
+    return x, y
+
+
+def _finish(name: str, recorder: Recorder, trials: list[Trial], arguments: argparse.Namespace, status: int) -> int:
+    """Figures, summary by phase, where everything lies."""
+    recorder.flush()
+    out = arguments.out or Path("figures") / name
+    if status != INTERRUPTED and not arguments.no_figures:
+        from analysis.__main__ import draw_all
+
+        draw_all(name, recorder.uri, out)
+        recorder.artifacts(out)
+    recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
+    print(_summary(name, recorder, trials, out, arguments))
+    return status
+
+
+def _summary(name: str, recorder: Recorder, trials: list[Trial], out: Path, arguments: argparse.Namespace) -> str:
+    mine = {trial.id for trial in trials} or set(recorder.done)
+    phases = Counter(done.phase for done in recorder.done.values() if done.id in mine)
+    lines = [f"{name}: {sum(phases.values())} of {len(mine)} trials recorded"]
+    lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in PHASES if phases[phase]]
+    if recorder.failed:
+        lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
+    if not arguments.no_figures:
+        lines += [f"figures: {out.resolve()}"]
+    lines += [f"browse:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""What is left of a sweep: which stack comes next, what came back, what to do when one dies.
+
+Holds no tensors and starts nothing: ``schedule.py`` and ``--local`` ask it for stacks and tell it
+what happened. Every trial leaves it exactly once, recorded or failed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from phasemap.stack import Stack
+from phasemap.trial import Result, Trial
+from phasemap.worker import Report
+
+ALONE_TRIES = 3  # deaths in a row, without progress in between, after which a lone trial has failed
+OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "can't allocate memory")
+
+
+@dataclass
+class Running:
+    """A stack in flight."""
+
+    stack: Stack
+    left: dict[str, Trial]
+    progressed: bool = False
+
+
+@dataclass
+class Work:
+    """The stacks of one sweep.
+
+    Args:
+        record: called with each result, once.
+        fail: called with each trial that cannot be run, and why.
+        say: called with each line a person should read.
+        more: called when the queue is empty: further stacks (from a sampler), or none.
+    """
+
+    record: Callable[[Result], None]
+    fail: Callable[[Trial, str], None]
+    say: Callable[[str], None]
+    more: Callable[[], list[Stack]] = list
+    queue: deque[Stack] = field(default_factory=deque)
+    running: dict[str, Running] = field(default_factory=dict)
+    phases: Counter[str] = field(default_factory=Counter)
+    trials_done: int = 0
+    trials_failed: int = 0
+    trial_steps: int = 0  # taken in this run of the sweep
+    seconds: float = 0.0  # of training, over all stacks
+    started: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, stacks: Iterable[Stack]) -> None:
+        with self.lock:
+            self.queue.extend(stacks)
+
+    def next(self) -> Stack | None:
+        """The next stack to start, or None if there is none now."""
+        with self.lock:
+            if not self.queue:
+                self.queue.extend(self.more())
+            if not self.queue:
+                return None
+            stack = self.queue.popleft()
+            self.running[stack.id] = Running(stack, {trial.id: trial for trial in stack.trials})
+            return stack
+
+    def finished(self) -> bool:
+        with self.lock:
+            return not self.queue and not self.running
+
+    def report(self, stack_id: str, report: Report) -> None:
+        """News of a running stack."""
+        with self.lock:
+            running = self.running[stack_id]
+            running.progressed |= report.trial_steps > 0
+            self.trial_steps += report.trial_steps
+            self.seconds += report.seconds
+            for note in report.notes:
+                self.say(note)
+            for result in report.results:
+                if running.left.pop(result.trial.id, None) is None:
+                    continue  # it was reported before its worker died
+                self.trials_done += 1
+                self.phases[str(result.outcome.phase)] += 1
+                self.record(result)
+
+    def ended(self, stack_id: str) -> None:
+        """A stack that reported all its trials."""
+        with self.lock:
+            running = self.running.pop(stack_id)
+            if running.left:
+                self._again(running, "ended without a result")
+
+    def died(self, stack_id: str, reason: str) -> None:
+        """A stack whose worker died or raised. What is left of it runs again from its checkpoints:
+        whole the first time (a machine may have died), then in halves, until the guilty trial is
+        alone."""
+        with self.lock:
+            self._again(self.running.pop(stack_id), reason)
+
+    def _again(self, running: Running, reason: str) -> None:
+        left = tuple(running.left.values())
+        if not left:
+            return
+        tries = 0 if running.progressed else running.stack.tries
+        stack = replace(running.stack, trials=left, tries=tries)
+        last_line = reason.strip().splitlines()[-1] if reason.strip() else "its worker died"
+        memory = any(sign in reason for sign in OUT_OF_MEMORY)
+        if len(left) == 1 and tries + 1 >= ALONE_TRIES:
+            self.trials_failed += 1
+            self.fail(left[0], reason)
+            self.say(f"trial {left[0].id} failed {ALONE_TRIES} times, given up: {last_line}")
+        elif len(left) > 1 and (tries > 0 or memory):
+            self.queue.extendleft(stack.halves())
+            self.say(f"a stack of {len(left)} trials failed ({last_line}); runs again in halves")
+        else:
+            self.queue.appendleft(replace(stack, tries=tries + 1))
+            self.say(f"a stack of {len(left)} trials stopped ({last_line}); runs again from its last checkpoint")

@@ -1,0 +1,61 @@
+"""Trials that train in a second, and how two results are compared. Known to the tests alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from phasemap.train import Training, begin, train
+from phasemap.trial import Outcome, Result, Trial
+
+MLP = Trial(
+    modulus=13,
+    data_fraction=0.5,
+    model="mlp",
+    width=16,
+    learning_rate=1e-2,
+    batch_size=32,  # 84 training examples: the last batch of an epoch is a remainder of 20
+    steps=60,
+    evaluate_every=20,
+    probe_every=20,
+    delay_limit=20,
+)
+TRANSFORMER = dataclasses.replace(MLP, modulus=11, model="transformer", heads=2, steps=30, evaluate_every=10, probe_every=10)
+PARITY = dataclasses.replace(TRANSFORMER, task="sparse_parity", context=6, batch_size=20)  # six tokens, the last one read
+
+
+def mixed(trial: Trial) -> list[Trial]:
+    """Five trials of one shape that differ in everything that may differ; the fourth diverges."""
+    return [
+        trial,
+        dataclasses.replace(trial, weight_decay=0.1, learning_rate=3e-3, data_fraction=0.61, seed=1),
+        dataclasses.replace(trial, initial_scale=3.0, seed=2, grok_threshold=0.5, settle_evaluations=1),
+        dataclasses.replace(trial, initial_scale=1e20, learning_rate=1e6, seed=3),
+        dataclasses.replace(trial, data_fraction=0.3, weight_decay=0.0, memorization_threshold=0.2, delay_limit=0),
+    ]
+
+
+def finish(training: Training) -> dict[str, Result]:
+    """Trains a stack to its end."""
+    return {result.trial.id: result for results in train(training) for result in results}
+
+
+def trained(trials: Iterable[Trial]) -> dict[str, Result]:
+    """The results of one fresh stack, by trial id."""
+    return finish(begin(tuple(trials)))
+
+
+def facts(result: Result) -> dict[str, str]:
+    """All of a result but its wall time, as text that tells every bit and calls NaN equal to NaN."""
+    told = {name: repr(value) for name, value in dataclasses.asdict(result.outcome).items() if name != "train_seconds"}
+    return told | {f"curve of {key}": repr(curve) for key, curve in result.curves.items()}
+
+
+def result(trial: Trial, phase: str = "confusion") -> Result:
+    """A made-up result, for the rooms that do not care where it came from."""
+    outcome = Outcome(phase=phase, ending="budget", steps_run=trial.steps, final_test_accuracy=0.25, weight_norm=2.0)
+    curves = {
+        "test_accuracy": ((trial.steps // 2, trial.steps), (0.125, 0.25)),
+        "weight_norm": ((trial.steps,), (2.0,)),
+    }
+    return Result(trial, outcome, curves, {"device": "cpu", "engine": "eager"})

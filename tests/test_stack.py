@@ -1,0 +1,81 @@
+"""Which trials train together, in what order, and what happens to a stack that is split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from phasemap.stack import Stack, cost, plan
+from phasemap.trial import Trial
+
+TRIALS = [
+    Trial(width=width, weight_decay=decay, seed=seed, steps=2_000)
+    for width in (16, 64, 128)
+    for decay in (0.1, 1.0)
+    for seed in range(7)
+]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 14, 1_000])
+@pytest.mark.parametrize("slots", [1, 2, 16])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_trial_stands_in_exactly_one_stack_of_its_own_shape(size, slots, gpu):
+    stacks = plan(TRIALS, slots, size, gpu)
+    assert Counter(trial for stack in stacks for trial in stack.trials) == Counter(TRIALS)
+    assert all(len({trial.shape for trial in stack.trials}) == 1 for stack in stacks)
+    assert all(stack.trials for stack in stacks)
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 14), (3, [2, 3, 3, 3, 3]), (5, [4, 5, 5]), (14, [14]), (99, [14])])
+def test_a_given_size_is_never_exceeded_and_spread_evenly(size, sizes):
+    stacks = plan(TRIALS[:14], 2, size)
+    assert sorted(len(stack.trials) for stack in stacks) == sizes
+
+
+def test_there_are_stacks_enough_for_every_slot():
+    many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
+    assert len(plan(many, slots=1)) < len(plan(many, slots=16))
+    assert len(plan(many, slots=16)) >= 32
+
+
+def test_a_gpu_takes_larger_stacks_than_a_core():
+    many = [Trial(seed=seed) for seed in range(64)]
+    assert max(len(stack.trials) for stack in plan(many, 1, gpu=True)) > max(len(s.trials) for s in plan(many, 1))
+
+
+def test_the_dearest_stack_comes_first():
+    stacks = plan(TRIALS, slots=2, size=4)
+    prices = [cost(stack.trials[0]) * stack.trial_steps for stack in stacks]
+    assert prices == sorted(prices, reverse=True)
+    assert stacks[0].trials[0].width == 128
+
+
+def test_no_trials_make_no_stacks():
+    assert plan([], slots=4) == []
+
+
+def test_a_stack_counts_its_trial_steps():
+    assert Stack(tuple(TRIALS[:3])).trial_steps == 6_000
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_halves_hold_the_same_trials_and_remember_the_try(count):
+    stack = Stack(tuple(TRIALS[:count]), tries=1)
+    first, second = stack.halves()
+    assert first.trials + second.trials == stack.trials
+    assert abs(len(first.trials) - len(second.trials)) <= 1
+    assert first.tries == second.tries == 2
+    assert len({stack.id, first.id, second.id}) == 3
+
+
+def test_a_lone_trial_has_itself_as_its_half():
+    assert Stack((TRIALS[0],), 1).halves() == (Stack((TRIALS[0],), 2),)
+
+
+@pytest.mark.parametrize("axis", ["width", "depth", "batch_size"])
+@pytest.mark.parametrize("model", ["mlp", "transformer"])
+def test_a_larger_trial_costs_more(axis, model):
+    small = Trial(model=model)
+    assert cost(dataclasses.replace(small, **{axis: 2 * getattr(small, axis)})) > cost(small)
