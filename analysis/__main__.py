@@ -1,5 +1,7 @@
 """``python -m analysis NAME [FIGURE…]``: one sweep's table, figures and the numbers behind them.
 
+``python -m analysis replicate`` writes the report on the published claims instead.
+
 Reads MLflow once and writes files; what each figure shows is decided in its own module.
 """
 
@@ -7,17 +9,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from matplotlib.figure import Figure
 
 from analysis import (
+    bottleneck,
+    boundary_position,
+    data_fraction,
     dimension_collapse,
     grok_step_map,
+    interactive,
+    learnability,
     learning_curves,
     phase_diagram,
+    precision,
+    probability_map,
+    replicate,
+    resummarise,
     reverse_scaling,
     style,
     success_rate,
@@ -25,11 +36,14 @@ from analysis import (
     time_to_grok,
 )
 from analysis.table import Sweep, default_uri, read, write
+from phasemap.trial import KINDS
 
 FIGURES: dict[str, ModuleType] = {
     module.__name__.removeprefix("analysis."): module
     for module in (
         phase_diagram,
+        probability_map,
+        boundary_position,
         grok_step_map,
         success_rate,
         reverse_scaling,
@@ -37,8 +51,13 @@ FIGURES: dict[str, ModuleType] = {
         learning_curves,
         dimension_collapse,
         takeover,
+        bottleneck,
+        data_fraction,
+        learnability,
+        precision,
     )
 }
+PAGE = "interactive_map"
 
 
 def draw_all(name: str, tracking_uri: str | None = None, out: Path | str | None = None) -> list[Path]:
@@ -47,22 +66,39 @@ def draw_all(name: str, tracking_uri: str | None = None, out: Path | str | None 
 
 
 def draw_named(
-    name: str, figures: Sequence[str] = (), tracking_uri: str | None = None, out: Path | str | None = None
+    name: str,
+    figures: Sequence[str] = (),
+    tracking_uri: str | None = None,
+    out: Path | str | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> list[Path]:
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
+    With ``thresholds`` (see ``resummarise.py``) all is summarised anew from the logged curves.
+
     Raises:
-        ValueError: no such experiment, store or figure.
+        ValueError: no such experiment, store, figure or threshold.
     """
-    unknown = [f for f in figures if f not in FIGURES]
+    unknown = [f for f in figures if f not in (*FIGURES, PAGE)]
     if unknown:
-        raise ValueError(f"figure: must be one of {', '.join(FIGURES)}, got {', '.join(unknown)}")
+        raise ValueError(f"figure: must be one of {', '.join([*FIGURES, PAGE])}, got {', '.join(unknown)}")
     sweep = read(name, tracking_uri)
+    if thresholds:
+        sweep = resummarise.resummarise(sweep, **thresholds)
     folder = Path(out) if out else Path("figures") / name
     paths = write(sweep.trials, folder)
-    for figure in figures or FIGURES:
-        paths += _draw(sweep, figure, folder, asked=bool(figures) or figure == "phase_diagram")
+    for figure in figures or (*FIGURES, PAGE):
+        if figure == PAGE:
+            paths += _write_page(sweep, folder)
+        else:
+            paths += _draw(sweep, figure, folder, asked=bool(figures) or figure == "phase_diagram")
     return paths
+
+
+def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
+    path = folder / f"{PAGE}.html"
+    path.write_text(interactive.of_sweep(sweep), encoding="utf-8")
+    return [path]
 
 
 def _draw(sweep: Sweep, name: str, folder: Path, asked: bool) -> list[Path]:
@@ -92,13 +128,26 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment")
-    parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join(FIGURES)}")
+    parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
+    parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")
-    parser.add_argument("--out", type=Path, default=None, help="folder to write into (default: figures/NAME)")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="folder to write into (default: figures/NAME; docs for replicate)"
+    )
+    for setting in resummarise.SETTINGS:
+        parser.add_argument(
+            f"--{setting.replace('_', '-')}",
+            type=KINDS[setting],
+            metavar="VALUE",
+            help="read anew from the logged curves",
+        )
     chosen = parser.parse_args(arguments)
+    thresholds = {s: getattr(chosen, s) for s in resummarise.SETTINGS if getattr(chosen, s) is not None}
     try:
-        paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out)
+        if chosen.name == "replicate":
+            paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
+        else:
+            paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds)
     except ValueError as fault:
         print(fault, file=sys.stderr)
         return 2

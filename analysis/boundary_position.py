@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,9 @@ def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     rows = [row for value in values for row in _rows(table, fitted, value)]
     columns = [*([other] if other else []), "boundary", "position", "low", "high", "n", "trials"]
     words = caption.join(
-        f"{label(along)} at which the fitted probability of grokking is 0.5; bars: {LEVEL:.0%} intervals from joint "
-        "draws of the fit; an arrow: the interval reaches the end of the values tried".replace("%", " %"),
+        f"{label(along)} at which the fitted probability of grokking is 0.5; bars: {100 * LEVEL:.0f} % intervals from joint "
+        "draws of the fit; an arrow: the interval reaches the end of the values tried; numbers: trials within one "
+        "lengthscale",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(names)),
@@ -72,7 +74,9 @@ def draw(ax: Axes, summary: Summary) -> None:
     found = summary.table.dropna(subset="position")
     for i, (kind, rows) in enumerate(found.groupby("boundary", sort=False)):
         colour, marker = ((style.BLUE, "o"), (style.ORANGE, "s"))[i % 2]
-        _draw_rows(ax, summary, rows, colour, marker, f"grokking {'starts' if kind == 'start' else 'ends'}")
+        _draw_rows(
+            ax, summary, rows, colour, marker, 3.0 * i - 1.5, f"grokking {'starts' if kind == 'start' else 'ends'}"
+        )
     _dress(ax, summary)
 
 
@@ -138,7 +142,11 @@ def _sentence(row: dict, along: Axis, other: Axis | None) -> str:
     return f"{told}: {row['position']:.3g} [{ends}], n = {row['n']}"
 
 
-def _draw_rows(ax: Axes, summary: Summary, rows: pd.DataFrame, colour: str, marker: str, name: str) -> None:
+def _draw_rows(
+    ax: Axes, summary: Summary, rows: pd.DataFrame, colour: str, marker: str, shift: float, name: str
+) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
     along, other = summary.along, summary.other
     first, last = min(along.values), max(along.values)
     places = other.places(rows[other.name]) if other else np.zeros(len(rows))
@@ -147,11 +155,15 @@ def _draw_rows(ax: Axes, summary: Summary, rows: pd.DataFrame, colour: str, mark
     if other is None:
         ax.errorbar(rows.position, places, xerr=error, fmt=marker, color=colour, capsize=2, label=name)
         return
-    ax.errorbar(places, rows.position, error, fmt=f"{marker}-", color=colour, capsize=2, elinewidth=0.9, label=name)
+    apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
+    look: dict[str, Any] = {"color": colour, "transform": apart}
+    ax.errorbar(places, rows.position, error, fmt=f"{marker}-", capsize=2, elinewidth=0.9, label=name, **look)
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
-        ax.plot(places[opened], np.full(opened.sum(), end), arrow, color=colour, markersize=4, clip_on=False)
+        ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
     for place, top, n in zip(places, high, rows.n, strict=True):
-        ax.annotate(str(n), (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour)
+        ax.annotate(
+            str(n), (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour
+        )
 
 
 def _dress(ax: Axes, summary: Summary) -> None:
@@ -169,10 +181,4 @@ def _dress(ax: Axes, summary: Summary) -> None:
         ax.spines["left"].set_visible(False)
         return
     other.dress(ax)
-    ax.set_xlim(*axis_edges(other))
-
-
-def axis_edges(axis: Axis) -> tuple[float, float]:
-    """First and last border of the cells of an axis."""
-    low, high = axis.edges[[0, -1]]
-    return float(low), float(high)
+    ax.set_xlim(*other.edges[[0, -1]])

@@ -51,7 +51,9 @@ def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
 
 
 def join(*sentences: str) -> str:
-    return " ".join(s if s.endswith(".") else s + "." for s in sentences if s)
+    """Sentences with their full stops; a per cent sign never starts a line."""
+    whole = " ".join(s.removesuffix(".") + "." for s in sentences if s)
+    return whole[:1].upper() + whole[1:].replace(" %", "\u00a0%")
 
 
 def _values(table: pd.DataFrame, name: str) -> str:

@@ -239,7 +239,9 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
         level = 1.0 if phase in WON else 0.0
         heights = level + (order[own.index] + 0.8) * rise * (1 if level else -1)
         look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
-        ax.scatter(x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look)
+        ax.scatter(
+            x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look
+        )
     x.dress(ax)
     ax.set(ylabel="probability of grokking")
     ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -269,7 +271,10 @@ def _line_handles() -> list:
         Line2D([], [], color="#1a1a1a", linestyle=dash, linewidth=width, label=f"P = {line}")
         for line, dash, width in zip(LINES, (":", "-", "--"), (0.9, 1.5, 0.9), strict=True)
     ]
-    return [*lines, Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5")]
+    return [
+        *lines,
+        Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5"),
+    ]
 
 
 def _grid(cells: pd.DataFrame, key: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 LEVEL = 0.95
 
@@ -78,6 +78,19 @@ def rate_difference(successes: int, n: int, others: int, m: int, level: float = 
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(value, low, high, n + m)
+
+
+def median(values: Any, level: float = LEVEL) -> Estimate:
+    """Median of values [n] with the interval of its order statistics, which assumes no distribution
+    (Conover 1999, section 3.2). Fewer than six values leave both ends open (infinite)."""
+    ordered = np.sort(np.asarray(values, float))
+    n = len(ordered)
+    if n == 0:
+        return Estimate(math.nan, -math.inf, math.inf, 0)
+    rank = int(binom.ppf((1 - level) / 2, n, 0.5))  # P(fewer than `rank` values below the median) <= alpha / 2
+    if rank == 0:
+        return Estimate(float(np.median(ordered)), -math.inf, math.inf, n)
+    return Estimate(float(np.median(ordered)), float(ordered[rank - 1]), float(ordered[n - rank]), n)
 
 
 def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> GrokTime:

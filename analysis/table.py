@@ -97,6 +97,12 @@ def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     return read(name, tracking_uri).trials
 
 
+def experiments(tracking_uri: str | None = None) -> list[str]:
+    """Names of all experiments in the store, sorted."""
+    client = _client(tracking_uri or default_uri())
+    return sorted(e.name for e in client.search_experiments())
+
+
 def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: Iterable[str] = CURVES) -> pd.DataFrame:
     """Tidy frame (run_id, key, step, value) of whole curves, sorted; steps are optimiser steps.
 

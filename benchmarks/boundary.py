@@ -249,7 +249,7 @@ def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -
     for n in checkpoints(most):
         while len(run.points) < n:
             run.advance()
-        if n >= 1.15 * chosen_at:  # the kernel is chosen anew only as the trials grow
+        if n >= 1.25 * chosen_at:  # the kernel is chosen anew only as the trials grow
             kernels, chosen_at = None, n
         error, kernels = error_of(truth, run.points[:n], run.labels[:n], kernels)
         yield _row(truth, strategy, repeat, n, error, run.steps[:n].sum(), 1e3 * run.ask_seconds / len(run.points))
@@ -328,7 +328,7 @@ def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> lis
     enough = float(np.median([r["error"] for r in rows if r["strategy"] == "grid like for like"]))
     for strategy in strategies:
         began = time.time()
-        limit = most if strategy not in ("random", "tpe") else min(most, 320)
+        limit = most if strategy not in ("random", "tpe") else min(most, 256)
         for repeat in range(repeats):
             rows += replay(truth, strategy, repeat, limit, enough)
         print(f"{truth.name} {strategy}: {time.time() - began:.0f} s", flush=True)

@@ -101,15 +101,15 @@ class Storage:
             with filesystem.open_output_stream(f"{folder}/{name}") as stream:
                 stream.write(content)
             return
-        folder = Path(self.place)
-        folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"{name}.{os.getpid()}.part"
+        place = Path(self.place)
+        place.mkdir(parents=True, exist_ok=True)
+        beside = place / f"{name}.{os.getpid()}.part"
         try:
             with beside.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(folder / name)
+            beside.replace(place / name)
         finally:
             beside.unlink(missing_ok=True)
 
@@ -132,8 +132,8 @@ def _remote(place: str) -> tuple[Any, str]:
 
 def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:
     prepare(device)
-    tensors = [torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS]
+    flat, mean, square = (torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS)
     curves = {trial.id: content["curves"] for trial, content in rows}
     seconds = {trial.id: content["seconds"] for trial, content in rows}
     trials = tuple(trial for trial, _ in rows)
-    return Training(trials, device, *tensors, compiled, step, curves, seconds)
+    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds)

@@ -53,7 +53,9 @@ def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: S
     if not probing:
         curves = _accuracies(model, flat, tokens, labels, split)
     else:
-        curves = _joined([_probed(model, flat, tokens, labels, split, rows)[0] for rows in _groups(model, flat, tokens)])
+        curves = _joined(
+            [_probed(model, flat, tokens, labels, split, rows)[0] for rows in _groups(model, flat, tokens)]
+        )
     finite = flat.isfinite().all(1) & torch.tensor(curves["train_loss"], device=flat.device).isfinite()
     return Evaluation(finite.tolist(), curves)
 
@@ -140,7 +142,9 @@ def _strides(model: Model, hidden: Tensor, labels: Tensor, null: bool) -> dict[s
     group = model.task.group
     if group is None:
         return {}
-    vectors = circles.class_vectors(hidden, labels, torch.ones_like(hidden[..., 0], dtype=torch.bool), model.task.classes)
+    vectors = circles.class_vectors(
+        hidden, labels, torch.ones_like(hidden[..., 0], dtype=torch.bool), model.task.classes
+    )
     readings = {"": circles.outer_circle(vectors, group), "inner_": circles.inner_circles(vectors, group)}
     found: dict[str, list] = {}
     for prefix, circle in readings.items():

@@ -63,9 +63,7 @@ class Layout:
     def split(self, flat: Tensor) -> Weights:
         """[K, P] -> name: [K, *shape], as views."""
         parts = flat.split([piece.size for piece in self.pieces], dim=1)
-        return {
-            piece.name: part.view(-1, *piece.shape) for piece, part in zip(self.pieces, parts, strict=True)
-        }
+        return {piece.name: part.view(-1, *piece.shape) for piece, part in zip(self.pieces, parts, strict=True)}
 
     def initial(self, seed: int, scale: float, clone_blocks: bool) -> Tensor:
         """[P]: one trial's initial weights, drawn piece by piece on the CPU."""
@@ -91,7 +89,9 @@ class Model:
         body = _transformer_pieces if trial.model == "transformer" else _mlp_pieces
         pieces += body(trial, task.tokens.shape[1])
         if trial.bottleneck:
-            pieces += _linear("squeeze", trial.width, trial.bottleneck) + _linear("widen", trial.bottleneck, trial.width)
+            pieces += _linear("squeeze", trial.width, trial.bottleneck) + _linear(
+                "widen", trial.bottleneck, trial.width
+            )
         return Layout(tuple(pieces + _linear("readout", trial.width, task.classes)))
 
     def hidden(self, weights: Weights, tokens: Tensor) -> Tensor:

@@ -347,7 +347,8 @@ class PhaseMap:
     def band(self, points: np.ndarray, phases: Sequence[Any], level: float = 0.9) -> np.ndarray:
         """Low, middle and high probability that a trial shows one of ``phases``, [3, M].
 
-        The 0.5 contours of the low and the high surface enclose the band of the middle one.
+        The 0.5 contours of the low and the high surface enclose the band of the middle one. It is wider than it need
+        be away from trials; ``boundaries``, line by line, is calibrated.
         """
         middle, variance = self.field(phases).log_odds(points)
         reach = ndtri(0.5 + level / 2) * np.sqrt(variance)
@@ -483,6 +484,8 @@ def _moved(kernel: Kernel, scale: float, amplitude: float, axis: int | None) -> 
     scales = tuple(
         round(min(max(s * scale, 0.08), 4.0), 4) if axis in (None, i) else s for i, s in enumerate(kernel.lengthscales)
     )
+    if max(scales) > 1.01 * STEP * min(scales):  # a crowd of trials on one boundary makes long thin phases of islands
+        return None
     moved = Kernel(scales, round(min(max(kernel.amplitude * amplitude, 1.0), 300.0), 4))
     return None if moved == kernel else moved
 

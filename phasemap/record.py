@@ -5,6 +5,7 @@ bears its id. What a dead driver left RUNNING is closed as KILLED at the next st
 writes, in one thread, with few large calls (a call costs 20 ms, a metric next to nothing).
 """
 
+# ruff: noqa: E402 - MLflow reads its environment when imported
 from __future__ import annotations
 
 import dataclasses
@@ -30,7 +31,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
-from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial
+from phasemap import screen
+from phasemap.space import Space
+from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, coerce
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
 HEARTBEAT = 10.0  # seconds between two signs of life of a driver
@@ -48,8 +51,7 @@ class Done:
 
     id: str
     phase: str
-    values: dict[str, str]  # its configuration, as recorded
-    steps_run: int
+    outcomes: dict[str, float]
 
 
 def default_uri() -> str:
@@ -152,9 +154,24 @@ class Recorder:
         self.failed[trial.id] = reason
         self._queue.put(lambda: self._write_failure(trial, reason))
 
-    def waiting(self) -> int:
-        """Results queued but not yet recorded."""
-        return self._queue.unfinished_tasks
+    def asked(self) -> list[Trial]:
+        """Trials a sampler has asked for in earlier runs of the sweep, in its order."""
+        if not any(file.path == "asked.json" for file in self.client.list_artifacts(self.parent)):
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            return [Trial(**one) for one in json.loads(Path(self._download("asked.json", folder)).read_text())]
+
+    def write_down(self, asked: list[Trial]) -> None:
+        """Queues the list of all trials a sampler has asked for."""
+        rows = [{f.name: getattr(trial, f.name) for f in dataclasses.fields(Trial)} for trial in asked]
+        self._queue.put(lambda: self.client.log_text(self.parent, json.dumps(rows), "asked.json"))
+
+    def _download(self, name: str, folder: str) -> str:
+        return self.client.download_artifacts(self.parent, name, folder)
+
+    def planned(self, trials: int) -> None:
+        """Queues how many trials the sweep will hold."""
+        self._queue.put(lambda: self.client.set_tag(self.parent, "phasemap.trials", str(trials)))
 
     def artifacts(self, folder: Path) -> None:
         """Queues a folder of figures for the parent run."""
@@ -241,22 +258,12 @@ class Recorder:
         for run in self._search("tags.`phasemap.kind` = 'trial'"):
             trial = run.data.tags["phasemap.trial"]
             if run.info.status == "FINISHED":
-                steps = int(run.data.metrics.get("steps_run", 0))
-                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.params), steps)
+                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.metrics))
             elif run.info.status == "RUNNING":  # a dead driver was writing it
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _search(self, condition: str, limit: int = 0) -> list[Run]:
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment], condition, ViewType.ACTIVE_ONLY, limit or PAGE, ["attributes.start_time ASC"], token
-            )
-            runs += page
-            token = page.token
-            if limit or not token:
-                return runs
+        return search(self.client, self.experiment, condition, limit)
 
     # ------------------------------------------------------------------ the writer's thread
 
@@ -307,12 +314,8 @@ class Recorder:
         for start in range(900, len(metrics), 1_000):
             self.client.log_batch(run, metrics[start : start + 1_000])
         self.client.set_terminated(run, "FINISHED")
-        self._remember(result)
-
-    def _remember(self, result: Result) -> None:
-        values = {f.name: str(getattr(result.trial, f.name)) for f in dataclasses.fields(Trial)}
-        trial = result.trial.id
-        self.done[trial] = Done(trial, str(result.outcome.phase), values, result.outcome.steps_run or 0)
+        numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
+        self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
 
     def _write_failure(self, trial: Trial, reason: str) -> None:
         run = self._create(trial, {"failure": reason[:5_000]})
@@ -339,6 +342,50 @@ class Recorder:
             "mlflow.runName": trial.label(self.axes),
         }
         return self.client.create_run(self.experiment, tags=tags).info.run_id
+
+
+class Watched:
+    """A sweep seen from outside, through its record alone."""
+
+    def __init__(self, name: str, uri: str):
+        self.client, self.name = connect(uri), name
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            raise ValueError(f"--watch: no sweep named {name} in {uri}; start it, or correct --name or --tracking-uri")
+        self.experiment = found.experiment_id
+        self._seen: dict[str, tuple[Trial, str]] = {}
+        self._after = 0
+
+    def status(self, space: Space) -> screen.Status:
+        """What is recorded now; only runs that ended since the last look are read."""
+        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
+        for run in search(self.client, self.experiment, condition):
+            self._after = max(self._after, run.info.end_time or 0)
+            if run.info.status == "FINISHED":
+                trial = Trial(**{name: coerce(name, text) for name, text in run.data.params.items()})
+                self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
+        tags = search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
+        total = int(tags.get("phasemap.trials", len(self._seen)))
+        return screen.Status(self.name, total, 0, 0, 0, None, None, screen.Map.of(space, list(self._seen.values())))
+
+    def is_running(self) -> bool:
+        """Whether a driver has shown a sign of life within a minute."""
+        runs = search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        held = runs[0].data.tags.get("phasemap.driver") if runs else None
+        return bool(held) and time.time() - json.loads(held)["time"] < DEAD_AFTER
+
+
+def search(client: MlflowClient, experiment: str, condition: str, limit: int = 0) -> list[Run]:
+    """All runs that meet the condition, oldest first."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        order = ["attributes.start_time ASC"]
+        page = client.search_runs([experiment], condition, ViewType.ACTIVE_ONLY, limit or PAGE, order, token)
+        runs += page
+        token = page.token
+        if limit or not token:
+            return runs
 
 
 def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ stacks on a changing cluster and to tell when one ends or dies. Its own output, 
 restore are not used.
 """
 
+# ruff: noqa: E402 - Ray reads its environment when imported
 from __future__ import annotations
 
 import logging
@@ -108,7 +109,7 @@ class WorkSearcher(Searcher):
         self.counted = 0.0
         self.slots = Slots(1, 0)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         device = self._free_device()
         stack = self.work.next() if device else None
         if device is None or stack is None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from phasemap.trial import PHASES
+from phasemap.space import Space
+from phasemap.trial import PHASES, Trial
 
-LETTERS = {"comprehension": "c", "grokking": "g", "memorization": "m", "confusion": "x", "collapse": "v", "diverged": "!"}
+LETTERS = {
+    "comprehension": "c",
+    "grokking": "g",
+    "memorization": "m",
+    "confusion": "x",
+    "collapse": "v",
+    "diverged": "!",
+}
 COLORS = {  # 256-colour codes near those of the figures
     "comprehension": 229,
     "grokking": 78,
@@ -25,54 +34,102 @@ COLORS = {  # 256-colour codes near those of the figures
 
 
 @dataclass(frozen=True)
+class Map:
+    """Recorded trials on the first two axes of a sweep. ``cells``: (row, column) -> counts of phases."""
+
+    x: str
+    y: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: Mapping[tuple[int, int], Counter[str]]
+    phases: Counter[str]
+
+    @classmethod
+    def of(cls, space: Space, recorded: Sequence[tuple[Trial, str]]) -> Map:
+        axes = [name for name in space.axes if name != "seed"][:2]
+        x, y = (*axes, "", "")[:2]
+        columns, rows = Bins.of(space, x), Bins.of(space, y)
+        cells: dict[tuple[int, int], Counter[str]] = {}
+        for trial, phase in recorded:
+            place = rows.place(getattr(trial, y) if y else None), columns.place(getattr(trial, x) if x else None)
+            cells.setdefault(place, Counter())[phase] += 1
+        return cls(x, y, columns.labels, rows.labels, cells, Counter(phase for _, phase in recorded))
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The values of a grid axis, or 12 equal parts of a continuous one."""
+
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, space: Space, name: str) -> Bins:
+        if name in space.grid:
+            return cls(tuple(space.grid[name]))
+        axis = space.distributions.get(name)
+        if axis is None:
+            return cls((None,))
+        if hasattr(axis, "choices"):
+            return cls(tuple(axis.choices))
+        low, high = (math.log(end) if axis.log else end for end in (axis.low, axis.high))
+        middles = [low + (high - low) * (i + 0.5) / 12 for i in range(12)]
+        return cls(tuple(math.exp(middle) if axis.log else middle for middle in middles))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple("" if value is None else short(value) for value in self.values)
+
+    def place(self, value: Any) -> int:
+        """Index of the value, or of the nearest bin."""
+        if value in self.values:
+            return self.values.index(value)
+        ratio = all(one > 0 for one in self.values)
+        distance = [abs(math.log(one / value)) if ratio else abs(one - value) for one in self.values]
+        return distance.index(min(distance))
+
+
+@dataclass(frozen=True)
 class Status:
-    """A sweep at one moment. ``cells``: (y, x) -> counts of phases there."""
+    """A sweep at one moment."""
 
     name: str
-    done: int
-    total: int
-    failed: int
-    running: int  # stacks
-    running_trials: int
-    rate: float  # trial-steps per second
+    total: int  # trials
+    failed: int  # trials
+    stacks: int  # running
+    running: int  # trials in them
+    rate: float | None  # trial-steps per second
     seconds_left: float | None
-    phases: Mapping[str, int]
-    cells: Mapping[tuple[Any, Any], Counter[str]]
-    x: tuple[str, Sequence[Any]]
-    y: tuple[str, Sequence[Any]]
-    note: str = ""
+    map: Map
 
 
 def line(status: Status) -> str:
     """Everything on one line."""
-    phases = ", ".join(f"{status.phases[phase]} {phase}" for phase in PHASES if status.phases.get(phase))
-    parts = [
-        f"{status.done}/{status.total} trials",
-        phases or "no phase yet",
-        f"{status.running_trials} running in {status.running} stacks",
-        f"{status.rate:,.0f} trial-steps/s",
-        f"{duration(status.seconds_left)} left",
-    ]
+    found = status.map.phases
+    phases = ", ".join(f"{found[phase]} {phase}" for phase in PHASES if found[phase])
+    parts = [f"{found.total()}/{status.total} trials", phases or "no phase yet"]
     if status.failed:
         parts.insert(1, f"{status.failed} FAILED")
-    return " | ".join(parts + ([status.note] if status.note else []))
+    if status.rate is not None:
+        parts.append(f"{status.running} running in {status.stacks} stacks")
+        parts.append(f"{status.rate:,.0f} trial-steps/s")
+        parts.append(f"{duration(status.seconds_left)} left")
+    return " | ".join(parts)
 
 
-def picture(status: Status, columns: int = 80) -> list[str]:
-    """The map: a coloured letter per cell by majority phase, small letters where seeds disagree."""
-    (x_name, xs), (y_name, ys) = status.x, status.y
-    labels = [short(y) for y in ys]
-    margin = max((len(label) for label in labels), default=0) + 1
-    wide = max((len(short(x)) for x in xs), default=1) + 1
-    if not xs or margin + wide * len(xs) > columns:
+def picture(field: Map, columns: int = 80) -> list[str]:
+    """The map: a coloured letter per cell by majority phase, small letters where trials disagree."""
+    margin = max([len(label) for label in field.rows] + [len(field.y)]) + 1
+    wide = max(len(label) for label in field.columns) + 1
+    if not field.x or margin + wide * len(field.columns) > columns:
         return []
-    rows = [f"{y_name} \\ {x_name}" if y_name else x_name]
-    for y, label in reversed(list(zip(ys, labels, strict=True))):
-        rows.append(f"{label:>{margin - 1}} " + "".join(_cell(status.cells.get((y, x)), wide) for x in xs))
-    rows.append(" " * margin + "".join(f"{short(x):^{wide}}" for x in xs))
-    present = [phase for phase in PHASES if status.phases.get(phase)]
-    rows.append(" " * margin + "  ".join(f"{_painted(LETTERS[phase].upper(), phase)} {phase}" for phase in present))
-    return rows
+    rows = [field.y] if field.y else []
+    for y in reversed(range(len(field.rows))):
+        cells = "".join(_cell(field.cells.get((y, x)), wide) for x in range(len(field.columns)))
+        rows.append(f"{field.rows[y]:>{margin - 1}} {cells}")
+    rows.append(" " * margin + "".join(f"{label:^{wide}}" for label in field.columns) + f" {field.x}")
+    present = [phase for phase in PHASES if field.phases[phase]]
+    keys = "  ".join(f"{_painted(f' {LETTERS[phase].upper()} ', phase)} {phase}" for phase in present)
+    return [*rows, " " * margin + keys] if keys else rows
 
 
 def _cell(counts: Counter[str] | None, wide: int) -> str:
@@ -108,7 +165,7 @@ def short(value: Any) -> str:
 class Screen:
     """Shows a status again and again until closed. ``status`` is asked from a thread of its own."""
 
-    def __init__(self, status, stream: TextIO = sys.stdout, every: float | None = None):
+    def __init__(self, status: Callable[[], Status], stream: TextIO = sys.stdout, every: float | None = None):
         self.status, self.stream = status, stream
         self.live = stream.isatty()
         self.every = every or (0.5 if self.live else 15.0)
@@ -143,7 +200,7 @@ class Screen:
                 print(f"{time.strftime('%H:%M:%S')} {line(status)}", file=self.stream, flush=True)
                 return
             columns = shutil.get_terminal_size().columns
-            rows = [*picture(status, columns), _cut(line(status), columns)]
+            rows = [*picture(status.map, columns), _cut(line(status), columns)]
             self._erase()
             print("\n".join(rows), file=self.stream, flush=True)
             self._drawn = len(rows)

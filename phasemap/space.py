@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from phasemap.trial import FIELDS, Fault, Trial, coerce, make_trial
+from phasemap.trial import FIELDS, Fault, Outcome, Trial, coerce, make_trial
 
 MOST_FAULTS = 20  # printed; the rest is counted
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
@@ -28,30 +28,37 @@ class Space:
     Args:
         sampler: ``grid`` runs every combination of the grid axes. ``boundary`` seeks the lines where
             phases meet; ``sobol``, ``random`` and ``tpe`` choose points as their names say. All but
-            ``grid`` treat grid axes as sets of allowed values.
+            ``grid`` treat grid axes as sets of allowed values. An Optuna sampler object will do too.
         trials: how many trials a sampler other than ``grid`` may spend.
         target: mean uncertainty of the map, 0 to 1, at which ``boundary`` stops early.
         sampler_seed: seed of the sampler.
+        objective: the outcome that ``tpe`` or an Optuna sampler pursues; a trial without it counts as failed.
+        direction: ``minimize`` or ``maximize`` it.
         **values: fields of a trial.
     """
 
     values: Mapping[str, Any]
-    sampler: str
+    sampler: Any
     trials_wanted: int
     target: float
     sampler_seed: int
+    objective: str
+    direction: str
 
     def __init__(
         self,
         *,
-        sampler: str = "grid",
+        sampler: Any = "grid",
         trials: int = 128,
         target: float = 0.0,
         sampler_seed: int = 0,
+        objective: str = "grok_step",
+        direction: str = "minimize",
         **values: Any,
     ):
-        settings = {"values": dict(values), "sampler": sampler, "trials_wanted": trials, "target": target}
-        for name, value in {**settings, "sampler_seed": sampler_seed}.items():
+        said = {"values": dict(values), "sampler": sampler, "trials_wanted": trials, "target": target}
+        said |= {"sampler_seed": sampler_seed, "objective": objective, "direction": direction}
+        for name, value in said.items():
             object.__setattr__(self, name, value)
 
     @property
@@ -99,19 +106,44 @@ class Space:
     def check(self) -> None:
         """Raises Fault with everything wrong with the axes and settings themselves."""
         faults = [fault for name, value in self.values.items() for fault in _axis_faults(name, value)]
-        if self.sampler not in SAMPLERS:
+        optuna_sampler = hasattr(self.sampler, "sample_relative")
+        if not optuna_sampler and self.sampler not in SAMPLERS:
             faults.append(f"sampler: must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}; choose one of these")
         elif self.sampler == "grid" and self.distributions:
             names = ", ".join(self.distributions)
             faults.append(
                 f"{names}: the grid sampler takes lists only, got a distribution; write a list, or choose a sampler"
             )
-        elif self.sampler != "grid" and not self.axes:
+        elif self.sampler != "grid" and not [name for name in self.axes if name != "seed"]:
             faults.append(f"sampler: {self.sampler} needs an axis to explore, got none; add one")
         if not isinstance(self.trials_wanted, int) or self.trials_wanted < 1:
             faults.append(f"trials: must be a whole number of at least 1, got {self.trials_wanted!r}; raise it")
+        if self.objective not in Outcome.__dataclass_fields__:
+            faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
+        if self.direction not in ("minimize", "maximize"):
+            faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
+        if not faults and self.sampler != "grid":
+            faults = self._corner_faults()
         if faults:
             raise Fault(faults)
+
+    def _corner_faults(self) -> list[str]:
+        """Rules broken at either end of an axis, the others at their starts."""
+        ends = {name: (values[0], values[-1]) for name, values in self.grid.items()}
+        for name, axis in self.distributions.items():
+            ends[name] = (
+                tuple(axis.choices[:: max(len(axis.choices) - 1, 1)])
+                if hasattr(axis, "choices")
+                else (axis.low, axis.high)
+            )
+        start, faults = {name: both[0] for name, both in ends.items()}, []
+        for name, both in ends.items():
+            for end in both:
+                try:
+                    make_trial({**self.fixed, **start, name: end})
+                except Fault as fault:
+                    faults += fault.faults
+        return list(dict.fromkeys(faults))
 
     def override(self, said: Iterable[str]) -> Space:
         """A copy with ``field=value[,value…]`` applied; ``field=0..9`` is a range of whole numbers.
@@ -143,6 +175,8 @@ class Space:
             "trials": self.trials_wanted,
             "target": self.target,
             "sampler_seed": self.sampler_seed,
+            "objective": self.objective,
+            "direction": self.direction,
         }
 
 
@@ -158,7 +192,9 @@ def load(path: Path) -> Space:
     try:
         content = runpy.run_path(str(path))
     except Exception as error:  # anything a user's file may raise
-        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?")
+        line = next(
+            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?"
+        )
         if isinstance(error, Fault):
             raise
         raise Fault([f"line {line}: must run, raised {type(error).__name__}: {error}; mend it"]) from error

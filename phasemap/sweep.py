@@ -12,17 +12,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phasemap import screen
 from phasemap.space import Space, explain, load
-from phasemap.stack import Plan, Stack, seconds
-from phasemap.trial import PHASES, Fault, Trial, coerce
+from phasemap.stack import Plan, seconds
+from phasemap.trial import PHASES, Fault, Trial
 
 if TYPE_CHECKING:
+    from phasemap.explore import Explorer
     from phasemap.record import Recorder
     from phasemap.work import Work
 
@@ -47,27 +48,51 @@ def _run(arguments: argparse.Namespace) -> int:
     name = arguments.name or arguments.space.stem
     if arguments.dry_run:
         return _dry_run(name, space, trials, arguments)
-    recorder = _recorder(name, space, arguments)
     if arguments.watch:
-        raise NotImplementedError
-    missing = [trial for trial in trials if trial.id not in recorder.done]
-    if space.sampler == "grid" and not missing:
-        print(f"{name}: all {len(trials)} trials are recorded; nothing to do")
-        return _finish(name, recorder, trials, arguments, OK)
-    sweep = Sweep(name, space, trials, missing, recorder)
-    status = _train(sweep, arguments)
-    return _finish(name, recorder, trials, arguments, status)
+        return _watch(name, space, arguments)
+    sweep = Sweep(name, space, trials, _recorder(name, space, arguments))
+    status = _train(sweep, arguments) if sweep.remains() else OK
+    return _finish(sweep, arguments, status)
 
 
 @dataclass
 class Sweep:
-    """A search space being run: what was there, what is missing."""
+    """A search space being run. ``trials`` of a sampler grows as it asks."""
 
     name: str
     space: Space
     trials: list[Trial]
-    missing: list[Trial]
     recorder: Recorder
+
+    def __post_init__(self) -> None:
+        if self.space.sampler != "grid":
+            self.trials = self.recorder.asked()
+        self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
+
+    def remains(self) -> bool:
+        """Whether there is anything to run; says so if not."""
+        wanted = len(self.trials) if self.space.sampler == "grid" else self.space.trials_wanted
+        self.recorder.planned(wanted)
+        if self.missing or len(self.trials) < wanted:
+            return True
+        print(f"{self.name}: all {len(self.trials)} trials are recorded; nothing to do")
+        return False
+
+    def explorer(self, plan: Plan) -> Explorer:
+        """What chooses the points that are still to be asked for."""
+        from phasemap.explore import Explorer
+
+        recorder = self.recorder
+
+        def phase_of(trial: str) -> str | None:
+            if trial in recorder.failed:
+                return "failed"
+            return recorder.done[trial].phase if trial in recorder.done else None
+
+        def value_of(trial: str) -> float | None:
+            return recorder.done[trial].outcomes.get(self.space.objective) if trial in recorder.done else None
+
+        return Explorer(self.space, plan, phase_of, value_of, recorder.write_down, self.trials)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
         "Run the same command again to continue; only what is missing is run.",
     )
-    parser.add_argument("space", type=Path, metavar="SPACE.py", help="the search space, for example search_spaces/wd_width.py")
+    parser.add_argument(
+        "space", type=Path, metavar="SPACE.py", help="the search space, for example search_spaces/wd_width.py"
+    )
     parser.add_argument("--name", help="name of the sweep and its MLflow experiment (default: the file's name)")
     parser.add_argument(
         "--set",
@@ -88,16 +115,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="say what would run and what it costs; start nothing")
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
     parser.add_argument("--address", help="address of an existing Ray cluster (default: RAY_ADDRESS, or a local one)")
-    parser.add_argument("--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)")
+    parser.add_argument(
+        "--tracking-uri", help="MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)"
+    )
     parser.add_argument("--storage", help="folder or URI for checkpoints; shared by all nodes of a cluster")
     parser.add_argument("--out", type=Path, help="folder for the figures (default: figures/NAME)")
     parser.add_argument("--stack-size", type=int, default=0, metavar="K", help="trials per stack (default: by shape)")
     parser.add_argument(
-        "--compile", choices=("auto", "always", "never"), default="auto", help="compile training steps (default: if it pays)"
+        "--compile",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="compile training steps (default: if it pays)",
     )
-    parser.add_argument("--cpus-per-stack", type=float, default=1, metavar="N", help="CPU cores a stack takes (default: 1)")
     parser.add_argument(
-        "--gpus-per-stack", type=float, default=1, metavar="N", help="GPUs or share of one a stack takes, if there are any"
+        "--cpus-per-stack", type=float, default=1, metavar="N", help="CPU cores a stack takes (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus-per-stack",
+        type=float,
+        default=1,
+        metavar="N",
+        help="GPUs or share of one a stack takes, if there are any",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where stacks train")
     parser.add_argument(
@@ -182,6 +220,8 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     gpu = not arguments.local and counted.cuda > 0
     plan = Plan(slots, arguments.stack_size, arguments.compile, gpu)
     work.add(plan.stacks(sweep.missing, sweep.trials))
+    if sweep.space.sampler != "grid":
+        work.more = sweep.explorer(plan).more
     already = len(sweep.trials) - len(sweep.missing)
     print(_opening(sweep, work, slots, already), flush=True)
     with screen.Screen(lambda: _status(sweep, work)) as display:
@@ -203,78 +243,76 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
 
 
 def _opening(sweep: Sweep, work: Work, slots: int, already: int) -> str:
-    count = len(sweep.missing)
-    told = f"{sweep.name}: {count} trials to run in {len(work.queue)} stacks on {slots} slots"
+    if sweep.space.sampler == "grid":
+        told = f"{sweep.name}: {len(sweep.missing)} trials to run in {len(work.queue)} stacks on {slots} slots"
+    else:
+        told = (
+            f"{sweep.name}: up to {sweep.space.trials_wanted} trials, chosen by {sweep.space.sampler}, on {slots} slots"
+        )
     return told + (f"; {already} are recorded already" if already else "")
 
 
 def _status(sweep: Sweep, work: Work) -> screen.Status:
     with work.lock:
         running = list(work.running.values())
-        left = sum(seconds(stack.trials) for stack in work.queue)
-        left += sum(seconds(one.left.values()) for one in running) / 2
-        whole = seconds(sweep.missing)
-        elapsed = time.monotonic() - work.started
-        share = 1 - left / whole if whole else 1.0
-        done = sweep.recorder.done
-        (x, xs), (y, ys) = _map_axes(sweep.space)
-        cells: dict[tuple[Any, Any], Counter[str]] = {}
-        phases: Counter[str] = Counter()
-        for trial in sweep.trials:
-            known = done.get(trial.id)
-            if known:
-                phases[known.phase] += 1
-                cell = (getattr(trial, y) if y else None, getattr(trial, x) if x else None)
-                cells.setdefault(cell, Counter())[known.phase] += 1
-        return screen.Status(
-            name=sweep.name,
-            done=sum(phases.values()),
-            total=len(sweep.trials),
-            failed=work.trials_failed,
-            running=len(running),
-            running_trials=sum(len(one.left) for one in running),
-            rate=work.trial_steps / elapsed if elapsed else 0.0,
-            seconds_left=elapsed / share - elapsed if share > 0.02 else None,
-            phases=phases,
-            cells=cells,
-            x=(x, xs),
-            y=(y, ys),
-        )
+        trials, done = list(sweep.trials), sweep.recorder.done
+    total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
+    whole = seconds(sweep.missing) or 1.0
+    left = sum(seconds(stack.trials) for stack in work.queue) + sum(seconds(one.left.values()) for one in running) / 2
+    share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
+    elapsed = time.monotonic() - work.started
+    return screen.Status(
+        name=sweep.name,
+        total=total,
+        failed=work.trials_failed,
+        stacks=len(running),
+        running=sum(len(one.left) for one in running),
+        rate=work.trial_steps / elapsed,
+        seconds_left=elapsed / share - elapsed if share > 0.02 else None,
+        map=screen.Map.of(sweep.space, [(trial, done[trial.id].phase) for trial in trials if trial.id in done]),
+    )
 
 
-def _map_axes(space: Space) -> tuple[tuple[str, list], tuple[str, list]]:
-    """The two longest-named axes of the map: the first two written, seeds aside."""
-    axes = [(name, values) for name, values in space.grid.items() if name != "seed"]
-    x = axes[0] if axes else ("", [])
-    y = axes[1] if len(axes) > 1 else ("", [None])
-    return x, y
+def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
+    """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
+    from phasemap import record
+
+    watched = record.Watched(name, record.absolute(arguments.tracking_uri or record.default_uri()))
+    try:
+        with screen.Screen(lambda: watched.status(space), every=3.0) as display:
+            while watched.is_running():
+                time.sleep(3)
+            display.say(f"{name}: no process is running it now")
+    except KeyboardInterrupt:
+        pass
+    return OK
 
 
-def _finish(name: str, recorder: Recorder, trials: list[Trial], arguments: argparse.Namespace, status: int) -> int:
+def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     """Figures, summary by phase, where everything lies."""
+    recorder, out = sweep.recorder, arguments.out or Path("figures") / sweep.name
     recorder.flush()
-    out = arguments.out or Path("figures") / name
     if status != INTERRUPTED and not arguments.no_figures:
         from analysis.__main__ import draw_all
 
-        draw_all(name, recorder.uri, out)
+        draw_all(sweep.name, recorder.uri, out)
         recorder.artifacts(out)
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
-    print(_summary(name, recorder, trials, out, arguments))
+    print(_summary(sweep, None if arguments.no_figures else out))
     return status
 
 
-def _summary(name: str, recorder: Recorder, trials: list[Trial], out: Path, arguments: argparse.Namespace) -> str:
-    mine = {trial.id for trial in trials} or set(recorder.done)
-    phases = Counter(done.phase for done in recorder.done.values() if done.id in mine)
-    lines = [f"{name}: {sum(phases.values())} of {len(mine)} trials recorded"]
+def _summary(sweep: Sweep, out: Path | None) -> str:
+    recorder = sweep.recorder
+    phases = Counter(recorder.done[trial.id].phase for trial in sweep.trials if trial.id in recorder.done)
+    lines = [f"{sweep.name}: {sum(phases.values())} of {len(sweep.trials)} trials recorded"]
     lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in PHASES if phases[phase]]
     if recorder.failed:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
-    if not arguments.no_figures:
+    if out:
         lines += [f"figures: {out.resolve()}"]
-    lines += [f"browse:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"]
-    return "\n".join(lines)
+    browse = f"mlflow ui --backend-store-uri {recorder.uri} --port 5000 --workers 1"
+    return "\n".join([*lines, f"browse:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {browse}"])
 
 
 if __name__ == "__main__":

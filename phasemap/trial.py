@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 from phasemap import task as tasks
 
@@ -32,8 +33,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Fields that may differ between the trials of one stack: each becomes a [K] tensor or is only
 # read when outcomes are computed. Every other field fixes a tensor shape or the schedule.
 STACKED = frozenset(
-    "weight_decay learning_rate data_fraction initial_scale seed"
-    " grok_threshold memorization_threshold delay_limit settle_evaluations".split()
+    {
+        "weight_decay",
+        "learning_rate",
+        "data_fraction",
+        "initial_scale",
+        "seed",
+        "grok_threshold",
+        "memorization_threshold",
+        "delay_limit",
+        "settle_evaluations",
+    }
 )
 
 
@@ -241,8 +251,8 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _defined(text: str, **more: object) -> dict:
-    return {"default": None, "metadata": {"definition": text, **more}}
+def _defined(text: str, curve: bool = False) -> Any:
+    return field(default=None, metadata={"definition": text, "curve": curve})
 
 
 @dataclass(frozen=True)
@@ -254,75 +264,71 @@ class Outcome:
     compute them. Liu = Liu et al. 2022 (arXiv 2205.10343). Facco = Facco et al. 2017.
     """
 
-    phase: str | None = field(
-        **_defined(
-            "Liu et al. 2022: comprehension, grokking (test follows train by delay_limit steps or more), memorization, "
-            "confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a weight "
-            "stopped being finite)"
-        )
+    phase: str | None = _defined(
+        "Liu et al. 2022: comprehension, grokking (test follows train by delay_limit steps or more), memorization, "
+        "confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a weight "
+        "stopped being finite)"
     )
-    ending: str | None = field(**_defined("why training ended: budget, settled (stop_when_settled) or diverged"))
-    steps_run: int | None = field(**_defined("optimiser steps actually taken"))
-    memorization_step: int | None = field(
-        **_defined("first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)")
+    ending: str | None = _defined("why training ended: budget, settled (stop_when_settled) or diverged")
+    steps_run: int | None = _defined("optimiser steps actually taken")
+    memorization_step: int | None = _defined(
+        "first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)"
     )
-    grok_step: int | None = field(**_defined("first evaluation with test accuracy >= grok_threshold (0.9)"))
-    settled_step: int | None = field(
-        **_defined("first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold")
+    grok_step: int | None = _defined("first evaluation with test accuracy >= grok_threshold (0.9)")
+    settled_step: int | None = _defined(
+        "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold"
     )
-    oscillations: int | None = field(
-        **_defined("evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5")
+    oscillations: int | None = _defined(
+        "evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5"
     )
-    slingshots: int | None = field(
-        **_defined("evaluations after memorization whose train loss exceeds 10 x the running median of the last 5")
+    slingshots: int | None = _defined(
+        "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5"
     )
-    takeover_step: int | None = field(
-        **_defined("first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5")
+    takeover_step: int | None = _defined(
+        "first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5"
     )
-    final_train_accuracy: float | None = field(**_defined("train accuracy at the last step"))
-    final_test_accuracy: float | None = field(**_defined("test accuracy at the last step, not the best"))
-    best_test_accuracy: float | None = field(**_defined("highest test accuracy at any evaluation"))
-    final_train_loss: float | None = field(**_defined("mean training loss at the last step"))
-    final_test_loss: float | None = field(**_defined("mean test loss at the last step"))
-    learned_bits: float | None = field(
-        **_defined("mutual information of prediction and label over the test examples, in bits (plug-in estimate)")
+    final_train_accuracy: float | None = _defined("train accuracy at the last step")
+    final_test_accuracy: float | None = _defined("test accuracy at the last step, not the best")
+    best_test_accuracy: float | None = _defined("highest test accuracy at any evaluation")
+    final_train_loss: float | None = _defined("mean training loss at the last step")
+    final_test_loss: float | None = _defined("mean test loss at the last step")
+    learned_bits: float | None = _defined(
+        "mutual information of prediction and label over the test examples, in bits (plug-in estimate)"
     )
-    ceiling: float | None = field(
-        **_defined("best test accuracy any predictor can reach from the tokens shown, computed from the task")
+    ceiling: float | None = _defined(
+        "best test accuracy any predictor can reach from the tokens shown, computed from the task"
     )
-    overlap: float | None = field(**_defined("share of test examples whose input stands in the training set too"))
-    intrinsic_dimension: float | None = field(
-        **_defined("principal components of the hidden test vectors holding 95 % of the variance, at the end", curve=True)
+    overlap: float | None = _defined("share of test examples whose input stands in the training set too")
+    intrinsic_dimension: float | None = _defined(
+        "principal components of the hidden test vectors holding 95 % of the variance, at the end", curve=True
     )
-    minimum_intrinsic_dimension: float | None = field(**_defined("smallest intrinsic_dimension at any probe"))
-    minimum_intrinsic_dimension_step: int | None = field(**_defined("step of that minimum (the first, if repeated)"))
-    pca99_dimension: float | None = field(**_defined("as intrinsic_dimension, for 99 % of the variance", curve=True))
-    participation_ratio: float | None = field(
-        **_defined("(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors", curve=True)
+    minimum_intrinsic_dimension: float | None = _defined("smallest intrinsic_dimension at any probe")
+    minimum_intrinsic_dimension_step: int | None = _defined("step of that minimum (the first, if repeated)")
+    pca99_dimension: float | None = _defined("as intrinsic_dimension, for 99 % of the variance", curve=True)
+    participation_ratio: float | None = _defined(
+        "(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors", curve=True
     )
-    twonn_dimension: float | None = field(
-        **_defined("Facco: dimension from the ratio of the two nearest neighbour distances, at the end")
+    twonn_dimension: float | None = _defined(
+        "Facco: dimension from the ratio of the two nearest neighbour distances, at the end"
     )
-    winning_stride: int | None = field(
-        **_defined(
-            "stride s with the highest adjacency score of the class centroids, outer reading: the whole group for "
-            "addition and subtraction mod p, the cosets of the subgroup for multiplication and division"
-        )
+    winning_stride: int | None = _defined(
+        "stride s with the highest adjacency score of the class centroids, outer reading: the whole group for "
+        "addition and subtraction mod p, the cosets of the subgroup for multiplication and division"
     )
-    winning_stride_score: float | None = field(**_defined("adjacency score of winning_stride, 0 to 1", curve=True))
-    winning_stride_p_value: float | None = field(
-        **_defined("share of 999 random relabellings whose best score is as high, (1 + hits) / 1000")
+    winning_stride_score: float | None = _defined("adjacency score of winning_stride, 0 to 1", curve=True)
+    winning_stride_p_value: float | None = _defined(
+        "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000"
     )
-    inner_winning_stride: int | None = field(
-        **_defined("as winning_stride, inside each coset, averaged over cosets (multiplication and division only)")
+    inner_winning_stride: int | None = _defined(
+        "as winning_stride, inside each coset, averaged over cosets (multiplication and division only)"
     )
-    inner_winning_stride_score: float | None = field(**_defined("adjacency score of it, 0 to 1", curve=True))
-    inner_winning_stride_p_value: float | None = field(**_defined("its p-value against random relabellings"))
-    weight_norm: float | None = field(**_defined("Euclidean norm of all weights", curve=True))
-    activation_sparsity: float | None = field(**_defined("share of hidden test values with |h| < 0.1", curve=True))
-    activation_norm: float | None = field(**_defined("mean L2 norm of the hidden test vectors", curve=True))
-    parameters: int | None = field(**_defined("number of trained weights"))
-    train_seconds: float | None = field(**_defined("wall seconds of the stack's training / trials in it, this trial's share"))
+    inner_winning_stride_score: float | None = _defined("adjacency score of it, 0 to 1", curve=True)
+    inner_winning_stride_p_value: float | None = _defined("its p-value against random relabellings")
+    weight_norm: float | None = _defined("Euclidean norm of all weights", curve=True)
+    activation_sparsity: float | None = _defined("share of hidden test values with |h| < 0.1", curve=True)
+    activation_norm: float | None = _defined("mean L2 norm of the hidden test vectors", curve=True)
+    parameters: int | None = _defined("number of trained weights")
+    train_seconds: float | None = _defined("wall seconds of the stack's training / trials in it, this trial's share")
 
 
 DEFINITIONS: dict[str, str] = {f.name: f.metadata["definition"] for f in fields(Outcome)}

@@ -20,8 +20,12 @@ MLP = Trial(
     probe_every=20,
     delay_limit=20,
 )
-TRANSFORMER = dataclasses.replace(MLP, modulus=11, model="transformer", heads=2, steps=30, evaluate_every=10, probe_every=10)
-PARITY = dataclasses.replace(TRANSFORMER, task="sparse_parity", context=6, batch_size=20)  # six tokens, the last one read
+TRANSFORMER = dataclasses.replace(
+    MLP, modulus=11, model="transformer", heads=2, steps=30, evaluate_every=10, probe_every=10
+)
+PARITY = dataclasses.replace(
+    TRANSFORMER, task="sparse_parity", context=6, batch_size=20
+)  # six tokens, the last one read
 
 
 def mixed(trial: Trial) -> list[Trial]:
@@ -40,9 +44,9 @@ def finish(training: Training) -> dict[str, Result]:
     return {result.trial.id: result for results in train(training) for result in results}
 
 
-def trained(trials: Iterable[Trial]) -> dict[str, Result]:
+def trained(trials: Iterable[Trial], compiled: bool = False) -> dict[str, Result]:
     """The results of one fresh stack, by trial id."""
-    return finish(begin(tuple(trials)))
+    return finish(begin(tuple(trials), compiled=compiled))
 
 
 def facts(result: Result) -> dict[str, str]:

@@ -6,6 +6,7 @@ import numpy as np
 import optuna
 import pytest
 from scipy.spatial.distance import pdist
+from scipy.special import expit
 
 from phasemap.boundary import BoundarySampler, Planner
 from phasemap.phase_map import Axes, Axis, PhaseMap, unit_axes
@@ -77,6 +78,32 @@ def test_an_island_is_found():
 
     points, labels = run(Planner(unit_axes(2)), truth, 96)
     assert PhaseMap.fit(points, labels).phase(np.array([[0.25, 0.7]])) == [1]
+
+
+@pytest.mark.long
+def test_small_islands_are_found_in_most_maps_of_128_trials():
+    def truth(points):
+        return ((points[:, 0] > 0.7) | (np.hypot(points[:, 0] - 0.25, points[:, 1] - 0.7) < 0.12)).astype(int)
+
+    maps = [PhaseMap.fit(*run(Planner(unit_axes(2), seed=seed), truth, 128)) for seed in range(24)]
+    assert np.mean([found.phase(np.array([[0.25, 0.7]])) == [1] for found in maps]) > 0.8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [0.03, 0.08])
+def test_the_90_percent_interval_holds_for_trials_the_sampler_chose(width):
+    hits = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+
+        def truth(points, rng=rng):
+            return rng.random(len(points)) < expit((points[:, 0] - 0.35 - 0.3 * points[:, 1]) / width)
+
+        found = PhaseMap.fit(*run(Planner(unit_axes(2), seed=seed), truth, 96)).boundary_position(
+            "x0", [1], {"x1": 0.5}
+        )
+        hits.append(found.low <= 0.5 <= found.high)
+    assert 0.8 <= np.mean(hits) <= 0.99
 
 
 def test_the_same_history_gives_the_same_asks():

@@ -87,7 +87,9 @@ class Reference(nn.Module):
         return parameter.grad.T if transposed else parameter.grad
 
     def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
-        places = torch.arange(tokens.shape[1]) if len(self.table) > 1 else torch.zeros(tokens.shape[1], dtype=torch.int64)
+        places = (
+            torch.arange(tokens.shape[1]) if len(self.table) > 1 else torch.zeros(tokens.shape[1], dtype=torch.int64)
+        )
         x = self.table[places, tokens]
         if self.trial.model == "mlp":
             x = x.flatten(1) if self.trial.embedding == "concatenate" else x.sum(1)
@@ -161,7 +163,9 @@ def test_a_stack_equals_torchs_modules_forward_and_backward(trial, each_its_own)
         for name in weights:
             wanted = reference.gradient(name)
             atol = 1e-4 * max(1.0, float(wanted.abs().max()))
-            torch.testing.assert_close(gradients[name][k].double(), wanted, rtol=1e-4, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                gradients[name][k].double(), wanted, rtol=1e-4, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 def test_the_published_transformer_has_its_published_size():

@@ -99,7 +99,9 @@ def test_weight_decay_changes_at_the_switch(late):
 
 
 def test_weight_decay_never_changes_without_a_late_one():
-    found = stepped([Trial(learning_rate=0.1, decay_switch=2)], torch.ones(1, LAYOUT.size), torch.zeros(5, 1, LAYOUT.size))
+    found = stepped(
+        [Trial(learning_rate=0.1, decay_switch=2)], torch.ones(1, LAYOUT.size), torch.zeros(5, 1, LAYOUT.size)
+    )
     torch.testing.assert_close(found[-1], torch.full((1, LAYOUT.size), 0.9**5))
 
 
@@ -147,7 +149,9 @@ def test_mean_squared_error_by_hand():
 def test_stablemax_by_hand():
     found = losses("stablemax", LOGITS, LABELS)
     assert found[0].tolist() == pytest.approx([-math.log(3 / (3 + 0.5 + 1)), math.log(3)])
-    assert found[1].tolist() == pytest.approx([-math.log(0.25 / (0.25 + 2 + 2)), -math.log((1 / 1.5) / (6 + 1 / 1.5 + 5))])
+    assert found[1].tolist() == pytest.approx(
+        [-math.log(0.25 / (0.25 + 2 + 2)), -math.log((1 / 1.5) / (6 + 1 / 1.5 + 5))]
+    )
 
 
 def test_stablemax_keeps_a_slope_where_cross_entropy_has_none_left():
@@ -170,4 +174,6 @@ def test_the_slope_of_a_loss_is_its_slope(kind):
 def test_cross_entropy_is_torchs():
     logits, labels = noise(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
     for k in range(2):
-        torch.testing.assert_close(losses("cross_entropy", logits, labels)[k], F.cross_entropy(logits[k], labels[k], reduction="none"))
+        torch.testing.assert_close(
+            losses("cross_entropy", logits, labels)[k], F.cross_entropy(logits[k], labels[k], reduction="none")
+        )

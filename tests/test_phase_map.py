@@ -172,20 +172,16 @@ def test_unordered_axes_carry_no_boundary_but_separate_their_maps():
 
 
 def test_the_band_encloses_the_middle_and_narrows_with_trials():
-    rng = np.random.default_rng(0)
-    points, lattice = rng.random((300, 2)), unit_axes(2).lattice(400)
-    labels = step(points, rng)
-    few, many = (PhaseMap.fit(points[:n], labels[:n]) for n in (40, 300))
-    low, middle, high = many.band(lattice, [1])
-    assert (low <= middle).all()
-    assert (middle <= high).all()
-    assert many.uncertainty() < few.uncertainty()
-
-    def unsure(found):
-        low, _, high = found.band(lattice, [1])
-        return ((low < 0.5) & (high > 0.5)).mean()
-
-    assert unsure(many) < unsure(few)
+    lattice, widths = unit_axes(2).lattice(400), []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        points = rng.random((300, 2))
+        labels = step(points, rng)
+        bands = [PhaseMap.fit(points[:n], labels[:n]).band(lattice, [1]) for n in (40, 300)]
+        assert all((band[0] <= band[1]).all() and (band[1] <= band[2]).all() for band in bands)
+        widths.append([np.ptp(band, axis=0).mean() for band in bands])
+    few, many = np.mean(widths, 0)
+    assert many < 0.7 * few
 
 
 def coverage(repeats, trials, width):
@@ -205,5 +201,4 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 @pytest.mark.long
 @pytest.mark.parametrize("width", [0.03, 0.06, 0.12])
 def test_the_90_percent_interval_covers_85_to_95_percent(width):
-    share = coverage(300, 150, width)
-    assert 0.84 <= share <= 0.97
+    assert 0.84 <= coverage(300, 150, width) <= 0.96

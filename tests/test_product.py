@@ -16,7 +16,9 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 UNIT = {"fp32": 2**-24, "tf32": 2**-11, "bf16": 2**-8}  # largest relative error of rounding
 
 
-def operands(seed: int = 0, trials: int = 3, m: int = 37, inner: int = 24, n: int = 19) -> tuple[torch.Tensor, torch.Tensor]:
+def operands(
+    seed: int = 0, trials: int = 3, m: int = 37, inner: int = 24, n: int = 19
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(trials, m, inner, generator=generator), torch.randn(trials, inner, n, generator=generator)
 
@@ -88,7 +90,9 @@ def numbers() -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(4_000, generator=generator) * 10.0 ** torch.randint(-30, 30, (4_000,), generator=generator)
     ties = (1 + torch.arange(64) * 2.0**-11) * 2.0 ** torch.arange(-32, 32)  # half-way for tf32
-    return torch.cat([x, ties, -ties, (1 + torch.arange(64) * 2.0**-8), torch.tensor([0.0, -0.0, torch.inf, -torch.inf])])
+    return torch.cat(
+        [x, ties, -ties, (1 + torch.arange(64) * 2.0**-8), torch.tensor([0.0, -0.0, torch.inf, -torch.inf])]
+    )
 
 
 def test_fp32_rounds_nothing():

@@ -77,7 +77,10 @@ def test_a_space_without_axes_is_one_trial():
 
 
 def test_any_field_can_be_an_axis():
-    assert {t.task for t in Space(task=["modular_addition", "random_labels"]).trials()} == {"modular_addition", "random_labels"}
+    assert {t.task for t in Space(task=["modular_addition", "random_labels"]).trials()} == {
+        "modular_addition",
+        "random_labels",
+    }
     assert {t.clone_blocks for t in Space(clone_blocks=[True, False]).trials()} == {True, False}
 
 
@@ -106,7 +109,10 @@ def test_doubled_values_are_refused_even_if_written_differently():
             {"task": ["modular_addition", "modular_division"], "modulus": 57},
             "modulus: modular_division needs a prime, got 57; use 59",
         ),
-        ({"data_fraction": [0.3, 1]}, "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3"),
+        (
+            {"data_fraction": [0.3, 1]},
+            "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3",
+        ),
         ({"weight_decay": [-1, 1]}, "weight_decay: must not be negative, got -1.0; use 0 or more"),
         ({"weight_decay": [math.nan, 1]}, "weight_decay: must be a finite number, got nan; remove it"),
         ({"weight_decay": math.nan}, "weight_decay: must be a finite number, got nan; remove it"),

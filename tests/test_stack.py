@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from phasemap.stack import Stack, cost, plan
+from phasemap.stack import COMPILE_PAYS, Plan, Stack, cost, seconds
 from phasemap.trial import Trial
 
 TRIALS = [
@@ -22,38 +22,55 @@ TRIALS = [
 @pytest.mark.parametrize("slots", [1, 2, 16])
 @pytest.mark.parametrize("gpu", [False, True])
 def test_every_trial_stands_in_exactly_one_stack_of_its_own_shape(size, slots, gpu):
-    stacks = plan(TRIALS, slots, size, gpu)
+    stacks = Plan(slots, size, gpu=gpu).stacks(TRIALS)
     assert Counter(trial for stack in stacks for trial in stack.trials) == Counter(TRIALS)
     assert all(len({trial.shape for trial in stack.trials}) == 1 for stack in stacks)
     assert all(stack.trials for stack in stacks)
 
 
-@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 14), (3, [2, 3, 3, 3, 3]), (5, [4, 5, 5]), (14, [14]), (99, [14])])
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(1, [1] * 14), (3, [2, 3, 3, 3, 3]), (5, [4, 5, 5]), (14, [14]), (99, [14])]
+)
 def test_a_given_size_is_never_exceeded_and_spread_evenly(size, sizes):
-    stacks = plan(TRIALS[:14], 2, size)
+    stacks = Plan(2, size).stacks(TRIALS[:14])
     assert sorted(len(stack.trials) for stack in stacks) == sizes
 
 
 def test_there_are_stacks_enough_for_every_slot():
     many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
-    assert len(plan(many, slots=1)) < len(plan(many, slots=16))
-    assert len(plan(many, slots=16)) >= 32
+    assert len(Plan(1).stacks(many)) < len(Plan(16).stacks(many))
+    assert len(Plan(16).stacks(many)) >= 32
 
 
 def test_a_gpu_takes_larger_stacks_than_a_core():
     many = [Trial(seed=seed) for seed in range(64)]
-    assert max(len(stack.trials) for stack in plan(many, 1, gpu=True)) > max(len(s.trials) for s in plan(many, 1))
+    largest = {gpu: max(len(stack.trials) for stack in Plan(gpu=gpu).stacks(many)) for gpu in (True, False)}
+    assert largest[True] > largest[False]
 
 
 def test_the_dearest_stack_comes_first():
-    stacks = plan(TRIALS, slots=2, size=4)
-    prices = [cost(stack.trials[0]) * stack.trial_steps for stack in stacks]
+    stacks = Plan(slots=2, size=4).stacks(TRIALS)
+    prices = [seconds(stack.trials) for stack in stacks]
     assert prices == sorted(prices, reverse=True)
     assert stacks[0].trials[0].width == 128
 
 
 def test_no_trials_make_no_stacks():
-    assert plan([], slots=4) == []
+    assert Plan(4).stacks([]) == []
+
+
+def test_what_is_compiled_can_be_said():
+    for said, expected in (("always", True), ("never", False)):
+        assert {stack.compiled for stack in Plan(compiled=said).stacks(TRIALS)} == {expected}
+
+
+def test_a_shape_is_compiled_where_the_whole_sweep_trains_it_long_enough():
+    one = [Trial(width=16, steps=1_000)]
+    many = [dataclasses.replace(one[0], seed=seed) for seed in range(int(COMPILE_PAYS / seconds(one)) + 2)]
+    assert {stack.compiled for stack in Plan().stacks(one)} == {False}
+    assert {stack.compiled for stack in Plan().stacks(many)} == {True}
+    assert {stack.compiled for stack in Plan().stacks(one, sweep=many)} == {True}
+    assert {stack.compiled for stack in Plan(gpu=True).stacks(one)} == {True}
 
 
 def test_a_stack_counts_its_trial_steps():
@@ -62,16 +79,18 @@ def test_a_stack_counts_its_trial_steps():
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_halves_hold_the_same_trials_and_remember_the_try(count):
-    stack = Stack(tuple(TRIALS[:count]), tries=1)
+    stack = Stack(tuple(TRIALS[:count]), compiled=True, tries=1)
     first, second = stack.halves()
     assert first.trials + second.trials == stack.trials
     assert abs(len(first.trials) - len(second.trials)) <= 1
     assert first.tries == second.tries == 2
+    assert first.compiled
+    assert second.compiled
     assert len({stack.id, first.id, second.id}) == 3
 
 
 def test_a_lone_trial_has_itself_as_its_half():
-    assert Stack((TRIALS[0],), 1).halves() == (Stack((TRIALS[0],), 2),)
+    assert Stack((TRIALS[0],), tries=1).halves() == (Stack((TRIALS[0],), tries=2),)
 
 
 @pytest.mark.parametrize("axis", ["width", "depth", "batch_size"])

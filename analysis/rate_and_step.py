@@ -1,0 +1,111 @@
+"""Two panels that several figures share: the share that grokked, and the median step it took.
+
+Against one axis, a line per value of a second. What the axis is, and whether the step is the grok
+step or the delay after memorization, is said by the figures that use this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
+
+from analysis import style
+from analysis.axis import Axis, plain_log, text
+from analysis.statistics import grok_time, kaplan_meier, wilson
+
+COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
+LINES = 4  # that can be told apart in one panel
+
+
+def summarise(table: pd.DataFrame, x: str, by: str | None = None, delay: bool = False) -> pd.DataFrame:
+    """A row per value of x (and of ``by``): successes, n, their rate with its Wilson interval, and
+    the Kaplan–Meier median of the grok step, or of the delay after memorization (steps)."""
+    keys = [k for k in (by, x) if k]
+    rows = [(*place, *_numbers(cell, delay)) for place, cell in table.groupby(keys)]
+    return pd.DataFrame(rows, columns=[*keys, *COLUMNS])
+
+
+def second(axes: Sequence[str], first: str, table: pd.DataFrame) -> str | None:
+    """The axis for the lines: the next one with few values, if any."""
+    return next((a for a in axes if a != first and table[a].nunique() <= LINES), None)
+
+
+def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
+    """Share grokked with Wilson intervals and n."""
+    for name, part, look, shift in _lines(rows, by):
+        places, apart = x.places(part[x.name]), _apart(ax, shift)
+        error = [(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)]
+        ax.errorbar(places, part.rate, error, capsize=1.5, elinewidth=0.8, label=name, transform=apart, **look)
+        for place, high, n in zip(places, part.high, part.n, strict=True):
+            ax.annotate(
+                str(n),
+                (place, high),
+                (shift, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=5.5,
+                color="#444444",
+            )
+    x.dress(ax)
+    ax.set(ylabel="share grokked", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
+    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+
+
+def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str) -> None:
+    """Median steps with their intervals; an open triangle at the budget where it was not reached."""
+    budget = rows.budget.max()
+    for _, part, look, shift in _lines(rows, by):
+        apart = _apart(ax, shift)
+        reached = np.isfinite(part.step.to_numpy())
+        places, part = x.places(part[x.name]), part.reset_index(drop=True)
+        seen = part[reached]
+        error = [seen.step - seen.step_low, seen.step_high.clip(upper=budget) - seen.step]
+        if len(seen):
+            ax.errorbar(places[reached], seen.step, error, capsize=1.5, elinewidth=0.8, transform=apart, **look)
+        blank = {"linestyle": "none", "marker": "^", "fillstyle": "none", "color": look["color"], "clip_on": False}
+        ax.plot(places[~reached], np.full((~reached).sum(), budget), transform=apart, **blank)
+    ax.axhline(budget, color=style.GREY, linewidth=0.6, linestyle="--")
+    ax.set_yscale("log")
+    plain_log(ax.yaxis)
+    low = rows.step_low.where(rows.step_low > 0).min()
+    ax.set_ylim(min(budget / 10, low if np.isfinite(low) else budget) * 0.8, budget * 1.25)
+    x.dress(ax)
+    ax.set(ylabel=name, xlim=x.edges[[0, -1]])
+
+
+def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
+    rate = wilson(int(cell.grok_step.notna().sum()), len(cell))
+    time = _delay(cell) if delay else grok_time(cell).median
+    head = int(cell.grok_step.notna().sum()), len(cell), rate.value, rate.low, rate.high
+    return *head, time.value, time.low, time.high, float(cell.steps.max())
+
+
+def _delay(cell: pd.DataFrame) -> Any:
+    """Of the trials that memorized; one that has not grokked is censored at the steps it ran on."""
+    own = cell[cell.memorization_step.notna()]
+    ran = own.steps_run.fillna(own.steps).where(own.phase != "diverged", own.steps)
+    waited = (own.grok_step.fillna(ran) - own.memorization_step).clip(lower=0)
+    return kaplan_meier(waited, own.grok_step.notna())[1]
+
+
+def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, dict[str, Any], float]]:
+    parts = list(rows.groupby(by)) if by else [("", rows)]
+    colours = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
+    return [
+        (
+            f"{(by or '').replace('_', ' ')} {text(value)}" if by and by != "task" else text(value),
+            part,
+            {"color": colours[i % LINES], "marker": style.MARKERS[i], "linestyle": ("-", "--", "-.", ":")[i % LINES]},
+            3.0 * (i - (len(parts) - 1) / 2),
+        )
+        for i, (value, part) in enumerate(parts)
+    ]
+
+
+def _apart(ax: Axes, shift: float) -> Any:
+    return ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]

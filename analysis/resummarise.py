@@ -1,0 +1,56 @@
+"""Another threshold without training again: events and phases read off the logged curves anew.
+
+The definitions are those of ``phasemap.events``, the very ones used while training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import pandas as pd
+
+from analysis.table import Sweep, load_curves
+from phasemap.events import events
+from phasemap.trial import FIELDS, Trial, make_trial
+
+SETTINGS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
+KEYS = ("train_accuracy", "test_accuracy")
+CHANGED = ("phase", "memorization_step", "grok_step", "settled_step", "oscillations")
+
+
+def resummarise(sweep: Sweep, **settings: float) -> Sweep:
+    """The sweep as if it had been run with other thresholds (see ``SETTINGS``).
+
+    A trial that stopped early, once settled at the old threshold, is censored there at a higher one.
+
+    Raises:
+        ValueError: not a threshold, or out of range.
+    """
+    unknown = sorted(set(settings) - set(SETTINGS))
+    if unknown:
+        raise ValueError(f"threshold: must be one of {', '.join(SETTINGS)}, got {', '.join(unknown)}")
+    make_trial(settings)  # refuses what is out of range
+    table = sweep.trials.assign(**settings)
+    curves = load_curves(sweep.finished.run_id, sweep.tracking_uri or None, KEYS)
+    return dataclasses.replace(sweep, trials=recomputed(table, curves))
+
+
+def recomputed(table: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns ``CHANGED`` made anew from curves (run_id, key, step, value)."""
+    lines = {run: dict(list(own.groupby("key"))) for run, own in curves.groupby("run_id")}
+    made = [_events(row, lines.get(row["run_id"], {})) for row in table.to_dict("records")]
+    fresh = pd.DataFrame(made, index=table.index, columns=list(CHANGED))
+    numbers = [name for name in CHANGED if name != "phase"]
+    return table.assign(**fresh.astype(dict.fromkeys(numbers, float)))
+
+
+def _events(row: Mapping, lines: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    if row["status"] != "FINISHED":
+        return {name: row[name] for name in CHANGED}
+    trial = Trial(**{name: row[name] for name in FIELDS})
+    curves = {
+        key: (tuple(int(s) for s in line.step), tuple(float(v) for v in line.value)) for key, line in lines.items()
+    }
+    found = events(trial, curves, diverged=row["phase"] == "diverged")
+    return {name: found[name] for name in CHANGED}

@@ -1,0 +1,130 @@
+"""Imports go one way, and each outside library has its door. Read off the source, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for package in ("phasemap", "analysis")
+    for file in sorted((ROOT / package).rglob("*.py"))
+}
+DOORS = {  # library -> the modules that may import it
+    "ray": {"phasemap.schedule"},
+    "mlflow": {"phasemap.record", "analysis.table"},
+    "optuna": {"phasemap.boundary", "phasemap.explore", "phasemap.phase_map"},
+}
+TENSORS = {"product", "draws", "model", "optimizer", "measure", "train", "checkpoint"}  # and the probes
+LIGHT = {"trial", "space", "stack", "task", "sequences", "permutations", "screen", "sweep"}  # a dry run's rooms
+
+
+def _is_for_types_alone(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+
+
+@cache
+def imports(module: str, lazily: bool = True) -> frozenset[str]:
+    """Full names a module imports; with ``lazily`` those inside functions too, but none for types alone."""
+    found = set()
+    waiting: list[ast.AST] = [ast.parse(FILES[module].read_text())]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module}: write imports from the root"
+                found |= {f"{node.module}.{name.name}" for name in node.names}
+            elif _is_for_types_alone(node):
+                continue
+            elif lazily or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                waiting.append(node)
+    return frozenset(found)
+
+
+def libraries(module: str, lazily: bool = True) -> set[str]:
+    return {name.split(".")[0] for name in imports(module, lazily)}
+
+
+def rooms(module: str, lazily: bool = True) -> set[str]:
+    """Modules of ours that it imports."""
+    found = set()
+    for name in imports(module, lazily):
+        while name and name not in FILES:
+            name = name.rpartition(".")[0]
+        found |= {name} - {"", module}
+    return found - {"phasemap", "analysis"}
+
+
+def reached(module: str, lazily: bool = True) -> set[str]:
+    """Everything of ours that comes with it."""
+    found, waiting = set(), [module]
+    while waiting:
+        for room in rooms(waiting.pop(), lazily) - found:
+            found.add(room)
+            waiting.append(room)
+    return found
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_an_outside_library_has_its_doors(library):
+    assert {module for module in FILES if library in libraries(module)} <= DOORS[library]
+
+
+def test_tensors_stay_in_the_rooms_of_training():
+    allowed = {f"phasemap.{name}" for name in TENSORS} | {m for m in FILES if m.startswith("phasemap.probes")}
+    assert {module for module in FILES if "torch" in libraries(module)} <= allowed
+
+
+def test_figures_are_drawn_in_analysis_alone():
+    drawing = {"matplotlib", "plotly", "pandas", "lifelines"}
+    assert not [module for module in FILES if module.startswith("phasemap") and libraries(module) & drawing]
+
+
+@pytest.mark.parametrize("module", sorted(LIGHT))
+def test_what_a_dry_run_imports_is_light(module):
+    module = f"phasemap.{module}"
+    for room in {module} | reached(module, lazily=False):
+        heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "matplotlib"}
+        assert not libraries(room, lazily=False) & heavy, room
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_room_reaches_itself(module):
+    assert module not in reached(module)
+
+
+def test_training_knows_neither_the_cluster_nor_the_record():
+    above = {"work", "worker", "checkpoint", "schedule", "record", "sweep", "screen", "space", "stack", "explore"}
+    for name in ("train", "measure", "model", "optimizer", "product", "draws", "events"):
+        assert not reached(f"phasemap.{name}") & {f"phasemap.{one}" for one in above}, name
+
+
+def test_a_worker_knows_neither_the_record_nor_the_figures():
+    found = reached("phasemap.worker")
+    assert not found & {"phasemap.record", "phasemap.sweep", "phasemap.schedule"}
+    assert not [module for module in found if module.startswith("analysis")]
+
+
+def test_the_record_holds_no_tensors():
+    for room in {"phasemap.record"} | reached("phasemap.record"):
+        assert not libraries(room) & {"torch", "ray"}, room
+
+
+def test_the_two_packages_meet_at_few_doors():
+    ours = {module for module in FILES if module.startswith("phasemap")}
+    assert {module for module in ours if any(room.startswith("analysis") for room in rooms(module))} <= {"phasemap.sweep"}
+    for module in FILES:
+        if module.startswith("analysis"):
+            for room in {module} | reached(module):
+                assert not libraries(room) & {"torch", "ray"}, f"{module} reaches {room}"
+
+
+def test_the_bottom_rooms_import_nothing_of_ours():
+    assert rooms("phasemap.permutations") == rooms("phasemap.sequences") == set()
+    assert rooms("phasemap.draws") == rooms("phasemap.product") == set()
+    assert rooms("phasemap.trial") == {"phasemap.task"}

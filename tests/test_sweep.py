@@ -1,0 +1,221 @@
+"""The command in one process: what it runs, what it says, how it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+from mlflow import MlflowClient
+
+from phasemap import sweep, worker
+from phasemap.space import load
+
+SPACE = """
+from phasemap import Space
+
+space = Space(
+    weight_decay=[0.1, 1.0],
+    seed=[0, 1],
+    modulus=11,
+    data_fraction=0.5,
+    model="mlp",
+    width=8,
+    depth=1,
+    learning_rate=1e-2,
+    batch_size=32,
+    steps=20,
+    evaluate_every=10,
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "tiny.py").write_text(SPACE)
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-m", "phasemap.sweep", *arguments]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def here(*arguments: str) -> int:
+    """The same in this process: quicker by the imports."""
+    return sweep.main(["tiny.py", "--local", "--no-figures", *arguments])
+
+
+def runs(folder: Path, status: str = "FINISHED", name: str = "tiny") -> list:
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(name).experiment_id
+    condition = f"tags.`phasemap.kind` = 'trial' and attributes.status = '{status}'"
+    return list(client.search_runs([experiment], condition))
+
+
+def ids(found: list) -> list[str]:
+    return sorted(run.data.tags["phasemap.trial"] for run in found)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """A sweep run once, as a person runs it, with its figures."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "tiny.py").write_text(SPACE)
+    environment = os.environ.pop("MLFLOW_TRACKING_URI", None)
+    done = command(folder, "tiny.py", "--local")
+    if environment is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = environment
+    return folder, done
+
+
+@pytest.fixture
+def again(swept, tmp_path, monkeypatch) -> Path:
+    """A copy of that sweep's folder, to go on in."""
+    folder = tmp_path / "again"
+    shutil.copytree(swept[0], folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_dry_run_says_what_it_would_cost_and_starts_nothing(folder):
+    code = "import sys; from phasemap.sweep import main; print(main(['tiny.py', '--dry-run']), sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    *told, last = done.stdout.splitlines()
+    assert told[0].startswith("tiny: 4 trials in 2 cells, ")
+    assert told[0].endswith(" stacks, 80 trial-steps")
+    assert "  weight_decay: 0.1, 1" in told
+    assert last.startswith("0 [")
+    loaded = set(last[3:-1].replace("'", "").split(", "))
+    assert "phasemap.sweep" in loaded
+    assert not loaded & {"torch", "ray", "mlflow", "optuna", "matplotlib"}
+    assert [file.name for file in folder.iterdir()] == ["tiny.py"]
+
+
+def test_the_first_run_records_every_trial_and_draws(swept):
+    folder, done = swept
+    assert done.returncode == 0, done.stderr
+    assert ids(runs(folder)) == sorted(trial.id for trial in load(folder / "tiny.py").trials())
+    assert "tiny: 4 trials to run in " in done.stdout
+    assert "tiny: 4 of 4 trials recorded" in done.stdout
+    assert f"figures: {folder / 'figures' / 'tiny'}" in done.stdout
+    assert f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}" in done.stdout
+    assert list((folder / "figures" / "tiny").glob("*.png"))
+    assert list((folder / "figures" / "tiny").glob("*.svg"))
+
+
+def test_no_checkpoint_outlives_its_trial(swept):
+    assert not list(swept[0].rglob("*.pt"))
+
+
+def test_every_run_has_a_phase_and_a_readable_name(swept):
+    for run in runs(swept[0]):
+        assert run.data.tags["phase"] in ("comprehension", "grokking", "memorization", "confusion")
+        decay, seed = run.data.params["weight_decay"], run.data.params["seed"]
+        assert run.info.run_name == f"weight_decay={float(decay):g} seed={seed}"
+
+
+def test_the_second_run_does_nothing_and_says_so(again):
+    before = {run.info.run_id for run in runs(again)}
+    done = command(again, "tiny.py", "--local", "--no-figures")
+    assert done.returncode == 0, done.stderr
+    assert "tiny: all 4 trials are recorded; nothing to do" in done.stdout
+    assert "tiny: 4 of 4 trials recorded" in done.stdout
+    assert {run.info.run_id for run in runs(again)} == before
+
+
+def test_widening_an_axis_runs_only_the_new_cells(again, capsys):
+    before = {run.info.run_id for run in runs(again)}
+    assert here("--set", "weight_decay=0.1,1.0,3.0") == 0
+    told = capsys.readouterr().out
+    assert "tiny: 2 trials to run in " in told
+    assert "; 4 are recorded already" in told
+    found = runs(again)
+    assert before < {run.info.run_id for run in found}
+    assert len(found) == len(set(ids(found))) == 6
+
+
+def test_recorded_trials_are_the_same_whatever_the_stacks(folder, capsys):
+    """Accuracies and losses of one trial after another, and of all at once, to the last bit."""
+    assert here("--stack-size", "1", "--name", "alone") == 0
+    assert here("--stack-size", "4", "--name", "together") == 0
+    alone, together = (
+        {run.data.tags["phasemap.trial"]: {**run.data.metrics, "train_seconds": 0} for run in runs(folder, name=name)}
+        for name in ("alone", "together")
+    )
+    assert len(alone) == 4
+    assert alone == together
+
+
+def test_bad_input_ends_with_status_two_and_every_fault(folder):
+    (folder / "bad.py").write_text(SPACE.replace("[0.1, 1.0]", "[-1, 1.0]").replace('"mlp"', '"transformer"').replace("8", "9"))
+    done = command(folder, "bad.py", "--local")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert sorted(done.stderr.splitlines()) == [
+        "bad.py: weight_decay: must not be negative, got -1.0; use 0 or more",
+        "bad.py: width: must be a multiple of heads (4), got 9; use 8 or 12",
+    ]
+    assert not (folder / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.py"], "missing.py: must be a file, found none; there are tiny.py"),
+        (["tiny.py", "--set", "widht=3"], "tiny.py: --set widht: not a field of a trial, got '3'; use one of "),
+        (["tiny.py", "--set", "weight_decay=1,1"], "tiny.py: weight_decay: values must differ, or cells would be doubled"),
+        (["tiny.py", "--set", "weight_decay"], "tiny.py: --set weight_decay: must read field=value or field=value,value"),
+        (["tiny.py", "--tracking-uri", "http://127.0.0.1:9"], "tracking server http://127.0.0.1:9: must answer within"),
+        (["tiny.py", "--tracking-uri", "sqlite:////no/such/a.db"], "tracking database /no/such/a.db: must be writable"),
+    ],
+)
+def test_each_fault_of_the_command_is_said_before_anything_starts(folder, capsys, arguments, message):
+    assert sweep.main([*arguments, "--local"]) == 2
+    assert capsys.readouterr().err.startswith(message)
+    assert not (folder / "mlflow.db").exists()
+
+
+def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbours_are_recorded(folder, monkeypatch, capsys):
+    trials = load(folder / "tiny.py").trials()
+    guilty, train = trials[2], worker.train
+
+    def crashing(training, *arguments):
+        if guilty in training.trials:
+            raise RuntimeError("a fault of this trial alone")
+        yield from train(training, *arguments)
+
+    monkeypatch.setattr(worker, "train", crashing)
+    assert here("--stack-size", "4") == 1
+    told = capsys.readouterr().out
+    assert f"trial {guilty.id} failed 3 times, given up: RuntimeError: a fault of this trial alone" in told
+    assert "tiny: 3 of 4 trials recorded" in told
+    assert "failed             1" in told
+    assert ids(runs(folder)) == sorted(trial.id for trial in trials if trial != guilty)
+    (failed,) = runs(folder, "FAILED")
+    assert failed.data.tags["phasemap.trial"] == guilty.id
+    assert "RuntimeError: a fault of this trial alone" in failed.data.tags["failure"]
+    monkeypatch.setattr(worker, "train", train)
+    assert here() == 0
+    assert ids(runs(folder)) == sorted(trial.id for trial in trials)
+
+
+def test_a_diverging_trial_is_an_outcome_and_no_failure(folder, capsys):
+    assert here("--set", "initial_scale=1,1e20", "--set", "seed=0") == 0
+    phases = {run.data.params["initial_scale"]: run.data.tags["phase"] for run in runs(folder) if "weight_decay"}
+    assert phases["1e+20"] == "diverged"
+    assert phases["1.0"] != "diverged"
+    assert "tiny: 4 of 4 trials recorded" in capsys.readouterr().out
+
+
+def test_a_full_disk_for_checkpoints_does_not_stop_the_training(folder, capsys):
+    (folder / "in the way").write_text("")
+    assert here("--storage", str(folder / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (0, 1)
+    assert len(runs(folder)) + len(runs(folder, "FAILED")) == 4
