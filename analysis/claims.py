@@ -120,7 +120,7 @@ def _of_three(successes: int) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _success(task: str, settings: Mapping[str, Any], told: str) -> Claim:
+def _success(task: str, settings: dict[str, Any], told: str) -> Claim:
     low, high = _of_three(2)
     return Claim(
         f"success_rate_{task}",
@@ -138,7 +138,7 @@ def _success(task: str, settings: Mapping[str, Any], told: str) -> Claim:
     )
 
 
-def _grok(task: str, settings: Mapping[str, Any], low: float, high: float) -> Claim:
+def _grok(task: str, settings: dict[str, Any], low: float, high: float) -> Claim:
     return Claim(
         f"grok_step_{task}",
         (f"seeds_{task}", "seeds_success_rate"),
@@ -155,7 +155,7 @@ def _grok(task: str, settings: Mapping[str, Any], low: float, high: float) -> Cl
     )
 
 
-def _dimension(task: str, settings: Mapping[str, Any], told: str, low: float, high: float) -> Claim:
+def _dimension(task: str, settings: dict[str, Any], told: str, low: float, high: float) -> Claim:
     return Claim(
         f"dimension_{task}",
         (f"seeds_{task}",),
@@ -172,7 +172,7 @@ def _dimension(task: str, settings: Mapping[str, Any], told: str, low: float, hi
     )
 
 
-def _bottleneck(task: str, settings: Mapping[str, Any], step: int) -> list[Claim]:
+def _bottleneck(task: str, settings: dict[str, Any], step: int) -> list[Claim]:
     common = SMALL | settings | {"steps": 50_000}
     return [
         Claim(

@@ -85,7 +85,8 @@ Further curves: {", ".join(f"`{name}`" for name in CURVES if name not in Outcome
 mean loss on all training and all test examples.
 
 The *hidden vectors* are the readout token's outputs of the last block (the last hidden layer of an MLP)
-for every test example; strides are read off the classes' means over all examples. Classes and groups of a task:
+for every test example; strides are read off the classes' means over all examples. `phasemap/task.py` has
+the examples, classes and groups of each task.
 
 ## Phases
 

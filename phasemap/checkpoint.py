@@ -7,6 +7,7 @@ never as code. What is torn or foreign is refused, and the trial starts again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -75,10 +76,8 @@ class Storage:
             (Path(self.place) / f"{trial_id}.pt").unlink(missing_ok=True)
             return
         filesystem, folder = _remote(self.place)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             filesystem.delete_file(f"{folder}/{trial_id}.pt")
-        except FileNotFoundError:
-            pass
 
     def _load(self, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
         raw = self._read(f"{trial.id}.pt")

@@ -111,7 +111,7 @@ class Explorer:
         }
         said = self.space.sampler
         sampler = kinds[said]() if isinstance(said, str) else said
-        study = optuna.create_study(sampler=sampler, direction=self.space.direction)
+        study = optuna.create_study(sampler=sampler, direction=self.space.direction)  # type: ignore[arg-type]
         for trial in self.asked:
             study.enqueue_trial({name: getattr(trial, name) for name in self.axes.names})
             frozen = study.ask(self.distributions)

@@ -86,7 +86,8 @@ def _forward(model: Model, flat: Tensor, tokens: Tensor) -> Iterator[tuple[slice
 
 def _accuracies(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split) -> dict[str, list[float]]:
     scored = [_score(model, logits, labels[chunk])[:2] for chunk, _, logits in _forward(model, flat, tokens)]
-    return _averages(*(torch.cat(part, 1) for part in zip(*scored, strict=True)), split)
+    hits, loss = (torch.cat(part, 1) for part in zip(*scored, strict=True))
+    return _averages(hits, loss, split)
 
 
 def _score(model: Model, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

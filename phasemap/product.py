@@ -9,6 +9,7 @@ environment variable PHASEMAP_PRODUCT fixes it by hand. On a GPU it is always ``
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -50,10 +51,8 @@ def chosen() -> str:
         memory.parent.mkdir(parents=True, exist_ok=True)
         own = memory.with_suffix(f".{os.getpid()}")
         own.write_text(_fastest())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(own, memory)  # the first process to finish decides for all
-        except FileExistsError:
-            pass
         own.unlink()
     return memory.read_text()
 

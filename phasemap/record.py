@@ -5,7 +5,6 @@ bears its id. What a dead driver left RUNNING is closed as KILLED at the next st
 writes, in one thread, with few large calls (a call costs 20 ms, a metric next to nothing).
 """
 
-# ruff: noqa: E402 - MLflow reads its environment when imported
 from __future__ import annotations
 
 import dataclasses
@@ -28,12 +27,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait longer ourselves, and say so
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from phasemap import screen
 from phasemap.space import Space
-from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, coerce
+from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, make_trial
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
 HEARTBEAT = 10.0  # seconds between two signs of life of a driver
@@ -134,7 +133,7 @@ class Recorder:
         self._describe(source)
         self.done = {done.id: done for done in self._read_done()}
         self.failed: dict[str, str] = {}
-        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._error: BaseException | None = None
         self._creating = ""  # id of the trial whose run was created last
         self._writer = threading.Thread(target=self._write_all, daemon=True, name="mlflow writer")
@@ -282,7 +281,7 @@ class Recorder:
             if job is None:
                 return
 
-    def _patiently(self, job: Callable[[], None]) -> None:
+    def _patiently(self, job: Callable[[], object]) -> None:
         """Runs a job; a store that is away is waited for, and the wait is said once."""
         start, said = time.monotonic(), False
         while True:
@@ -291,7 +290,7 @@ class Recorder:
                 if said:
                     self.say("tracking store is back")
                 return
-            except Exception as error:  # noqa: BLE001 - any failure of the store or its disk
+            except Exception as error:
                 if time.monotonic() - start > PATIENCE:
                     self._error = error
                     return
@@ -362,7 +361,7 @@ class Watched:
         for run in search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
             if run.info.status == "FINISHED":
-                trial = Trial(**{name: coerce(name, text) for name, text in run.data.params.items()})
+                trial = make_trial(run.data.params)
                 self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
         tags = search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
         total = int(tags.get("phasemap.trials", len(self._seen)))
@@ -372,7 +371,7 @@ class Watched:
         """Whether a driver has shown a sign of life within a minute."""
         runs = search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
         held = runs[0].data.tags.get("phasemap.driver") if runs else None
-        return bool(held) and time.time() - json.loads(held)["time"] < DEAD_AFTER
+        return bool(held and time.time() - json.loads(held)["time"] < DEAD_AFTER)
 
 
 def search(client: MlflowClient, experiment: str, condition: str, limit: int = 0) -> list[Run]:
