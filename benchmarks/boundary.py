@@ -323,16 +323,16 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> list[dict]:
+def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Iterator[list[dict]]:
+    """The rows of the references, then those of each strategy."""
     rows = list(references(truth, repeats))
     enough = float(np.median([r["error"] for r in rows if r["strategy"] == "grid like for like"]))
+    yield rows
     for strategy in strategies:
         began = time.time()
         limit = most if strategy not in ("random", "tpe") else min(most, 256)
-        for repeat in range(repeats):
-            rows += replay(truth, strategy, repeat, limit, enough)
+        yield [row for repeat in range(repeats) for row in replay(truth, strategy, repeat, limit, enough)]
         print(f"{truth.name} {strategy}: {time.time() - began:.0f} s", flush=True)
-    return rows
 
 
 def main() -> None:
@@ -349,11 +349,12 @@ def main() -> None:
     made = {"band": band, "four": four}
     rows: list[dict] = []
     truths = [] if settings.report else [*settings.truths, *settings.dense]
-    for name in truths:  # each is written as soon as it is done
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    for name in truths:
         truth = dense(name) if isinstance(name, Path) else made[name]() if name in made else published(name)
-        rows += measure(truth, settings.strategies, settings.repeats, settings.most)
-        settings.out.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_csv(settings.out, index=False)
+        for more in measure(truth, settings.strategies, settings.repeats, settings.most):
+            rows += more
+            pd.DataFrame(rows).to_csv(settings.out, index=False)  # at every step: a stopped run keeps what it has
     print(summarise(pd.read_csv(settings.out)).to_string(index=False))
 
 

@@ -64,7 +64,7 @@ class Plan:
         stacks = []
         for shape, same in shapes.items():
             compiled = self._compiles(whole.get(shape, same))
-            most = self.size or min(_best_size(same[0], self.gpu), even)
+            most = self.size or min(best_size(same[0], self.gpu), even)
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))
@@ -82,7 +82,7 @@ def _by_shape(trials: Iterable[Trial]) -> dict[tuple, list[Trial]]:
     return shapes
 
 
-def _best_size(trial: Trial, gpu: bool) -> int:
+def best_size(trial: Trial, gpu: bool) -> int:
     """Trials that train fastest together. On a CPU: as many as keep a layer's outputs in the cache
     (``benchmarks/stack_size.py`` measures it); a GPU is filled with many more."""
     rows = (trial.batch_size or 4096) * (1 if trial.model == "mlp" else _tokens(trial))

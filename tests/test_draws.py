@@ -73,7 +73,7 @@ def test_drawing_leaves_torchs_own_generator_alone():
 def test_an_epoch_covers_the_training_set_once_and_ends_with_the_remainder(k, number):
     streams = batches(*SIZES)
     found = epoch(streams, k, number)
-    assert sorted(sum(found, [])) == sorted(streams.train[k].tolist())
+    assert sorted(x for batch in found for x in batch) == sorted(streams.train[k].tolist())
     assert [len(batch) for batch in found[:-1]] == [8] * (len(found) - 1)
     assert len(found[-1]) == SIZES[k] - 8 * (len(found) - 1)
 

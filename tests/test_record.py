@@ -248,7 +248,9 @@ def test_a_locked_store_is_waited_for(uri, tmp_path):
 
 def test_two_processes_may_open_a_new_store_at_once(tmp_path):
     uri = f"sqlite:///{tmp_path / 'new.db'}"
-    code = "import sys; from phasemap.record import Recorder; Recorder(sys.argv[1], sys.argv[2], (), '').close('FINISHED')"
+    code = (
+        "import sys; from phasemap.record import Recorder; Recorder(sys.argv[1], sys.argv[2], (), '').close('FINISHED')"
+    )
     both = [subprocess.Popen([sys.executable, "-c", code, name, uri], stderr=subprocess.PIPE) for name in ("a", "b")]
     for process in both:
         assert process.wait(timeout=60) == 0, process.stderr.read().decode()
@@ -256,7 +258,9 @@ def test_two_processes_may_open_a_new_store_at_once(tmp_path):
 
 
 def test_a_store_in_a_folder_that_is_not_there_is_refused(tmp_path):
-    message = rf"^tracking database {tmp_path}/no/mlflow.db: must be writable, got .*; choose another with --tracking-uri"
+    message = (
+        rf"^tracking database {tmp_path}/no/mlflow.db: must be writable, got .*; choose another with --tracking-uri"
+    )
     with pytest.raises(ValueError, match=message):
         connect(f"sqlite:///{tmp_path}/no/mlflow.db")
 
@@ -270,7 +274,9 @@ def test_a_store_without_permission_is_refused(uri, tmp_path):
 
 def test_a_server_that_does_not_answer_is_refused_at_once():
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"^tracking server http://127.0.0.1:9: must answer within 10 s, got .*; start it"):
+    with pytest.raises(
+        ValueError, match=r"^tracking server http://127.0.0.1:9: must answer within 10 s, got .*; start it"
+    ):
         connect("http://127.0.0.1:9")
     assert time.monotonic() - start < 5
 
@@ -278,7 +284,9 @@ def test_a_server_that_does_not_answer_is_refused_at_once():
 def test_an_experiment_in_the_bin_is_refused_with_the_way_out(uri):
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.create_experiment("sweep"))
-    with pytest.raises(ValueError, match=r"^experiment sweep: must not be deleted, .*mlflow experiments restore -x \d+"):
+    with pytest.raises(
+        ValueError, match=r"^experiment sweep: must not be deleted, .*mlflow experiments restore -x \d+"
+    ):
         opened(uri)
 
 

@@ -117,7 +117,9 @@ def test_the_record_holds_no_tensors():
 
 def test_the_two_packages_meet_at_few_doors():
     ours = {module for module in FILES if module.startswith("phasemap")}
-    assert {module for module in ours if any(room.startswith("analysis") for room in rooms(module))} <= {"phasemap.sweep"}
+    assert {module for module in ours if any(room.startswith("analysis") for room in rooms(module))} <= {
+        "phasemap.sweep"
+    }
     for module in FILES:
         if module.startswith("analysis"):
             for room in {module} | reached(module):

@@ -155,7 +155,9 @@ def test_recorded_trials_are_the_same_whatever_the_stacks(folder, capsys):
 
 
 def test_bad_input_ends_with_status_two_and_every_fault(folder):
-    (folder / "bad.py").write_text(SPACE.replace("[0.1, 1.0]", "[-1, 1.0]").replace('"mlp"', '"transformer"').replace("8", "9"))
+    (folder / "bad.py").write_text(
+        SPACE.replace("[0.1, 1.0]", "[-1, 1.0]").replace('"mlp"', '"transformer"').replace("8", "9")
+    )
     done = command(folder, "bad.py", "--local")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -171,8 +173,14 @@ def test_bad_input_ends_with_status_two_and_every_fault(folder):
     [
         (["missing.py"], "missing.py: must be a file, found none; there are tiny.py"),
         (["tiny.py", "--set", "widht=3"], "tiny.py: --set widht: not a field of a trial, got '3'; use one of "),
-        (["tiny.py", "--set", "weight_decay=1,1"], "tiny.py: weight_decay: values must differ, or cells would be doubled"),
-        (["tiny.py", "--set", "weight_decay"], "tiny.py: --set weight_decay: must read field=value or field=value,value"),
+        (
+            ["tiny.py", "--set", "weight_decay=1,1"],
+            "tiny.py: weight_decay: values must differ, or cells would be doubled",
+        ),
+        (
+            ["tiny.py", "--set", "weight_decay"],
+            "tiny.py: --set weight_decay: must read field=value or field=value,value",
+        ),
         (["tiny.py", "--tracking-uri", "http://127.0.0.1:9"], "tracking server http://127.0.0.1:9: must answer within"),
         (["tiny.py", "--tracking-uri", "sqlite:////no/such/a.db"], "tracking database /no/such/a.db: must be writable"),
     ],
@@ -217,5 +225,8 @@ def test_a_diverging_trial_is_an_outcome_and_no_failure(folder, capsys):
 
 def test_a_full_disk_for_checkpoints_does_not_stop_the_training(folder, capsys):
     (folder / "in the way").write_text("")
-    assert here("--storage", str(folder / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (0, 1)
+    assert here("--storage", str(folder / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (
+        0,
+        1,
+    )
     assert len(runs(folder)) + len(runs(folder, "FAILED")) == 4

@@ -1,0 +1,88 @@
+"""What a user would write instead: one configuration at a time, with plain PyTorch.
+
+``published``: nn.TransformerEncoder or a plain MLP, a DataLoader, torch.optim.AdamW. ``plain``: the same
+network and optimiser on tensors indexed in memory. Same widths, batches, fp32 and update as a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from phasemap import draws
+from phasemap import task as tasks
+from phasemap.trial import Trial, train_examples
+
+
+class Transformer(nn.Module):
+    """The protocol's network: separate tables, learned positions, post-norm blocks, readout of token 0."""
+
+    def __init__(self, trial: Trial, task: tasks.Task):
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
+        self.position = nn.Parameter(torch.randn(2, trial.width) * 0.02)
+        block = nn.TransformerEncoderLayer(
+            trial.width, trial.heads, 4 * trial.width, dropout=0.0, activation="relu", batch_first=True
+        )
+        self.blocks = nn.TransformerEncoder(block, trial.depth, enable_nested_tensor=False)
+        self.readout = nn.Linear(trial.width, task.classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = torch.stack([table(tokens[:, t]) for t, table in enumerate(self.tables)], 1) + self.position
+        return self.readout(self.blocks(x)[:, 0])
+
+
+class MLP(nn.Module):
+    """Summed embeddings, ``depth`` hidden layers, readout."""
+
+    def __init__(self, trial: Trial, task: tasks.Task):
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
+        layers = [part for _ in range(trial.depth) for part in (nn.Linear(trial.width, trial.width), nn.ReLU())]
+        self.layers = nn.Sequential(*layers, nn.Linear(trial.width, task.classes))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.layers(self.tables[0](tokens[:, 0]) + self.tables[1](tokens[:, 1]))
+
+
+def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
+    """A fresh network, its AdamW, and the training examples (tokens, labels)."""
+    task = tasks.load(trial.task, trial.modulus, trial.context)
+    torch.manual_seed(trial.seed)
+    model = (Transformer if trial.model == "transformer" else MLP)(trial, task)
+    betas = (trial.beta1, trial.beta2)
+    optimizer = torch.optim.AdamW(model.parameters(), trial.learning_rate, betas, weight_decay=trial.weight_decay)
+    count = len(task.labels)
+    train = draws.shuffled(trial.seed, count)[: train_examples(count, trial.data_fraction)]
+    return model, optimizer, torch.from_numpy(task.tokens)[train], torch.from_numpy(task.labels)[train]
+
+
+def published(trial: Trial) -> Iterator[None]:
+    """Yields after every step, for ever."""
+    model, optimizer, tokens, labels = network(trial)
+    data = torch.utils.data.TensorDataset(tokens, labels)
+    loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
+    while True:
+        for batch in loader:
+            _step(model, optimizer, *batch)
+            yield
+
+
+def plain(trial: Trial, compiled: bool = False) -> Iterator[None]:
+    """Yields after every step, for ever."""
+    model, optimizer, tokens, labels = network(trial)
+    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    while True:
+        order = torch.randperm(len(labels))
+        for start in range(0, len(labels), trial.batch_size):
+            rows = order[start : start + trial.batch_size]
+            _step(run, optimizer, tokens[rows], labels[rows])
+            yield
+
+
+def _step(model: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(tokens), labels).backward()
+    optimizer.step()

@@ -1,0 +1,168 @@
+"""Probability map, boundary positions and the interactive page against known answers."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from synthetic import BASE, curves, frame, made
+
+from analysis import boundary_position, interactive, probability_map, style
+from analysis.statistics import grok_time, wilson
+from analysis.table import Sweep
+from phasemap.trial import Outcome
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --virtual-time-budget=2000 --dump-dom"
+).split()
+
+
+def threshold(decay, width, seed):
+    """Groks above weight decay 0.5 * 128 / width, never below; seeds disagree a little around it."""
+    noise = np.random.default_rng([seed, width, int(1000 * decay)]).normal(0, 0.25)
+    won = np.log2(decay * width / 64) + noise > 0
+    told = {"phase": "grokking", "grok_step": 1500} if won else {"phase": "memorization"}
+    trial = dataclasses.replace(BASE, weight_decay=decay, width=width, seed=seed)
+    return trial, Outcome(ending="budget", steps_run=3000, final_test_accuracy=float(won), **told)
+
+
+@pytest.fixture(scope="module")
+def table():
+    decays = (0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
+    return frame(threshold(d, w, s) for d in decays for w in (64, 128, 256) for s in range(4))
+
+
+def test_the_boundary_position_is_found_at_each_value_of_the_other_axis(table):
+    summary = boundary_position.summarise(table, "weight_decay", "width")
+    found = summary.table
+    assert found.boundary.tolist() == ["start"] * 3
+    assert found.position.to_numpy() == pytest.approx([1.0, 0.5, 0.25], rel=0.25)
+    assert ((found.low < found.position) & (found.position < found.high)).all()
+    assert found.trials.tolist() == [32] * 3
+    assert summary.sentences[1].startswith("critical weight decay at width 128 (start of grokking): 0.")
+    assert "[" in summary.sentences[1]
+
+
+def test_a_line_without_a_boundary_says_on_which_side_it_lies(table):
+    with_high = table.assign(depth=table.width.map({64: 1, 128: 1, 256: 1}))
+    none = boundary_position.summarise(with_high.assign(grok_step=np.nan, phase="memorization"), "weight_decay")
+    assert none.table.boundary.tolist() == ["none: none groks"]
+    assert none.sentences == ["no boundary (none groks, 96 trials)"]
+
+
+def test_the_probability_crosses_one_half_where_the_boundary_is(table):
+    summary = probability_map.summarise(table, "weight_decay", "width")
+    cells = summary.table
+    assert len(cells) == probability_map.FINE**2
+    assert ((cells.low <= cells.probability) & (cells.probability <= cells.high)).all()
+    wrong = (cells.probability > 0.5) != (cells.weight_decay * cells.width > 64)
+    assert wrong.mean() < 0.08
+    on_it = np.abs(np.log2(cells.weight_decay * cells.width / 64)) < 0.1
+    assert cells.entropy[on_it].mean() > 3 * cells.entropy[~on_it].mean()
+
+
+def test_maps_of_one_axis_of_words_and_of_one_result_are_drawn(table, tmp_path):
+    words = table.assign(optimizer=["adamw", "sgd"] * (len(table) // 2))
+    same = table.assign(grok_step=np.nan, phase="confusion")
+    zero = table.assign(weight_decay=table.weight_decay.where(table.weight_decay > 0.1, 0.0))
+    for i, summary in enumerate(
+        [
+            probability_map.summarise(table, "weight_decay", "width"),
+            probability_map.summarise(table, "weight_decay"),
+            probability_map.summarise(words, "weight_decay", None, "optimizer"),
+            probability_map.summarise(same, "weight_decay", "width"),
+            probability_map.summarise(zero, "weight_decay", "width"),
+        ]
+    ):
+        probability_map.figure(summary).savefig(tmp_path / f"{i}.png", dpi=40)
+    boundary_position.figure(boundary_position.summarise(table, "weight_decay", "width")).savefig(tmp_path / "b.svg")
+    boundary_position.figure(boundary_position.summarise(table, "weight_decay")).savefig(tmp_path / "c.svg")
+    with pytest.raises(style.Absent, match="has words"):
+        boundary_position.summarise(words, "optimizer")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    pairs = [
+        made(dataclasses.replace(BASE, weight_decay=d, width=w, depth=k, seed=s))
+        for d in (0.1, 0.4, 0.7)
+        for w in (64, 128)
+        for k in (1, 2)
+        for s in (0, 1, 2)
+    ]
+    trials = frame(pairs)
+    rows = [
+        (run, key, step, value)
+        for run, pair in zip(trials.run_id, pairs, strict=True)
+        for key, line in curves(*pair).items()
+        if key.endswith("accuracy")
+        for step, value in line
+    ]
+    lines = type(trials)(rows, columns=["run_id", "key", "step", "value"])
+    sweep = Sweep("a </script> sweep", ("weight_decay", "width", "depth", "seed"), trials, experiment_id="7")
+    path = tmp_path_factory.mktemp("page") / "map.html"
+    path.write_text(interactive.page(sweep, lines))
+    return path, trials
+
+
+def test_the_page_holds_every_trial_and_needs_no_network(page):
+    path, trials = page
+    text = path.read_text()
+    told = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S).group(1))
+    assert {t["run"] for t in told["trials"]} == set(trials.run_id)
+    assert [a["name"] for a in told["axes"]] == ["weight_decay", "width", "depth"]
+    assert len(told["steps"]) == 1
+    assert all(len(t["test"]) == len(told["steps"][t["grid"]]) for t in told["trials"])
+    assert not re.search(r"(src|href)\s*=\s*[\"']http", text)
+
+
+def test_a_thousand_trials_stay_small():
+    pair = made(BASE)
+    trials = frame([pair]).loc[[0] * 1000].assign(run_id=[f"run{i:028}" for i in range(1000)])
+    steps = np.arange(0, 150_000, 1_000)
+    runs = np.repeat(trials.run_id.to_numpy(), len(steps))
+    own = {"run_id": runs, "step": np.tile(steps, 1000), "value": 0.1234}
+    lines = type(trials)(own)
+    both = [lines.assign(key=key) for key in ("train_accuracy", "test_accuracy")]
+    sweep = Sweep("big", ("weight_decay", "seed"), trials)
+    import pandas as pd
+
+    assert len(interactive.page(sweep, pd.concat(both))) < 2_000_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
+    path, trials = page
+    cell = trials[(trials.weight_decay == 0.7) & (trials.width == 64) & (trials.depth == 2)]
+    acts = """<script>
+    const spot = () => document.querySelector('[data-cell="weight_decay=0.7 width=64"]');
+    spot().dispatchEvent(new MouseEvent("mousemove", {clientX: 5, clientY: 5}));
+    document.body.dataset.tip = document.getElementById("tip").textContent;
+    spot().dispatchEvent(new MouseEvent("click"));
+    document.body.dataset.curves = document.querySelectorAll("#cell polyline[data-run]").length;
+    document.getElementById("swap").click();
+    document.body.dataset.swapped = document.querySelectorAll('[data-cell="width=64 weight_decay=0.7"]').length;
+    document.body.dataset.done = "yes";
+    </script>"""
+    acted = tmp_path / "acted.html"
+    acted.write_text(path.read_text().replace("</body>", acts + "</body>"))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"file://{acted}#at.depth=2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    body = re.search(r"<body[^>]*>", done.stdout).group(0)
+    assert 'data-done="yes"' in body, done.stderr[-2000:]
+    rate, time = wilson(int(cell.grok_step.notna().sum()), 3), grok_time(cell)
+    assert f"grokked {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
+    median = f"{time.median.value:,.0f}" if np.isfinite(time.median.value) else "not reached"
+    assert f"(Kaplan–Meier): {median}" in body
+    assert 'data-curves="6"' in body
+    assert 'data-swapped="1"' in body
+    for run in cell.run_id:
+        assert run not in done.stdout.split("<body")[0]

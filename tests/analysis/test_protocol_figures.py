@@ -1,0 +1,121 @@
+"""Bottleneck, data fraction, learnability, precision: known answers; and thresholds read anew."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import BASE, frame
+
+from analysis import bottleneck, data_fraction, learnability, precision, style, table
+from analysis.__main__ import main
+from analysis.resummarise import recomputed, resummarise
+from analysis.statistics import median
+from phasemap.trial import Outcome
+
+
+def trial(seed, **fields):
+    return dataclasses.replace(BASE, seed=seed, **fields)
+
+
+def outcome(grok=None, memorized=None, accuracy=0.5, **more):
+    phase = "grokking" if grok else "memorization" if memorized else "confusion"
+    told = {"ending": "budget", "steps_run": 3000, "grok_step": grok, "memorization_step": memorized}
+    return Outcome(phase=phase, final_test_accuracy=accuracy, **(told | more))
+
+
+def saved(figure, tmp_path):
+    figure.savefig(tmp_path / "figure.svg")
+    assert (tmp_path / "figure.svg").stat().st_size > 1000
+
+
+def test_the_median_of_values_has_the_interval_of_its_order_statistics():
+    found = median(range(1, 11))  # n = 10: the 2nd and the 9th, coverage 97.9 %
+    assert (found.value, found.low, found.high, found.n) == (5.5, 2, 9, 10)
+    few = median([1, 2, 3])
+    assert (few.value, few.low, few.high) == (2, -np.inf, np.inf)
+    assert median([]).n == 0
+
+
+def test_the_floor_is_the_fewest_units_with_half_of_the_trials(tmp_path):
+    groks = {4: [None] * 4, 16: [2000, 1500, None, None], 0: [500, 600, 700, 800]}
+    pairs = [(trial(s, bottleneck=r), outcome(g)) for r, cell in groks.items() for s, g in enumerate(cell)]
+    summary = bottleneck.summarise(frame(pairs))
+    assert summary.table.bottleneck.tolist() == [4, 16, "none"]
+    assert summary.table.rate.tolist() == [0, 0.5, 1]
+    assert summary.table.step.tolist() == [np.inf, 2000, 600]
+    assert summary.floors == {"all trials": 16}
+    saved(bottleneck.figure(summary), tmp_path)
+    none = bottleneck.summarise(frame(pairs[:4]))
+    assert none.floors == {"all trials": None}
+
+
+def test_the_delay_starts_at_memorization_and_is_censored_at_the_end(tmp_path):
+    cells = {
+        0.2: [(None, 1000)] * 3,
+        0.4: [(1500, 500), (2500, 500), (None, 500)],
+        0.8: [(600, 600), (700, 600), (None, None)],
+    }
+    pairs = [(trial(s, data_fraction=f), outcome(*p)) for f, cell in cells.items() for s, p in enumerate(cell)]
+    summary = data_fraction.summarise(frame(pairs))
+    assert summary.table.step.tolist() == [np.inf, 2000, 0]
+    assert summary.table.successes.tolist() == [0, 2, 2]
+    saved(data_fraction.figure(summary), tmp_path)
+
+
+def test_the_ladder_puts_accuracy_beside_ceiling_and_overlap(tmp_path):
+    told = {"csprng": (0.003, 0.004, 0.0), "lfsr_31": (0.5, 0.5, 0.003), "periodic": (1.0, 1.0, 1.0)}
+    pairs = [
+        (trial(s, task=t, model="transformer"), outcome(accuracy=a, ceiling=c, overlap=o))
+        for t, (a, c, o) in told.items()
+        for s in range(6)
+    ]
+    summary = learnability.summarise(frame(pairs))
+    assert summary.table.name.tolist() == ["periodic", "lfsr 31", "csprng"]
+    assert summary.table[["n", "accuracy", "low", "high", "ceiling", "overlap"]].to_numpy().tolist() == [
+        [6, 1, 1, 1, 1, 1],
+        [6, 0.5, 0.5, 0.5, 0.5, 0.003],
+        [6, 0.003, 0.003, 0.003, 0.004, 0],
+    ]
+    saved(learnability.figure(summary), tmp_path)
+    with pytest.raises(style.Absent, match="states its ceiling"):
+        learnability.summarise(frame([(BASE, outcome())]))
+
+
+def test_precisions_differ_by_an_interval(tmp_path):
+    groks = {"fp32": [500] * 8 + [None] * 2, "bf16": [600] * 4 + [None] * 6}
+    pairs = [(trial(s, precision=p), outcome(g)) for p, cell in groks.items() for s, g in enumerate(cell)]
+    summary = precision.summarise(frame(pairs))
+    row = summary.table.iloc[0]
+    assert (row.precision, row.successes, row.n, round(row.difference, 3)) == ("bf16", 4, 10, -0.4)
+    assert (round(row.low, 2), round(row.high, 2)) == (-0.68, 0.02)
+    saved(precision.figure(summary), tmp_path)
+    with pytest.raises(style.Absent, match="another format"):
+        precision.summarise(frame(pairs[:10]))
+
+
+def test_another_threshold_is_read_off_the_curves():
+    trials = frame([(BASE, outcome(200, 100, 0.93, settled_step=None))])
+    steps = [100, 200, 300, 400]
+    lines = pd.concat(
+        pd.DataFrame({"run_id": "run0000", "key": key, "step": steps, "value": values})
+        for key, values in {"train_accuracy": [0.95, 1, 1, 1], "test_accuracy": [0.1, 0.92, 0.96, 0.93]}.items()
+    )
+    again = recomputed(trials.assign(grok_threshold=0.95, delay_limit=100), lines).iloc[0]
+    assert (again.phase, again.memorization_step, again.grok_step) == ("grokking", 100, 300)
+    higher = recomputed(trials.assign(grok_threshold=0.99), lines).iloc[0]
+    assert higher.phase == "memorization"
+    assert np.isnan(higher.grok_step)
+
+
+def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, capsys):
+    sweep = table.read("sweep", store.uri)
+    same = resummarise(sweep, grok_threshold=0.9)
+    recorded = sweep.finished.grok_step.notna()
+    assert (same.finished.grok_step.notna() == recorded).all()
+    assert (same.finished.grok_step - sweep.finished.grok_step).abs().max() <= 200  # the made-up curves are noisy
+    command = ["sweep", "success_rate", "--tracking-uri", store.uri, "--out", str(tmp_path)]
+    assert main([*command, "--grok-threshold", "0.95"]) == 0
+    assert "≥ 0.95" in (tmp_path / "success_rate.svg").read_text()
+    assert main([*command, "--grok-threshold", "1.5"]) == 2
+    assert "grok_threshold: must lie in (0, 1]" in capsys.readouterr().err
