@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# ruff: noqa: E402 - threads are counted when numpy and torch are imported
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,8 +35,10 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def cases() -> list[Trial]:
-    transformers = [dict(model="transformer", width=width, modulus=97) for width in (32, 64, 128, 256)]
-    mlps = [dict(model="mlp", width=width, depth=1, modulus=59, learning_rate=1e-2) for width in (32, 128, 512)]
+    transformers = [{"model": "transformer", "width": width, "modulus": 97} for width in (32, 64, 128, 256)]
+    mlps = [
+        {"model": "mlp", "width": width, "depth": 1, "modulus": 59, "learning_rate": 1e-2} for width in (32, 128, 512)
+    ]
     return [make_trial({**case, "data_fraction": 0.4, "steps": 1_000_000}) for case in mlps + transformers]
 
 

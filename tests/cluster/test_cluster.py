@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -50,7 +51,7 @@ MARK = "PHASEMAP_TEST_MARK"  # in the environment of every process of a service:
 
 @dataclass
 class Service:
-    """A program and all it starts, whatever session those are in."""
+    """A program and all it starts, wherever those have moved."""
 
     command: list[str]
     environment: dict[str, str]
@@ -101,6 +102,7 @@ class Cluster:
 
     folder: Path
     services: list[Service] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ray_port, self.mlflow_port, self.sql_port = free_port(), free_port(), free_port()
@@ -109,10 +111,23 @@ class Cluster:
         said = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
         said |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         said |= {"OMP_NUM_THREADS": "1", "RAY_DISABLE_MEMORY_MONITOR": "1", "PYTHONPATH": str(ROOT)}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "PYTEST_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "PYTEST_"))
+        }
         self.environment = kept | said
+
+    def start_all(self) -> None:
+        """The tracking server and a head without CPUs; workers are for the test to start."""
         self.start_mlflow()
-        head = ("--head", "--port", str(self.ray_port), "--temp-dir", self.short_folder(), "--include-dashboard", "false")
+        head = (
+            "--head",
+            "--port",
+            str(self.ray_port),
+            "--temp-dir",
+            self.short_folder(),
+            "--include-dashboard",
+            "false",
+        )
         self.start_node(*head, "--num-cpus", "0")
 
     def start(self, *command: str, user: str | None = None) -> Service:
@@ -149,17 +164,16 @@ class Cluster:
         name = user or pwd.getpwuid(os.getuid()).pw_name
         initdb = [str(found[-1].with_name("initdb")), "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd="/")
-        self.start(str(found[-1]), "-D", str(data), "-p", str(self.sql_port), "-h", "127.0.0.1", "-k", str(data), user=user)
+        self.start(
+            str(found[-1]), "-D", str(data), "-p", str(self.sql_port), "-h", "127.0.0.1", "-k", str(data), user=user
+        )
         until(lambda: listens(self.sql_port), 60, "PostgreSQL", self.services[-1])
         return f"postgresql+psycopg2://{name}@127.0.0.1:{self.sql_port}/postgres"
 
     def short_folder(self) -> str:
         """A folder with a short name: Ray and PostgreSQL put sockets there, whose paths may have 107 bytes."""
-        import tempfile
-
-        made = tempfile.mkdtemp(prefix="pm-")
-        self.short = [*getattr(self, "short", []), made]
-        return made
+        self.short.append(tempfile.mkdtemp(prefix="pm-"))
+        return self.short[-1]
 
     def sweep(self, name: str) -> Service:
         space = self.folder / "space.py"
@@ -182,7 +196,7 @@ class Cluster:
     def stop(self) -> None:
         for service in reversed(self.services):
             service.kill()
-        for made in getattr(self, "short", []):
+        for made in self.short:
             shutil.rmtree(made, ignore_errors=True)
 
 
@@ -208,16 +222,18 @@ def until(holds: Callable[[], bool], seconds: float, what: str, service: Service
     end = time.monotonic() + seconds
     while not holds():
         if service.process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"{what} not reached in {seconds} s, exit {service.process.poll()}:\n{service.output()}")
+            raise AssertionError(
+                f"{what} not reached in {seconds} s, exit {service.process.poll()}:\n{service.output()}"
+            )
         time.sleep(0.3)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
     tmp_path.chmod(0o755)
-    made = object.__new__(Cluster)
-    try:
-        made.__init__(tmp_path)  # type: ignore[misc]  # what has started is stopped even if the rest does not
+    made = Cluster(tmp_path)
+    try:  # what has started is stopped even if the rest does not start
+        made.start_all()
         yield made
     finally:
         made.stop()

@@ -1,0 +1,190 @@
+"""Kills at random moments: the finished sweep equals the undisturbed one, exactly once each.
+
+Real Ray, real MLflow on sqlite, real SIGKILL. The whole record is compared: configurations, outcomes,
+curves. Only the measured time differs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+SPACE = """
+from phasemap import Space
+space = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range(3), task="modular_addition", modulus=23,
+              data_fraction=0.5, model="mlp", depth=1, learning_rate=1e-2, beta2=0.98, batch_size=128,
+              steps={steps}, evaluate_every=100, delay_limit=200)
+"""
+FIGURELESS = ("--no-figures", "--checkpoint-every", "0.5", "--stack-size", "3")
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "phasemap.sweep", "space.py", *FIGURELESS, *options]
+    with (folder / "log.txt").open("a") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def finish(folder: Path, *options: str) -> None:
+    """Runs the command until it says that everything is recorded."""
+    for _ in range(5):
+        if start(folder, *options).wait(timeout=600) == 0:
+            return
+    raise AssertionError((folder / "log.txt").read_text()[-3_000:])
+
+
+def record(folder: Path) -> dict[str, tuple]:
+    """trial id -> everything recorded of it but the time it took."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("space")
+    condition = "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], condition, max_results=1_000)
+    found = {}
+    for run in runs:
+        trial = run.data.tags["phasemap.trial"]
+        assert trial not in found, f"trial {trial} is recorded twice"
+        curves = {
+            key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+            if key != "train_seconds"
+        }
+        found[trial] = (run.data.params, run.data.tags["phase"], curves)
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Pids of all living processes below one."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def workers(pid: int) -> list[int]:
+    """Pids of the actors that train stacks below a driver."""
+    found = []
+    for child in descendants(pid):
+        try:
+            if b"StackTrainable" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+        except OSError:
+            continue
+    return found
+
+
+def kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict[str, int]:
+    """Kills workers, drivers, or everything at once, at random moments, until ``kills`` are done."""
+    done = {"worker": 0, "driver": 0, "everything": 0}
+    driver = start(folder, *options)
+    deadline = time.monotonic() + 60 * kills
+    while sum(done.values()) < kills and time.monotonic() < deadline:
+        time.sleep(rng.uniform(0.3, 4.0))
+        if driver.poll() is not None:
+            if driver.returncode == 0:
+                break
+            driver = start(folder, *options)
+            continue
+        at_work = workers(driver.pid)
+        what = rng.choice(["worker", "worker", "worker", "driver", "everything"])
+        if not at_work:
+            continue
+        if what == "worker":
+            done[what] += kill(rng.choice(at_work))
+            continue
+        below = descendants(driver.pid) if what == "everything" else []
+        done[what] += kill(driver.pid)
+        for pid in below:
+            kill(pid)
+        driver.wait()
+        driver = start(folder, *options)
+    if driver.poll() is None:
+        driver.wait(timeout=600)
+    return done
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
+    """The record of a sweep nobody touched; run in one process, without Ray."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "space.py").write_text(SPACE.format(steps=1_500))
+    finish(folder, "--local")
+    return record(folder)
+
+
+def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbed):
+    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
+    driver = start(tmp_path)
+    deadline = time.monotonic() + 90
+    while not workers(driver.pid) and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(2)
+    for pid in workers(driver.pid)[:1]:
+        kill(pid)
+    time.sleep(3)
+    kill(driver.pid)
+    driver.wait()
+    finish(tmp_path)
+    assert record(tmp_path) == undisturbed
+    assert not list((tmp_path / "phasemap_data").rglob("*.pt")), "checkpoints of recorded trials are removed"
+
+
+def test_an_interrupt_keeps_progress_and_the_same_command_continues(tmp_path, undisturbed):
+    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
+    driver = start(tmp_path)
+    deadline = time.monotonic() + 90
+    while not workers(driver.pid) and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(4)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=60) == 130
+    assert "the same command continues" in (tmp_path / "log.txt").read_text()
+    finish(tmp_path)
+    assert record(tmp_path) == undisturbed
+
+
+@pytest.mark.long
+def test_fifty_random_kills_change_nothing(tmp_path, tmp_path_factory):
+    quiet = tmp_path_factory.mktemp("quiet")
+    for folder in (quiet, tmp_path):
+        (folder / "space.py").write_text(SPACE.format(steps=8_000))
+    finish(quiet, "--local")
+    rng, done = random.Random(0), {"worker": 0, "driver": 0, "everything": 0}
+    rounds = 0
+    while sum(done.values()) < 50:
+        rounds += 1
+        folder = tmp_path / f"round{rounds}"
+        folder.mkdir()
+        (folder / "space.py").write_text(SPACE.format(steps=8_000))
+        for what, count in disturb(folder, 50 - sum(done.values()), rng).items():
+            done[what] += count
+        finish(folder)
+        assert record(folder) == record(quiet)
+    print(f"{sum(done.values())} kills in {rounds} sweeps: {done}")
