@@ -68,7 +68,7 @@ def figure(summary: Summary) -> Figure:
     """Share beside step."""
     sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, summary.caption)
     draw(axes[0, 0], summary)
-    rate_and_step.draw_steps(axes[0, 1], summary.table, summary.x, summary.by, "median grok step (optimiser steps)")
+    rate_and_step.draw_steps(axes[0, 1], summary.table, summary.x, summary.by, "median grok step (steps)")
     if summary.by:
         handles, names = axes[0, 0].get_legend_handles_labels()
         sheet.legend(handles, names, loc="outside upper left", ncols=4)

@@ -50,9 +50,9 @@ def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     rows = [row for value in values for row in _rows(table, fitted, value)]
     columns = [*([other] if other else []), "boundary", "position", "low", "high", "n", "trials"]
     words = caption.join(
-        f"{label(along)} at which the fitted probability of grokking is 0.5; bars: {100 * LEVEL:.0f} % intervals from joint "
-        "draws of the fit; an arrow: the interval reaches the end of the values tried; numbers: trials within one "
-        "lengthscale",
+        f"{label(along)} at which the fitted probability of grokking is 0.5; bars: {100 * LEVEL:.0f} % intervals "
+        "(joint draws of the fit); an arrow: the interval reaches the end of the values tried; numbers: trials "
+        "within one lengthscale",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(names)),

@@ -30,9 +30,9 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
     """Over the columns data_fraction, grok_step, memorization_step, steps_run, steps and phase."""
     rows = rate_and_step.summarise(table, "data_fraction", by, delay=True)
     words = caption.join(
-        "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from memorization "
-        "to grok step, of the trials that memorized, against the share of examples trained on; open triangle: median "
-        "not reached within the budget (dashed)",
+        "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
+        "memorization to grok step, of those that memorized, against the share of examples trained on; open "
+        "triangle: median not reached within the budget (dashed)",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in ("data_fraction", by) if k)),
@@ -59,7 +59,7 @@ def figure(summary: Summary) -> Figure:
     """Share beside delay."""
     sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, summary.caption)
     draw(axes[0, 0], summary)
-    rate_and_step.draw_steps(axes[0, 1], summary.table, summary.x, summary.by, "median delay (optimiser steps)")
+    rate_and_step.draw_steps(axes[0, 1], summary.table, summary.x, summary.by, "median delay (steps)")
     if summary.by:
         handles, names = axes[0, 0].get_legend_handles_labels()
         sheet.legend(handles, names, loc="outside upper left", ncols=4)

@@ -6,6 +6,7 @@ An accuracy at the ceiling is all that can be learned; one with full overlap may
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ def summarise(table: pd.DataFrame, axes: tuple[str, ...] = ("task",)) -> Summary
         rungs = rungs.assign(order=order).sort_values(["order", *axes], kind="stable").drop(columns="order")
     words = caption.join(
         "Test accuracy at the last step (crosses: one per trial; circle: median, bar: 95 % interval of its order "
-        "statistics from 6 trials on), the ceiling (line: best accuracy any predictor can reach from the tokens shown), "
+        "statistics from 6 trials on), the ceiling (line: best accuracy that the tokens shown allow), "
         "and the overlap (diamond: share of test examples whose input also stands in the training set)",
         f"{int(table.steps.min()):,} to {int(table.steps.max()):,} steps"
         if table.steps.nunique() > 1
@@ -74,7 +75,7 @@ def draw(ax: Axes, summary: Summary) -> None:
     for i, row in enumerate(summary.table.itertuples()):
         own = summary.trials.loc[summary.trials.name == row.name, "accuracy"]
         first = i == 0
-        look = {"color": style.BLUE, "capsize": 2, "elinewidth": 0.9, "zorder": 3}
+        look: dict[str, Any] = {"color": style.BLUE, "capsize": 2, "elinewidth": 0.9, "zorder": 3}
         bar = [[max(row.accuracy - row.low, 0)], [max(row.high - row.accuracy, 0)]] if np.isfinite(row.low) else None
         ax.plot([row.ceiling] * 2, [i - 0.36, i + 0.36], color="#1a1a1a", linewidth=1.6, label="ceiling" * first)
         ax.plot(own, np.full(len(own), i), "x", color=style.BLUE, alpha=0.5, markersize=3.5, label="trials" * first)

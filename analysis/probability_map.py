@@ -90,10 +90,8 @@ def fit(table: pd.DataFrame, names: Sequence[str]) -> Fit:
         raise style.Absent("no finished trial yet")
     axes = tuple(axis_of(table, name) for name in names)
     on = phase_map.Axes(tuple(_map_axis(a) for a in axes))
-    columns = [
-        o.unit(table[a.name].tolist() if o.choices else a.places(table[a.name]))
-        for a, o in zip(axes, on.axes, strict=True)
-    ]
+    places = [list(a.places(table[a.name])) if ordered(a) else table[a.name].tolist() for a in axes]
+    columns = [o.unit(place) for o, place in zip(on.axes, places, strict=True)]
     points = np.stack(columns, 1)
     grokked = PhaseMap.fit(points, table.grok_step.notna().astype(int).tolist(), on, phases=(0, 1))
     return Fit(axes, grokked, PhaseMap.fit(points, table.phase.tolist(), on, phases=_met(table)))
@@ -123,8 +121,8 @@ def of_sweep(sweep: Sweep) -> Summary:
 
 def lattice(axis: Axis) -> np.ndarray:
     """Evenly spaced coordinates from the first to the last value of an ordered axis."""
-    ends = axis.places(axis.values)[[0, -1]]
-    return np.geomspace(*ends, FINE) if axis.scale == "log" else np.linspace(*ends, FINE)
+    first, *_, last = axis.places(axis.values).tolist()
+    return np.geomspace(first, last, FINE) if axis.scale == "log" else np.linspace(first, last, FINE)
 
 
 def slices(axis: Axis, most: int = 6) -> list:
@@ -267,14 +265,12 @@ def _phase_handles(trials: pd.DataFrame) -> list:
 
 
 def _line_handles() -> list:
+    looks: list[dict[str, Any]] = [{"linestyle": d, "linewidth": w} for d, w in ((":", 0.9), ("-", 1.5), ("--", 0.9))]
     lines = [
-        Line2D([], [], color="#1a1a1a", linestyle=dash, linewidth=width, label=f"P = {line}")
-        for line, dash, width in zip(LINES, (":", "-", "--"), (0.9, 1.5, 0.9), strict=True)
+        Line2D([], [], color="#1a1a1a", label=f"P = {line}", **look) for line, look in zip(LINES, looks, strict=True)
     ]
-    return [
-        *lines,
-        Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5"),
-    ]
+    band = Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5")
+    return [*lines, band]
 
 
 def _grid(cells: pd.DataFrame, key: str) -> np.ndarray:

@@ -41,7 +41,8 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
         places, apart = x.places(part[x.name]), _apart(ax, shift)
         error = [(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)]
         ax.errorbar(places, part.rate, error, capsize=1.5, elinewidth=0.8, label=name, transform=apart, **look)
-        for place, high, n in zip(places, part.high, part.n, strict=True):
+        shown = part[part.n != rows.n.mode()[0]]
+        for place, high, n in zip(x.places(shown[x.name]), shown.high, shown.n, strict=True):
             ax.annotate(
                 str(n),
                 (place, high),
@@ -52,6 +53,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
                 color="#444444",
             )
     x.dress(ax)
+    ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless told" if rows.n.nunique() > 1 else ""), fontsize=7)
     ax.set(ylabel="share grokked", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 

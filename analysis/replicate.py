@@ -149,8 +149,8 @@ def overview(summary: Summary) -> Figure:
     if not found:
         return style.notice("No recorded trial speaks to a published claim yet.", "replication")
     words = (
-        "Each measurement with its 95 % interval, on the scale of its claim: the shaded stretch is the range that counts "
-        "as replicated. An arrow: the interval goes on."
+        "Each measurement with its 95 % interval, on the scale of its claim: the shaded stretch is the range that "
+        "counts as replicated. An arrow: the interval goes on."
     )
     sheet, axes = style.sheet(1, 1, style.DOUBLE, (12 + 5 * len(found)) * style.MM, words)
     ax = axes[0, 0]
@@ -162,7 +162,7 @@ def overview(summary: Summary) -> Figure:
         )
         _draw_estimate(ax, Estimate(value, low, high, measured.n), i, COLOURS[finding.verdict], (-1.5, 2.5))
         ax.annotate(
-            f"n = {measured.n}, {finding.verdict}",
+            f"n = {measured.n}, {finding.verdict}" + (", other settings" if finding.other_settings else ""),
             (1.01, i),
             xycoords=("axes fraction", "data"),
             va="center",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import json
+import logging
 import os
 import platform
 import queue
@@ -33,6 +34,9 @@ from mlflow.exceptions import MlflowException
 from phasemap import screen
 from phasemap.space import Space
 from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, make_trial
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
 HEARTBEAT = 10.0  # seconds between two signs of life of a driver

@@ -154,7 +154,7 @@ class WorkSearcher(Searcher):
         """Nothing: MLflow remembers."""
 
 
-def connect(address: str | None, cpus: int | None) -> None:
+def connect(address: str | None, wanted: Resources) -> None:
     """Joins the cluster at ``address``, or starts Ray on this machine.
 
     Raises:
@@ -164,12 +164,14 @@ def connect(address: str | None, cpus: int | None) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     root = str(Path(__file__).parent.parent)
-    variables = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": root}
+    threads = str(max(1, int(wanted.cpus)))
+    variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    variables["PYTHONPATH"] = root
     variables |= {name: said for name, said in os.environ.items() if name.startswith("PHASEMAP_")}
     quiet["runtime_env"] = {"env_vars": variables}
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
-        ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+        ray.init(include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
         return
     try:
         ray.init(address=address, **quiet)

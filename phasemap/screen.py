@@ -24,12 +24,12 @@ LETTERS = {
     "diverged": "!",
 }
 COLORS = {  # 256-colour codes near those of the figures
-    "comprehension": 229,
-    "grokking": 78,
-    "memorization": 68,
-    "confusion": 54,
-    "collapse": 203,
-    "diverged": 240,
+    "comprehension": 228,
+    "grokking": 79,
+    "memorization": 166,
+    "confusion": 62,
+    "collapse": 89,
+    "diverged": 232,
 }
 
 
@@ -143,7 +143,7 @@ def _cell(counts: Counter[str] | None, wide: int) -> str:
 
 def _painted(text: str, phase: str) -> str:
     color = COLORS.get(phase, 240)
-    ink = 16 if color in (229, 78) else 231
+    ink = 16 if color in (228, 79) else 231
     return f"\x1b[48;5;{color};38;5;{ink}m{text}\x1b[0m"
 
 

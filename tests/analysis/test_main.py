@@ -12,10 +12,15 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
     assert main(["sweep", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out.split()
     expected = (
-        "phase_diagram grok_step_map success_rate reverse_scaling time_to_grok learning_curves dimension_collapse"
+        "phase_diagram probability_map boundary_position grok_step_map success_rate reverse_scaling time_to_grok "
+        "learning_curves dimension_collapse"
     )
     names = {f"{figure}.{kind}" for figure in expected.split() for kind in ("png", "svg", "csv")}
-    assert {path.name for path in tmp_path.iterdir()} == names | {"trials.csv", "trials.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == names | {
+        "trials.csv",
+        "trials.parquet",
+        "interactive_map.html",
+    }
     assert sorted(told) == sorted(str(path) for path in tmp_path.iterdir())
     assert len(pd.read_csv(tmp_path / "phase_diagram.csv")) == 4
     assert "unfinished sweep" in (tmp_path / "phase_diagram.svg").read_text()
@@ -39,5 +44,7 @@ def test_bad_names_get_one_message(store, tmp_path, capsys):
 def test_an_empty_sweep_gets_a_figure_that_says_so(tmp_path):
     empty = Store(tmp_path, "empty")
     paths = draw_all("empty", empty.uri, tmp_path / "figures")
-    assert {p.name for p in paths} == {"trials.csv", "trials.parquet", "phase_diagram.png", "phase_diagram.svg"}
+    assert {p.name for p in paths} == {
+        *("trials.csv", "trials.parquet", "phase_diagram.png", "phase_diagram.svg", "interactive_map.html")
+    }
     assert "no finished trial yet" in (tmp_path / "figures" / "phase_diagram.svg").read_text()

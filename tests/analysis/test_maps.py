@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -17,10 +18,10 @@ from analysis.table import Sweep
 from phasemap.trial import Outcome
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
+FLAGS = shlex.split(
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --virtual-time-budget=2000 --dump-dom"
-).split()
+)
 
 
 def threshold(decay, width, seed):
@@ -42,8 +43,9 @@ def test_the_boundary_position_is_found_at_each_value_of_the_other_axis(table):
     summary = boundary_position.summarise(table, "weight_decay", "width")
     found = summary.table
     assert found.boundary.tolist() == ["start"] * 3
-    assert found.position.to_numpy() == pytest.approx([1.0, 0.5, 0.25], rel=0.25)
-    assert ((found.low < found.position) & (found.position < found.high)).all()
+    truth = np.array([1.0, 0.5, 0.25])
+    assert found.position.to_numpy() == pytest.approx(truth, rel=0.3)
+    assert ((found.low < truth) & (truth < found.high) & (found.high < 2 * found.low)).all()
     assert found.trials.tolist() == [32] * 3
     assert summary.sentences[1].startswith("critical weight decay at width 128 (start of grokking): 0.")
     assert "[" in summary.sentences[1]

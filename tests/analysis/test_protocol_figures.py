@@ -74,8 +74,8 @@ def test_the_ladder_puts_accuracy_beside_ceiling_and_overlap(tmp_path):
     assert summary.table.name.tolist() == ["periodic", "lfsr 31", "csprng"]
     assert summary.table[["n", "accuracy", "low", "high", "ceiling", "overlap"]].to_numpy().tolist() == [
         [6, 1, 1, 1, 1, 1],
-        [6, 0.5, 0.5, 0.5, 0.5, 0.003],
-        [6, 0.003, 0.003, 0.003, 0.004, 0],
+        [6, 0.5, 0.5, 0.5, 0.5, pytest.approx(0.003)],
+        [6, 0.003, 0.003, 0.003, pytest.approx(0.004), 0],
     ]
     saved(learnability.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="states its ceiling"):
@@ -88,7 +88,7 @@ def test_precisions_differ_by_an_interval(tmp_path):
     summary = precision.summarise(frame(pairs))
     row = summary.table.iloc[0]
     assert (row.precision, row.successes, row.n, round(row.difference, 3)) == ("bf16", 4, 10, -0.4)
-    assert (round(row.low, 2), round(row.high, 2)) == (-0.68, 0.02)
+    assert (round(row.low, 2), round(row.high, 2)) == (-0.67, 0.02)
     saved(precision.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="another format"):
         precision.summarise(frame(pairs[:10]))

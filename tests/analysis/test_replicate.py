@@ -72,7 +72,7 @@ def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
         store.add(*pair, lines=False)
     assert main(["replicate", "--tracking-uri", store.uri, "--out", str(tmp_path / "docs")]) == 0
     report = (tmp_path / "docs" / "replication.md").read_text()
-    assert report.count("\n| ") == len(CLAIMS) + 1
+    assert report.count("\n| ") == len(CLAIMS) + 2  # head and rule
     assert "0.83 [0.44, 0.97]" in report
     for name in ("overview.png", "success_rate_addition.png", "replication.csv"):
         assert (tmp_path / "docs" / "replication" / name).stat().st_size > 500
