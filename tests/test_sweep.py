@@ -43,6 +43,13 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def stored(folder, schema) -> Path:
+    """The same with a store that is there already, and empty."""
+    shutil.copy(schema, folder / "mlflow.db")
+    return folder
+
+
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     words = [sys.executable, "-m", "phasemap.sweep", *arguments]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
@@ -142,12 +149,12 @@ def test_widening_an_axis_runs_only_the_new_cells(again, capsys):
     assert len(found) == len(set(ids(found))) == 6
 
 
-def test_recorded_trials_are_the_same_whatever_the_stacks(folder, capsys):
+def test_recorded_trials_are_the_same_whatever_the_stacks(stored, capsys):
     """Accuracies and losses of one trial after another, and of all at once, to the last bit."""
     assert here("--stack-size", "1", "--name", "alone") == 0
     assert here("--stack-size", "4", "--name", "together") == 0
     alone, together = (
-        {run.data.tags["phasemap.trial"]: {**run.data.metrics, "train_seconds": 0} for run in runs(folder, name=name)}
+        {run.data.tags["phasemap.trial"]: {**run.data.metrics, "train_seconds": 0} for run in runs(stored, name=name)}
         for name in ("alone", "together")
     )
     assert len(alone) == 4
@@ -191,8 +198,8 @@ def test_each_fault_of_the_command_is_said_before_anything_starts(folder, capsys
     assert not (folder / "mlflow.db").exists()
 
 
-def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbours_are_recorded(folder, monkeypatch, capsys):
-    trials = load(folder / "tiny.py").trials()
+def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbours_are_recorded(stored, monkeypatch, capsys):
+    trials = load(stored / "tiny.py").trials()
     guilty, train = trials[2], worker.train
 
     def crashing(training, *arguments):
@@ -205,27 +212,27 @@ def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbours_are_recor
     told = capsys.readouterr().out
     assert "tiny: 3 of 4 trials recorded" in told
     assert "failed             1" in told
-    assert ids(runs(folder)) == sorted(trial.id for trial in trials if trial != guilty)
-    (failed,) = runs(folder, "FAILED")
+    assert ids(runs(stored)) == sorted(trial.id for trial in trials if trial != guilty)
+    (failed,) = runs(stored, "FAILED")
     assert failed.data.tags["phasemap.trial"] == guilty.id
     assert "RuntimeError: a fault of this trial alone" in failed.data.tags["failure"]
     monkeypatch.setattr(worker, "train", train)
     assert here() == 0
-    assert ids(runs(folder)) == sorted(trial.id for trial in trials)
+    assert ids(runs(stored)) == sorted(trial.id for trial in trials)
 
 
-def test_a_diverging_trial_is_an_outcome_and_no_failure(folder, capsys):
+def test_a_diverging_trial_is_an_outcome_and_no_failure(stored, capsys):
     assert here("--set", "initial_scale=1,1e20", "--set", "seed=0") == 0
-    phases = {run.data.params["initial_scale"]: run.data.tags["phase"] for run in runs(folder)}
+    phases = {run.data.params["initial_scale"]: run.data.tags["phase"] for run in runs(stored)}
     assert phases["1e+20"] == "diverged"
     assert phases["1.0"] != "diverged"
     assert "tiny: 4 of 4 trials recorded" in capsys.readouterr().out
 
 
-def test_a_full_disk_for_checkpoints_does_not_stop_the_training(folder, capsys):
-    (folder / "in the way").write_text("")
-    assert here("--storage", str(folder / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (
+def test_a_full_disk_for_checkpoints_does_not_stop_the_training(stored, capsys):
+    (stored / "in the way").write_text("")
+    assert here("--storage", str(stored / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (
         0,
         1,
     )
-    assert len(runs(folder)) + len(runs(folder, "FAILED")) == 4
+    assert len(runs(stored)) + len(runs(stored, "FAILED")) == 4

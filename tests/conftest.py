@@ -1,0 +1,19 @@
+"""An empty MLflow store to copy: writing its schema takes seconds, copying it none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory) -> Path:
+    from phasemap.record import connect
+
+    file = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    connect(f"sqlite:///{file}")
+    return file
