@@ -87,11 +87,14 @@ class Storage:
         if not raw.startswith(MAGIC) or hashlib.sha256(raw[head:]).digest() != raw[len(MAGIC) : head]:
             say(f"checkpoint {self.place}/{trial.id}.pt is torn or not ours: refused, the trial starts again")
             return None
-        content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
-        if content["trial"] != trial.id:
-            say(f"checkpoint {self.place}/{trial.id}.pt belongs to trial {content['trial']}: refused, it starts again")
-            return None
-        return content
+        try:
+            content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
+            if content["trial"] == trial.id and all(name in content for name in ("step", "curves", "seconds", *ROWS)):
+                return content
+        except Exception:
+            content = {}
+        say(f"checkpoint {self.place}/{trial.id}.pt is not of this trial: refused, the trial starts again")
+        return None
 
     def _write(self, name: str, content: bytes) -> None:
         if "://" in self.place:

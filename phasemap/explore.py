@@ -77,7 +77,7 @@ class Explorer:
         trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
         self.asked += trials
         self.write_down(self.asked)
-        return self.plan.stacks(trials, sweep=trials * (self.space.trials_wanted // len(trials)))
+        return self.plan.stacks(trials)
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
         seeds = self.space.grid.get("seed")

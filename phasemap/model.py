@@ -148,7 +148,7 @@ def _mlp(model: Model, weights: Weights, tokens: Tensor) -> Tensor:
     table = weights["table"].expand(-1, length if trial.embedding == "concatenate" else -1, -1, -1)
     if trial.embedding == "concatenate":
         rows = table.reshape(trials * length, vocabulary, width)
-        projected = model.product(rows, first.view(trials * length, width, width))
+        projected = model.product(rows, first.reshape(trials * length, width, width))
     else:
         projected = model.product(table.reshape(trials, -1, width), first)
     projected = projected.view(trials, -1, width)

@@ -97,7 +97,8 @@ def rounded(x: Tensor, precision: str) -> Tensor:
     if precision == "bf16":
         return x.bfloat16().float()
     bits = x.contiguous().view(torch.int32)
-    return ((bits + 0xFFF + (bits >> 13 & 1)) & -0x2000).view(torch.float32)
+    near = ((bits + 0xFFF + (bits >> 13 & 1)) & -0x2000).view(torch.float32)
+    return torch.where(x.isnan(), x, near)  # the carry would turn some NaNs into 0
 
 
 def _product(a: Tensor, b: Tensor, precision: str) -> Tensor:

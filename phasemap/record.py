@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait longer ourselves, and say so
 
 from mlflow import MlflowClient
@@ -83,9 +84,9 @@ def connect(uri: str) -> MlflowClient:
         )
     if uri.startswith("http"):
         _answers(uri)
-    client = MlflowClient(tracking_uri=uri)
     try:
         with _alone(path):  # two first openings at once would break the database for ever
+            client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # the store's own errors have no common base
         short = str(error).splitlines()[0][:200]

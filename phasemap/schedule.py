@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,11 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from phasemap import product
 from phasemap.checkpoint import Storage
-from phasemap.stack import Stack
+from phasemap.stack import Report, Slots, Stack
 from phasemap.work import Work
-from phasemap.worker import Report, StackRun
+from phasemap.worker import StackRun
 
 SPARE = 2  # stacks waiting beyond the slots, so that no slot waits for the driver
 
@@ -44,14 +45,6 @@ class Resources:
 
     cpus: float
     gpus: float
-
-
-@dataclass(frozen=True)
-class Slots:
-    """How many stacks run at once, by device."""
-
-    cpu: int
-    cuda: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,6 +166,8 @@ def connect(address: str | None, wanted: Resources) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
         ray.init(include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
         return
+    _answers(address)
+    variables["PHASEMAP_PRODUCT"] = product.chosen()  # one for all nodes: it moves the last bits
     try:
         ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises many kinds here
@@ -181,6 +176,25 @@ def connect(address: str | None, wanted: Resources) -> None:
             f"{str(error).splitlines()[0][:200]}; start it with `ray start --head`, and give this machine the "
             "cluster's token (~/.ray/auth_token or RAY_AUTH_TOKEN) if it has one"
         ) from error
+
+
+def _answers(address: str) -> None:
+    """Raises ValueError unless something listens there: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local, or a form that Ray explains itself
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ValueError(
+            f"--address {address}: a Ray cluster must answer there, got {error}; start it with `ray start --head`, "
+            "or correct the address"
+        ) from error
+
+
+def alive_nodes() -> int:
+    """Nodes of the cluster that are up."""
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def count_slots(wanted: Resources, device: str) -> Slots:
@@ -262,20 +276,3 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
     tuner.fit()
     if not work.finished():
         raise KeyboardInterrupt
-
-
-def run_local(work: Work, storage: str, every: float, device: str, stop: Callable[[], bool] = lambda: False) -> None:
-    """Runs the work in this process, stack by stack; the same code as under Ray."""
-    import traceback
-
-    while (stack := work.next()) is not None:
-        at_work = StackRun(stack, Storage(storage), device, every)
-        try:
-            for report in at_work:
-                work.report(stack.id, report)
-            work.ended(stack.id)
-        except KeyboardInterrupt:
-            at_work.checkpoint()
-            raise
-        except Exception:  # one stack's fault never costs the sweep
-            work.died(stack.id, traceback.format_exc())

@@ -165,9 +165,9 @@ def short(value: Any) -> str:
 class Screen:
     """Shows a status again and again until closed. ``status`` is asked from a thread of its own."""
 
-    def __init__(self, status: Callable[[], Status], stream: TextIO = sys.stdout, every: float | None = None):
-        self.status, self.stream = status, stream
-        self.live = stream.isatty()
+    def __init__(self, status: Callable[[], Status], stream: TextIO | None = None, every: float | None = None):
+        self.status, self.stream = status, stream or sys.stdout
+        self.live = self.stream.isatty()
         self.every = every or (0.5 if self.live else 15.0)
         self._drawn = 0
         self._lock = threading.Lock()

@@ -90,21 +90,32 @@ class Space:
         Raises:
             Fault: every broken rule of every axis and cell.
         """
-        self.check()
-        grid = self.grid
-        points = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
-        made, faults = [], []
-        for point in points:
-            try:
-                made.append(make_trial({**self.fixed, **point}))
-            except Fault as fault:
-                faults += fault.faults
+        made, faults = self._cells()
         if faults:
-            raise Fault(list(dict.fromkeys(faults)))
+            raise Fault(faults)
         return made
 
+    def _cells(self) -> tuple[list[Trial], list[str]]:
+        """Trials of all combinations of what is sound, and every fault of axes and cells."""
+        bad = {name for name, value in self.values.items() if _axis_faults(name, value)}
+        sound = {name: value for name, value in self.values.items() if name not in bad}
+        part = Space(**{**self._settings(), "sampler": "grid"}, **sound)
+        made, faults = [], self.faults()
+        for point in itertools.product(*part.grid.values()):
+            try:
+                made.append(make_trial({**part.fixed, **dict(zip(part.grid, point, strict=True))}))
+            except Fault as fault:
+                faults += fault.faults
+        return made, list(dict.fromkeys(faults))
+
     def check(self) -> None:
-        """Raises Fault with everything wrong with the axes and settings themselves."""
+        """Raises Fault with everything wrong with a space whose points are chosen as it goes."""
+        faults = self.faults() or self._corner_faults()
+        if faults:
+            raise Fault(faults)
+
+    def faults(self) -> list[str]:
+        """Everything wrong with the axes and settings themselves."""
         faults = [fault for name, value in self.values.items() for fault in _axis_faults(name, value)]
         optuna_sampler = hasattr(self.sampler, "sample_relative")
         if not optuna_sampler and self.sampler not in SAMPLERS:
@@ -122,10 +133,7 @@ class Space:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        if not faults and self.sampler != "grid":
-            faults = self._corner_faults()
-        if faults:
-            raise Fault(faults)
+        return faults
 
     def _corner_faults(self) -> list[str]:
         """Rules broken at either end of an axis, the others at their starts."""
@@ -158,7 +166,11 @@ class Space:
             if not equals or not listed:
                 faults.append(f"--set {text}: must read field=value or field=value,value; write it so")
             elif name in settings:
-                settings[name] = type(settings[name])(listed) if name != "sampler" else listed
+                kind = str if name == "sampler" else type(settings[name])
+                try:
+                    settings[name] = kind(listed)
+                except ValueError:
+                    faults.append(f"--set {name}: must be of type {kind.__name__}, got {listed!r}; correct it")
             else:
                 try:
                     parsed = [coerce(name, one.strip()) for part in listed.split(",") for one in _range(part)]
@@ -192,7 +204,7 @@ def load(path: Path) -> Space:
     try:
         content = runpy.run_path(str(path))
     except Exception as error:  # anything a user's file may raise
-        line = next(
+        line = error.lineno if isinstance(error, SyntaxError) else next(
             (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?"
         )
         if isinstance(error, Fault):
@@ -240,6 +252,6 @@ def _is_axis(value: Any) -> bool:
 
 def _range(text: str) -> Iterable[str]:
     first, dots, last = text.partition("..")
-    if dots and first.strip().isdigit() and last.strip().isdigit():
+    if dots and first.strip().isdigit() and last.strip().isdigit() and int(first) <= int(last):
         return (str(n) for n in range(int(first), int(last) + 1))
     return (text,)

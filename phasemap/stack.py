@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from phasemap import task as tasks
-from phasemap.trial import Trial
+from phasemap.trial import Result, Trial
 
 CACHED = 2**18  # numbers in a layer's output at which a core's cache is full (1 MiB of fp32)
 CPU_LARGEST = 32
 GPU_LARGEST = 512
 SECONDS_PER_COST = 4e-11  # of one core, by eager steps
-COMPILE_PAYS = 30.0  # eager seconds of a shape in a whole sweep: compiling takes 5-15, and saves a third
+COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-10 s once per shape
 STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
 
 
@@ -43,6 +43,25 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Report:
+    """News of a running stack since its last report."""
+
+    trial_steps: int = 0
+    seconds: float = 0.0  # of training and measuring
+    results: tuple[Result, ...] = ()
+    notes: tuple[str, ...] = ()
+    saved: bool = False  # a checkpoint was written: what died later would go on from there
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many stacks run at once, by device."""
+
+    cpu: int
+    cuda: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """How stacks are made: ``size`` 0 and ``compiled`` "auto" choose by shape."""
 
@@ -51,35 +70,26 @@ class Plan:
     compiled: str = "auto"  # always, never, auto
     gpu: bool = False
 
-    def stacks(self, trials: Iterable[Trial], sweep: Iterable[Trial] = ()) -> list[Stack]:
-        """All trials in stacks of one shape each, the dearest first so that no slot ends late.
-
-        Args:
-            trials: what to run now.
-            sweep: everything the sweep holds, recorded or not. Whether a shape is compiled follows
-                from this alone, so that an interrupted sweep goes on as it began.
-        """
-        shapes, whole = _by_shape(trials), _by_shape(sweep)
+    def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
+        """All trials in stacks of one shape each, the dearest first so that no slot ends late."""
+        shapes: dict[tuple, list[Trial]] = {}
+        for trial in trials:
+            shapes.setdefault(trial.shape, []).append(trial)
         even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
         stacks = []
-        for shape, same in shapes.items():
-            compiled = self._compiles(whole.get(shape, same))
+        for same in shapes.values():
+            compiled = self._compiles(same[0])
             most = self.size or min(best_size(same[0], self.gpu), even)
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))
 
-    def _compiles(self, same: list[Trial]) -> bool:
+    def _compiles(self, trial: Trial) -> bool:
+        """Decided by the configuration alone, because compiled and eager steps differ in the last bits:
+        a trial's numbers must not depend on the sweep it stands in."""
         if self.compiled != "auto":
             return self.compiled == "always"
-        return self.gpu or seconds(same) > COMPILE_PAYS
-
-
-def _by_shape(trials: Iterable[Trial]) -> dict[tuple, list[Trial]]:
-    shapes: dict[tuple, list[Trial]] = {}
-    for trial in trials:
-        shapes.setdefault(trial.shape, []).append(trial)
-    return shapes
+        return self.gpu or trial.steps >= COMPILE_PAYS
 
 
 def best_size(trial: Trial, gpu: bool) -> int:

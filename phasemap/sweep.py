@@ -12,14 +12,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasemap import screen
 from phasemap.space import Space, explain, load
-from phasemap.stack import Plan, seconds
+from phasemap.stack import Plan, Slots, seconds
 from phasemap.trial import PHASES, Fault, Trial
 
 if TYPE_CHECKING:
@@ -191,61 +190,79 @@ def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorde
 
 def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
-    from phasemap import schedule
-    from phasemap.checkpoint import Storage
-    from phasemap.work import Work
-
     storage = arguments.storage or str(Path("phasemap_data").resolve() / sweep.name)
-    wanted = schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
-    slots = 1
-    if not arguments.local:
-        address = arguments.address or os.environ.get("RAY_ADDRESS")
-        schedule.connect(address, wanted)
-        if address and not arguments.storage and len(schedule.ray.nodes()) > 1:
-            raise ValueError(
-                "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
-                "give a folder on a shared disk, or an object store such as s3://bucket/folder"
-            )
-        schedule.check_storage(storage)
-        counted = schedule.count_slots(wanted, arguments.device)
-        slots = max(1, counted.cpu + counted.cuda)
-    recorder, store = sweep.recorder, Storage(storage)
-    shown: list[Callable[[str], None]] = [print]
-    work = Work(
-        record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
-        fail=recorder.failure,
-        say=lambda text: shown[0](text),
-    )
-    recorder.say = work.say
-    gpu = not arguments.local and counted.cuda > 0
-    plan = Plan(slots, arguments.stack_size, arguments.compile, gpu)
-    work.add(plan.stacks(sweep.missing, sweep.trials))
-    if sweep.space.sampler != "grid":
-        work.more = sweep.explorer(plan).more
-    already = len(sweep.trials) - len(sweep.missing)
-    print(_opening(sweep, work, slots, already), flush=True)
+    try:
+        slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
+    except ValueError:
+        sweep.recorder.close("KILLED")
+        raise
+    work = _work(sweep, arguments, slots, storage)
+    print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with screen.Screen(lambda: _status(sweep, work)) as display:
-        shown[0] = display.say
+        work.say = sweep.recorder.say = display.say
         try:
-            if arguments.local:
-                device = "cuda" if arguments.device == "cuda" else "cpu"
-                schedule.run_local(work, storage, arguments.checkpoint_every, device)
-            else:
-                with tempfile.TemporaryDirectory(prefix="phasemap-tune-") as state:
-                    schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+            _run_all(work, arguments, storage)
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
     elapsed = time.monotonic() - work.started
-    recorder.flush()
-    if not arguments.local:
-        schedule.ray.shutdown()
-    busy = f"; slots {work.seconds / (elapsed * slots):.0%} busy with training" if work.trial_steps else ""
-    print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}{busy}")
+    busy = work.seconds / (elapsed * max(1, slots.cpu + slots.cuda))
+    print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}; slots {busy:.0%} busy with training")
     return FAILURES if work.trials_failed else OK
 
 
-def _opening(sweep: Sweep, work: Work, slots: int, already: int) -> str:
+def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
+    """Joins or starts Ray; how many stacks it runs at once."""
+    from phasemap import schedule
+
+    address, wanted = _address(arguments), schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    schedule.connect(address, wanted)
+    if address and not arguments.storage and schedule.alive_nodes() > 1:
+        raise ValueError(
+            "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
+            "give a folder on a shared disk, or an object store such as s3://bucket/folder"
+        )
+    schedule.check_storage(storage)
+    return schedule.count_slots(wanted, arguments.device)
+
+
+def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: str) -> Work:
+    from phasemap.checkpoint import Storage
+    from phasemap.work import Work
+
+    recorder, store = sweep.recorder, Storage(storage)
+    work = Work(
+        record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
+        fail=recorder.failure,
+        say=print,
+    )
+    plan = Plan(max(1, slots.cpu + slots.cuda), arguments.stack_size, arguments.compile, slots.cuda > 0)
+    work.add(plan.stacks(sweep.missing))
+    if sweep.space.sampler != "grid":
+        work.more = sweep.explorer(plan).more
+    return work
+
+
+def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
+    if arguments.local:
+        from phasemap import local
+
+        local.run(work, storage, arguments.checkpoint_every, "cuda" if arguments.device == "cuda" else "cpu")
+        return
+    from phasemap import schedule
+
+    wanted = schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
+        schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+    schedule.ray.shutdown()
+
+
+def _address(arguments: argparse.Namespace) -> str | None:
+    return arguments.address or os.environ.get("RAY_ADDRESS")
+
+
+def _opening(sweep: Sweep, work: Work, slots: int) -> str:
+    already = len(sweep.trials) - len(sweep.missing)
     if sweep.space.sampler == "grid":
         told = f"{sweep.name}: {len(sweep.missing)} trials to run in {len(work.queue)} stacks on {slots} slots"
     else:
@@ -257,11 +274,13 @@ def _opening(sweep: Sweep, work: Work, slots: int, already: int) -> str:
 
 def _status(sweep: Sweep, work: Work) -> screen.Status:
     with work.lock:
-        running = list(work.running.values())
+        running = [one for one in work.running.values() if one.started]
+        waiting = [one for one in work.running.values() if not one.started]
         trials, done = list(sweep.trials), sweep.recorder.done
     total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
     whole = seconds(sweep.missing) or 1.0
-    left = sum(seconds(stack.trials) for stack in work.queue) + sum(seconds(one.left.values()) for one in running) / 2
+    left = sum(seconds(stack.trials) for stack in [*work.queue, *(one.stack for one in waiting)])
+    left += sum(seconds(one.left.values()) for one in running) / 2
     share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
     elapsed = time.monotonic() - work.started
     return screen.Status(
@@ -324,8 +343,8 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
     if out:
         lines += [f"figures: {out.resolve()}"]
-    browse = f"mlflow ui --backend-store-uri {recorder.uri} --port 5000 --workers 1"
-    return "\n".join([*lines, f"browse:  MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {browse}"])
+    browse = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
+    return "\n".join([*lines, f"browse:  {recorder.uri if recorder.uri.startswith('http') else browse}"])
 
 
 if __name__ == "__main__":

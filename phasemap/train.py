@@ -51,7 +51,9 @@ class Training:
 
     def _draw_splits(self) -> None:
         train = [_training_set(trial, self.task, self.device) for trial in self.trials]
-        size = self.trials[0].batch_size or max(len(part) for part in train)
+        shape = self.trials[0]
+        full = len(self.labels) if shape.split == "distinct" else len(train[0])  # the same in any stack
+        size = shape.batch_size or full
         self.batches = draws.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
         self.split = Split.of(train, len(self.labels), self.device)
 
@@ -138,8 +140,7 @@ class Training:
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
         values["train_seconds"] = self.seconds.pop(trial.id)
-        if ending == "diverged":
-            values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
+        values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
         return Result(trial, Outcome(**values), curves, self.notes())
 
     def _overlap(self, k: int) -> float:

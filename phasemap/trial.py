@@ -98,7 +98,8 @@ class Trial:
     def id(self) -> str:
         """16 hex digits of the configuration. Defaults are left out, so a field added later, with
         today's behaviour as its default, keeps every identity."""
-        said = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        said = {f.name: _canonical(f.name, getattr(self, f.name)) for f in fields(self)}
+        said = {name: value for name, value in said.items() if value != FIELDS[name].default}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
@@ -168,8 +169,12 @@ def coerce(name: str, value: object) -> object:
             value = json.loads(value.lower())
         if kind is bool and isinstance(value, bool):
             return value
+        if isinstance(value, bool):
+            raise TypeError(name)
         if kind is str and isinstance(value, str):
             return value
+        if kind is int and isinstance(value, int):
+            return int(value)
         if kind in (int, float) and not isinstance(value, (bool, str)):
             number = float(value)  # type: ignore[arg-type]
             if kind is float:
@@ -205,7 +210,7 @@ def broken_rules(trial: Trial) -> list[str]:
     for name in ("beta1", "beta2"):
         rule(0 <= getattr(trial, name) < 1, name, "must lie in [0, 1)", "use a number such as 0.9")
     rule(0 < trial.data_fraction < 1, "data_fraction", "must lie strictly between 0 and 1", "use a share such as 0.3")
-    rule(trial.seed >= 0, "seed", "must not be negative", "use 0 or more")
+    rule(0 <= trial.seed < 2**53, "seed", "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
     rule(
         trial.late_weight_decay == -1 or trial.late_weight_decay >= 0,
         "late_weight_decay",
@@ -245,6 +250,11 @@ def _split_rules(trial: Trial) -> list[str]:
 def train_examples(examples: int, data_fraction: float) -> int:
     """Number of training examples (the published code truncates)."""
     return int(examples * data_fraction + 1e-9)
+
+
+def _canonical(name: str, value: Any) -> Any:
+    """2 and 2.0, 0.0 and -0.0 are one value of a float field."""
+    return float(value) + 0.0 if KINDS[name] is float else value
 
 
 def _short(value: object) -> str:

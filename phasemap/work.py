@@ -12,11 +12,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from phasemap.stack import Stack
+from phasemap.stack import Report, Stack
 from phasemap.trial import Result, Trial
-from phasemap.worker import Report
 
-ALONE_TRIES = 3  # deaths in a row, without progress in between, after which a lone trial has failed
+ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
@@ -26,7 +25,8 @@ class Running:
 
     stack: Stack
     left: dict[str, Trial]
-    progressed: bool = False
+    started: bool = False
+    progressed: bool = False  # a trial ended or a checkpoint was written: the next try begins further on
 
 
 @dataclass
@@ -77,7 +77,8 @@ class Work:
         """News of a running stack."""
         with self.lock:
             running = self.running[stack_id]
-            running.progressed |= report.trial_steps > 0
+            running.started = True
+            running.progressed |= report.saved or bool(report.results)
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds
             for note in report.notes:

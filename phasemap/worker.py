@@ -7,24 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from phasemap.checkpoint import Storage
-from phasemap.stack import Stack
+from phasemap.stack import Report, Stack
 from phasemap.train import Training, train
-from phasemap.trial import Result
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
-
-
-@dataclass(frozen=True)
-class Report:
-    """News of a stack since its last report."""
-
-    trial_steps: int = 0
-    seconds: float = 0.0  # of training and measuring
-    results: tuple[Result, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class StackRun:
@@ -35,6 +23,7 @@ class StackRun:
         self.now: Training | None = None
         self._notes: list[str] = []
         self._cost = 0.0  # seconds the last checkpoint took
+        self._saved = False  # since the last report
 
     def __iter__(self) -> Iterator[Report]:
         for training in self.storage.resume(self.stack.trials, self.device, self.stack.compiled, self._notes.append):
@@ -47,7 +36,8 @@ class StackRun:
         start, step, count = time.perf_counter(), training.step, len(training.trials)
         for results in train(training):
             seconds = time.perf_counter() - start
-            yield Report((training.step - step) * count, seconds, tuple(results), self._take_notes())
+            yield Report((training.step - step) * count, seconds, tuple(results), self._take_notes(), self._saved)
+            self._saved = False
             if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
                 self.checkpoint()
                 saved = time.monotonic()
@@ -60,6 +50,7 @@ class StackRun:
         start = time.monotonic()
         try:
             self.storage.save(self.now)
+            self._saved = True
         except OSError as error:
             self._notes.append(f"no checkpoint: {error}; training goes on, and begins at the last one if it is stopped")
         self._cost = time.monotonic() - start

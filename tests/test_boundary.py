@@ -62,6 +62,7 @@ def test_one_to_four_axes_of_mixed_kinds(dimensions):
     assert wrong(axes, points, labels, truth) < 0.03
 
 
+@pytest.mark.long
 def test_six_phases():
     axes = unit_axes(2)
 

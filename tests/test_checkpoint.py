@@ -157,7 +157,7 @@ def test_a_foreign_file_is_refused(storage):
 def test_a_checkpoint_of_another_trial_is_refused(storage):
     other = mixed(MLP)[1]
     saved(storage, other).rename(Path(storage.place) / f"{MLP.id}.pt")
-    assert f"belongs to trial {other.id}: refused" in refused(storage)
+    assert "is not of this trial: refused" in refused(storage)
 
 
 def test_one_torn_file_costs_only_its_own_trial(storage):

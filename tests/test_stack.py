@@ -64,13 +64,13 @@ def test_what_is_compiled_can_be_said():
         assert {stack.compiled for stack in Plan(compiled=said).stacks(TRIALS)} == {expected}
 
 
-def test_a_shape_is_compiled_where_the_whole_sweep_trains_it_long_enough():
-    one = [Trial(width=16, steps=1_000)]
-    many = [dataclasses.replace(one[0], seed=seed) for seed in range(int(COMPILE_PAYS / seconds(one)) + 2)]
-    assert {stack.compiled for stack in Plan().stacks(one)} == {False}
-    assert {stack.compiled for stack in Plan().stacks(many)} == {True}
-    assert {stack.compiled for stack in Plan().stacks(one, sweep=many)} == {True}
-    assert {stack.compiled for stack in Plan(gpu=True).stacks(one)} == {True}
+def test_long_trials_are_compiled_and_short_ones_are_not_whatever_the_sweep():
+    short, long = Trial(width=16, steps=COMPILE_PAYS - 1), Trial(width=16, steps=COMPILE_PAYS)
+    many = [dataclasses.replace(short, seed=seed) for seed in range(100)]
+    assert {stack.compiled for stack in Plan().stacks(many)} == {False}
+    assert {stack.compiled for stack in Plan().stacks([long])} == {True}
+    assert {stack.compiled for stack in Plan(compiled="never").stacks([long])} == {False}
+    assert {stack.compiled for stack in Plan(gpu=True).stacks([short])} == {True}
 
 
 def test_a_stack_counts_its_trial_steps():

@@ -169,12 +169,22 @@ def test_progress_forgives_earlier_deaths():
     desk = Desk(stack(1))
     for _ in range(5 * ALONE_TRIES):
         one = desk.work.next()
-        desk.work.report(one.id, Report(trial_steps=100))
+        desk.work.report(one.id, Report(trial_steps=100, saved=True))
         desk.work.died(one.id, "its worker process died")
     assert desk.failed == []
     for _ in range(ALONE_TRIES):
         desk.work.next() and desk.work.died(next(iter(desk.work.running)), CRASH)
     assert len(desk.failed) == 1
+
+
+def test_a_trial_that_dies_at_the_same_place_for_ever_is_given_up():
+    desk = Desk(stack(1))
+    for _ in range(ALONE_TRIES):
+        one = desk.work.next()
+        desk.work.report(one.id, Report(trial_steps=100))
+        desk.work.died(one.id, CRASH)
+    assert len(desk.failed) == 1
+    assert desk.work.finished()
 
 
 @pytest.mark.parametrize(

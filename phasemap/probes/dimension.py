@@ -1,7 +1,7 @@
 """How many dimensions the hidden vectors fill: PCA, participation ratio, TwoNN.
 
 The first two come from one spectrum of variances, cheap enough for a curve. TwoNN compares all
-pairs of up to 2,000 points and is meant for the end of a run. A cloud without extent (all vectors
+pairs of up to 1,000 points and is meant for the end of a run. A cloud without extent (all vectors
 equal, or fewer than two) has no dimension and reads NaN.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phasemap.probes.batch import blocks, nan_unless, only_finite, sample
 
-TWONN_POINTS = 2_000
+TWONN_POINTS = 1_000
 TWONN_KEPT = 0.9  # the largest tenth of the ratios is discarded, as in the paper
 TWONN_FEWEST = 10  # points below which a slope means nothing
 COPY = 1e-5  # points closer than this share of the cloud's radius are one point: fp32 sees no less
@@ -60,8 +60,8 @@ def twonn_dimension(hidden: Tensor, chosen: Tensor) -> Tensor:
     """Intrinsic dimension from the ratio of each point's two nearest neighbour distances.
 
     Facco et al. 2017, "Estimating the intrinsic dimension of datasets by a minimal neighborhood
-    information", https://doi.org/10.1038/s41598-017-11873-y. Of more than 2,000 chosen examples
-    the first 2,000 in a fixed random order are taken; copies of a point count once.
+    information", https://doi.org/10.1038/s41598-017-11873-y. Of more than 1,000 chosen examples
+    the first 1,000 in a fixed random order are taken; copies of a point count once.
 
     Args:
         hidden: [K, N, D].
