@@ -7,7 +7,7 @@ from phasemap import Space
 
 space = Space(
     weight_decay=[0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0],
-    width=[16, 32, 48, 64, 128],
+    width=[16, 32, 48, 64, 96],
     seed=range(5),
     task="modular_addition",
     modulus=59,

@@ -100,7 +100,7 @@ RULES = [  # what is said, the message
     ({"data_fraction": 0}, "data_fraction: must lie strictly between 0 and 1, got 0.0; use a share such as 0.3"),
     ({"data_fraction": 1}, "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3"),
     ({"data_fraction": 1.5}, "data_fraction: must lie strictly between 0 and 1, got 1.5; use a share such as 0.3"),
-    ({"seed": -1}, "seed: must lie from 0 to 2^53 - 1, got -1; use 0 or more"),
+    ({"seed": -1}, "seed: must lie from 0 to 2^53 - 1, got -1; use 0, 1, 2, …"),
     (
         {"late_weight_decay": -0.5},
         "late_weight_decay: must be -1 (never changes) or at least 0, got -0.5; use one of these",
