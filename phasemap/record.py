@@ -255,6 +255,7 @@ class Recorder:
         self.client.set_tag(self.parent, "phasemap.axes", ",".join(self.axes))
         self.client.set_tag(self.parent, "mlflow.note.content", _glossary())
         self.client.set_experiment_tag(self.experiment, "mlflow.note.content", _glossary())
+        self.client.set_experiment_tag(self.experiment, "mlflow.experimentKind", "custom_model_development")
         self.client.log_text(self.parent, source, "search_space.py")
         self.client.log_dict(self.parent, environment(), "environment.json")
 
