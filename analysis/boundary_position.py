@@ -151,7 +151,7 @@ def _draw_rows(
     first, last = min(along.values), max(along.values)
     places = other.places(rows[other.name]) if other else np.zeros(len(rows))
     low, high = rows.low.clip(lower=first), rows.high.clip(upper=last)
-    error = [rows.position - low, high - rows.position]
+    error = np.array([rows.position - low, high - rows.position])
     if other is None:
         ax.errorbar(rows.position, places, xerr=error, fmt=marker, color=colour, capsize=2, label=name)
         return

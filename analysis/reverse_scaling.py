@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -107,7 +108,7 @@ def _draw_panel(ax: Axes, x: Axis, rows: pd.DataFrame, trials: pd.DataFrame) -> 
     dots = x.places(trials[x.name])
     ax.plot(dots, trials.final_test_accuracy, "x", color=style.ORANGE, markersize=3.2, alpha=0.75, zorder=2)
     ax.plot(places, rows.final_median, "--", color=style.ORANGE, label="final test accuracy (median; x: trials)")
-    error = [(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)]
+    error = np.array([(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)])
     ax.errorbar(
         places, rows.rate, error, fmt="o-", color=style.BLUE, capsize=1.5, elinewidth=0.8, label="share grokked (95 %)"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int
 
     rows = rows.sort_values(x.name)
     apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
-    error = [(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)]
+    error = np.array([(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)])
     marker = style.MARKERS[order % len(style.MARKERS)]
     look = {"color": colour, "capsize": 1.5, "elinewidth": 0.8, "transform": apart, "label": name}
     ax.errorbar(x.places(rows[x.name]), rows.rate, error, fmt=f"{marker}-", **look)  # type: ignore[arg-type]

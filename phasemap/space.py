@@ -204,8 +204,12 @@ def load(path: Path) -> Space:
     try:
         content = runpy.run_path(str(path))
     except Exception as error:  # anything a user's file may raise
-        line = error.lineno if isinstance(error, SyntaxError) else next(
-            (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?"
+        line = (
+            error.lineno
+            if isinstance(error, SyntaxError)
+            else next(
+                (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?"
+            )
         )
         if isinstance(error, Fault):
             raise
