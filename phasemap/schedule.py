@@ -166,7 +166,6 @@ def connect(address: str | None, wanted: Resources) -> None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
         ray.init(include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
         return
-    _answers(address)
     variables["PHASEMAP_PRODUCT"] = product.chosen()  # one for all nodes: it moves the last bits
     try:
         ray.init(address=address, **quiet)
@@ -178,7 +177,7 @@ def connect(address: str | None, wanted: Resources) -> None:
         ) from error
 
 
-def _answers(address: str) -> None:
+def check_address(address: str) -> None:
     """Raises ValueError unless something listens there: Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():

@@ -97,13 +97,11 @@ class Space:
 
     def _cells(self) -> tuple[list[Trial], list[str]]:
         """Trials of all combinations of what is sound, and every fault of axes and cells."""
-        bad = {name for name, value in self.values.items() if _axis_faults(name, value)}
-        sound = {name: value for name, value in self.values.items() if name not in bad}
-        part = Space(**{**self._settings(), "sampler": "grid"}, **sound)
+        sound = {name: values for name, value in self.values.items() if (values := _sound_values(name, value))}
         made, faults = [], self.faults()
-        for point in itertools.product(*part.grid.values()):
+        for point in itertools.product(*sound.values()):
             try:
-                made.append(make_trial({**part.fixed, **dict(zip(part.grid, point, strict=True))}))
+                made.append(make_trial(dict(zip(sound, point, strict=True))))
             except Fault as fault:
                 faults += fault.faults
         return made, list(dict.fromkeys(faults))
@@ -199,7 +197,7 @@ def load(path: Path) -> Space:
         Fault: the file is missing, raises, or does not hold exactly one Space.
     """
     if not path.is_file():
-        near = sorted(str(file) for file in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        near = sorted(str(file) for file in path.parent.glob("*.py"))[:MOST_FAULTS] if path.parent.is_dir() else []
         raise Fault([f"must be a file, found none; {'there are ' + ', '.join(near) if near else 'check the path'}"])
     try:
         content = runpy.run_path(str(path))
@@ -231,12 +229,13 @@ def explain(where: str, fault: Fault) -> str:
 def _axis_faults(name: str, value: Any) -> list[str]:
     if name not in FIELDS:
         return [f"{name}: not a field of a trial, got {value!r}; use one of {', '.join(f.name for f in fields(Trial))}"]
-    if not _is_axis(value) or _is_distribution(value):
+    if _is_distribution(value):
         return []
-    if not len(value):
+    listed = value if _is_axis(value) else [value]
+    if not len(listed):
         return [f"{name}: an axis needs a value, got an empty one; add a value or remove the axis"]
     try:
-        counts = Counter(coerce(name, one) for one in value)
+        counts = Counter(coerce(name, one) for one in listed)
     except Fault as fault:
         return fault.faults
     return [
@@ -244,6 +243,17 @@ def _axis_faults(name: str, value: Any) -> list[str]:
         for one, count in counts.items()
         if count > 1
     ]
+
+
+def _sound_values(name: str, value: Any) -> list[Any]:
+    """What can be read of an axis or a fixed value, each once, so that one fault does not hide others."""
+    found = []
+    for one in value if _is_axis(value) and not _is_distribution(value) else [value]:
+        try:
+            found.append(coerce(name, one))
+        except Fault:
+            continue
+    return list(dict.fromkeys(found))
 
 
 def _is_distribution(value: Any) -> bool:

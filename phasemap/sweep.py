@@ -49,6 +49,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return _dry_run(name, space, trials, arguments)
     if arguments.watch:
         return _watch(name, space, arguments)
+    if not arguments.local and (address := _address(arguments)):
+        from phasemap import schedule
+
+        schedule.check_address(address)
     sweep = Sweep(name, space, trials, _recorder(name, space, arguments))
     status = _train(sweep, arguments) if sweep.remains() else OK
     return _finish(sweep, arguments, status)
