@@ -146,7 +146,9 @@ def test_what_is_tried_again_is_said_with_its_reason():
     while not desk.work.finished():
         desk.die(CRASH)
     last = desk.failed[-1][0]
-    assert desk.said[-1] == f"trial {last.id} failed {ALONE_TRIES} times, given up: ValueError: this trial cannot be run"
+    assert (
+        desk.said[-1] == f"trial {last.id} failed {ALONE_TRIES} times, given up: ValueError: this trial cannot be run"
+    )
 
 
 def test_a_death_without_a_word_is_called_one():
