@@ -96,7 +96,7 @@ def best_size(trial: Trial, gpu: bool) -> int:
     """Trials that train fastest together. On a CPU: as many as keep a layer's outputs in the cache
     (``benchmarks/stack_size.py`` measures it); a GPU is filled with many more."""
     rows = (trial.batch_size or 4096) * (1 if trial.model == "mlp" else _tokens(trial))
-    outputs = rows * trial.width * (1 if trial.model == "mlp" else 4)
+    outputs = rows * trial.width * (1 if trial.model == "mlp" else 2)  # measured: width 64 trains best by two
     if gpu:
         return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * 16)))
     return max(1, min(CPU_LARGEST, CACHED // outputs))
