@@ -54,13 +54,6 @@ def draw(ax: Axes, summary: Summary) -> None:
     rate_and_step.draw_rates(ax, summary.table, summary.x, summary.by)
 
 
-@style.applied()
 def figure(summary: Summary) -> Figure:
     """Share beside delay."""
-    sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, summary.caption)
-    draw(axes[0, 0], summary)
-    rate_and_step.draw_steps(axes[0, 1], summary.table, summary.x, summary.by, "median delay (steps)")
-    if summary.by:
-        handles, names = axes[0, 0].get_legend_handles_labels()
-        sheet.legend(handles, names, loc="outside upper left", ncols=4)
-    return sheet
+    return rate_and_step.figure(summary.table, summary.x, summary.by, summary.caption, "median delay (steps)")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from analysis import style
@@ -111,3 +112,15 @@ def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, 
 
 def _apart(ax: Axes, shift: float) -> Any:
     return ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
+
+
+@style.applied()
+def figure(rows: pd.DataFrame, x: Axis, by: str | None, words: str, told: str) -> Figure:
+    """Share grokked beside its step, or delay, with the words below."""
+    sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, words)
+    draw_rates(axes[0, 0], rows, x, by)
+    draw_steps(axes[0, 1], rows, x, by, told)
+    if by:
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        sheet.legend(handles, names, loc="outside upper left", ncols=4)
+    return sheet

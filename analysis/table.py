@@ -20,6 +20,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from phasemap.record import default_uri
 from phasemap.trial import CURVES, FIELDS, KINDS, Outcome
 
 OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
@@ -126,11 +127,6 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     table.to_csv(csv, index=False)
     table.to_parquet(parquet, index=False)
     return [csv, parquet]
-
-
-def default_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or the database in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def tabulate(runs: Iterable[Run]) -> pd.DataFrame:

@@ -133,9 +133,6 @@ class Training:
             for key, points in self.curves.pop(trial.id).items()
         }
         values = {name: numbers[row] for name, numbers in final.outcomes.items()}
-        for name in Outcome.__dataclass_fields__:
-            if name in curves:
-                values[name] = curves[name][1][-1]
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
