@@ -53,26 +53,31 @@ def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: S
     if not probing:
         curves = _accuracies(model, flat, tokens, labels, split)
     else:
-        curves = _joined(
-            [_probed(model, flat, tokens, labels, split, rows)[0] for rows in _groups(model, flat, tokens)]
-        )
+        parts = []
+        for rows in _groups(model, flat, tokens):
+            hidden, hits, loss, _ = _hidden(model, flat[rows], tokens, labels)
+            chosen = split.rows(rows)
+            parts.append(_averages(hits, loss, chosen) | _probes(model, flat[rows], hidden, labels, chosen))
+        curves = _joined(parts)
     finite = flat.isfinite().all(1) & torch.tensor(curves["train_loss"], device=flat.device).isfinite()
     return Evaluation(finite.tolist(), curves)
 
 
 @torch.no_grad()
 def final_measures(
-    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, ended: list[int]
+    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, ended: list[int], probed: bool
 ) -> Evaluation:
-    """What is measured once, at the end of a trial: also the probes too dear for every probe step."""
+    """What is measured once, at the end of a trial: the probes too dear for every probe step, and the
+    others' curves unless they were ``probed`` at this step already."""
     found = []
     for rows in _groups(model, flat[ended], tokens):
         chosen = [ended[row] for row in rows]
-        curves, hidden, predictions = _probed(model, flat, tokens, labels, split, chosen)
-        found.append((curves, _final(model, hidden, predictions, labels, split.rows(chosen))))
+        sides = split.rows(chosen)
+        hidden, _, _, predictions = _hidden(model, flat[chosen], tokens, labels)
+        curves = {} if probed else _probes(model, flat[chosen], hidden, labels, sides)
+        found.append((curves, _final(model, hidden, predictions, labels, sides)))
     curves, outcomes = (_joined([pair[i] for pair in found]) for i in (0, 1))
-    accuracies = {"train_accuracy", "test_accuracy", "train_loss", "test_loss"}
-    return Evaluation(curves={key: curves[key] for key in curves if key not in accuracies}, outcomes=outcomes)
+    return Evaluation(curves=curves, outcomes=outcomes)
 
 
 def _forward(model: Model, flat: Tensor, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -106,21 +111,21 @@ def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]
     return found
 
 
-def _probed(
-    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, rows: list[int]
-) -> tuple[dict[str, list[float]], Tensor, Tensor]:
-    """Curves of these rows, their hidden vectors [k, N, D] and predictions [k, N]."""
-    flat, split = flat[rows], split.rows(rows)
+def _hidden(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor) -> list[Tensor]:
+    """Hidden vectors [K, N, D], hits, losses and predictions, each [K, N]."""
     parts = [(hidden, *_score(model, logits, labels[chunk])) for chunk, hidden, logits in _forward(model, flat, tokens)]
-    hidden, hits, loss, predictions = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    curves = _averages(hits, loss, split)
-    curves["weight_norm"] = total(flat.square()).sqrt().tolist()
+    return [torch.cat(part, 1) for part in zip(*parts, strict=True)]
+
+
+def _probes(model: Model, flat: Tensor, hidden: Tensor, labels: Tensor, split: Split) -> dict[str, list[float]]:
+    """The probes that make curves."""
+    curves = {"weight_norm": total(flat.square()).sqrt().tolist()}
     variances = dimension.pca_spectrum(hidden, split.test)
     curves["intrinsic_dimension"] = dimension.pca_dimension(variances, 0.95).tolist()
     curves["pca99_dimension"] = dimension.pca_dimension(variances, 0.99).tolist()
     curves["participation_ratio"] = dimension.participation_ratio(variances).tolist()
     curves |= _activation(hidden, split)
-    return curves | _strides(model, hidden, labels, null=False), hidden, predictions
+    return curves | _strides(model, hidden, labels, null=False)
 
 
 def _activation(hidden: Tensor, split: Split) -> dict[str, list[float]]:

@@ -104,11 +104,10 @@ class Training:
         if not ended:
             self._add_seconds(start)
             return []
-        final = final_measures(self.model, self.flat, self.tokens, self.labels, self.split, ended)
-        if not probing:  # trials that settled between two probes get their last point now
-            for key, values in final.curves.items():
-                for k, value in zip(ended, values, strict=True):
-                    self.curves[self.trials[k].id].setdefault(key, []).append((self.step, value))
+        final = final_measures(self.model, self.flat, self.tokens, self.labels, self.split, ended, probed=probing)
+        for key, values in final.curves.items():  # trials that settled between two probes get their last point now
+            for k, value in zip(ended, values, strict=True):
+                self.curves[self.trials[k].id].setdefault(key, []).append((self.step, value))
         self._add_seconds(start)
         results = [self._result(k, str(endings[k]), row, final) for row, k in enumerate(ended)]
         self.keep([k for k, ending in enumerate(endings) if not ending])
