@@ -12,7 +12,7 @@ CACHED = 2**18  # numbers in a layer's output at which a core's cache is full (1
 CPU_LARGEST = 32
 GPU_LARGEST = 512
 SECONDS_PER_COST = 4e-11  # of one core, by eager steps
-COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-10 s once per shape
+COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
 STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
 
 
