@@ -1,0 +1,30 @@
+"""The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
+
+2,880 trials of at most 2,000 steps; a trial ends 500 steps after it groks for good. Written as CSV for
+benchmarks/boundary.py, so that nobody has to run it again.
+"""
+
+import math
+
+from phasemap import Space
+
+LOW, HIGH, COUNT = 0.05, 6.0, 48
+
+space = Space(
+    weight_decay=[float(f"{LOW * math.exp(i / (COUNT - 1) * math.log(HIGH / LOW)):.4g}") for i in range(COUNT)],
+    width=[8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96],
+    seed=range(5),
+    task="modular_addition",
+    modulus=59,
+    data_fraction=0.5,
+    model="mlp",
+    depth=1,
+    learning_rate=1e-2,
+    beta2=0.98,
+    batch_size=512,
+    steps=2_000,
+    evaluate_every=100,
+    probe_every=2_000,
+    delay_limit=500,
+    stop_when_settled=True,
+)
