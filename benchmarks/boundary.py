@@ -31,8 +31,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import expit
 from scipy.stats import qmc
 
+from phasemap.axes import Axes, Axis, unit_axes
 from phasemap.boundary import Planner
-from phasemap.phase_map import Axes, Axis, PhaseMap, unit_axes
+from phasemap.phase_map import PhaseMap
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "boundary_replay.csv"

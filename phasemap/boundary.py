@@ -34,7 +34,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
-from phasemap.phase_map import Axes, PhaseMap, is_label, neighbours, pool
+from phasemap.axes import Axes
+from phasemap.phase_map import PhaseMap, is_label, neighbours, pool
 
 LENGTHSCALES = (0.1, 0.18, 0.32)  # in units of an axis; longer ones place trials no better
 NOISES = (0.04, 0.13, 0.4)  # variance of a label's noise / variance of the signal

@@ -13,8 +13,8 @@ from typing import Any
 
 import optuna
 
+from phasemap.axes import Axes
 from phasemap.boundary import Planner
-from phasemap.phase_map import Axes
 from phasemap.space import Space
 from phasemap.stack import Plan, Stack
 from phasemap.trial import PHASES, STACKED, Trial, coerce, make_trial

@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.special import expit
 
+from phasemap.axes import Axes, Axis, unit_axes
 from phasemap.boundary import BoundarySampler, Planner
-from phasemap.phase_map import Axes, Axis, PhaseMap, unit_axes
+from phasemap.phase_map import PhaseMap
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 MIXED = {
