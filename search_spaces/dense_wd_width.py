@@ -1,7 +1,7 @@
 """The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
 
-2,880 trials of at most 2,000 steps; a trial ends 500 steps after it groks for good. Written as CSV for
-benchmarks/boundary.py, so that nobody has to run it again.
+2,880 trials of at most 2,000 steps; a trial ends at the evaluation at which it groks, which its phase does not wait
+for. Its result is benchmarks/data/dense_wd_width.csv, so that nobody has to run it again.
 """
 
 import math
@@ -27,4 +27,5 @@ space = Space(
     probe_every=2_000,
     delay_limit=500,
     stop_when_settled=True,
+    settle_evaluations=1,
 )
