@@ -12,7 +12,7 @@ LOW, HIGH, COUNT = 0.05, 6.0, 48
 
 space = Space(
     weight_decay=[float(f"{LOW * math.exp(i / (COUNT - 1) * math.log(HIGH / LOW)):.4g}") for i in range(COUNT)],
-    width=[8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96],
+    width=[8, 10, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96],
     seed=range(5),
     task="modular_addition",
     modulus=59,
