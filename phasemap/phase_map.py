@@ -66,8 +66,12 @@ class Field:
         mode = _laplace(covariance(axes, kernel, points, points), hits, counts)
         return cls(axes, kernel, points, mode.slope, mode.factor, mode.root)
 
+    def mean(self, points: np.ndarray) -> np.ndarray:
+        """At M points, [M]."""
+        return covariance(self.axes, self.kernel, points, self.points) @ self.slope
+
     def log_odds(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance at M points, two [M]."""
+        """Mean and variance at M points, two [M]; the variance is the costly half."""
         middle, known = self._given_trials(points)
         return middle, np.maximum(self.kernel.amplitude - (known**2).sum(0), 1e-9)
 
@@ -146,7 +150,10 @@ class PhaseMap:
     def probability(self, points: np.ndarray) -> np.ndarray:
         """Probability that a fresh trial shows each phase, [M, P], rows sum to 1."""
         # At the mode of the log-odds: averaging over their posterior costs twice the log loss on known truths.
-        each = expit(self._log_odds(points)[0])
+        points = np.asarray(points, float)
+        each = expit(
+            np.stack([f.mean(points) if f else self._certain(k, points) for k, f in enumerate(self.fields)], 1)
+        )
         clipped = np.clip(each, 1e-9, 1)
         return clipped / clipped.sum(1, keepdims=True)
 
@@ -203,7 +210,7 @@ class PhaseMap:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
         field = self.field(phases)
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        middle, found = field.log_odds(points)[0], []
+        middle, found = field.mean(points), []
         for crossing in crossings_with_intervals(middle, field.draws(points), level):
             near = self._trials_near(field, self._line(place, np.array([crossing.place]), fixed or {}))
             position, low, high = (float(along.value(u, exact=False)) for u in crossing[:3])
@@ -233,10 +240,14 @@ class PhaseMap:
         middle, variance = np.zeros((2, len(points), len(self.phases)))
         for k, field in enumerate(self.fields):
             if field is None:
-                middle[:, k] = 20.0 if self.hits[:, k].any() else -20.0
+                middle[:, k] = self._certain(k, points)
             else:
                 middle[:, k], variance[:, k] = field.log_odds(points)
         return middle, variance
+
+    def _certain(self, k: int, points: np.ndarray) -> np.ndarray:
+        """Log-odds of a phase that every trial or none showed, [M]."""
+        return np.full(len(points), 20.0 if self.hits[:, k].any() else -20.0)
 
     def _line(self, place: int, line: np.ndarray, fixed: Mapping[str, Any]) -> np.ndarray:
         missing = set(self.axes.names) - set(fixed) - {self.axes.names[place]}
