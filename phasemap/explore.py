@@ -7,7 +7,7 @@ had asked for and then goes on as if it never had been. Trains nothing and draws
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ import optuna
 from phasemap.axes import Axes
 from phasemap.boundary import Planner
 from phasemap.space import Space
-from phasemap.stack import Plan, Stack
+from phasemap.stack import Plan, Stack, best_size
 from phasemap.trial import PHASES, STACKED, Trial, coerce, make_trial
 
 LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
@@ -77,7 +77,8 @@ class Explorer:
         trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
         self.asked += trials
         self.write_down(self.asked)
-        return self.plan.stacks(trials)
+        size = self.plan.size or min(best_size(trial, self.plan.gpu) for trial in trials)
+        return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
         seeds = self.space.grid.get("seed")
