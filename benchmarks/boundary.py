@@ -42,6 +42,7 @@ PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", 
 BUDGET = 100_000  # optimiser steps of a trial that never groks, in the synthetic truths
 BATCH = 8
 STARTUP = 16
+GIVES_UP = {"random": 256, "tpe": 128}  # trials after which a baseline is dear to follow and far behind
 Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, D] -> phases [N], optimiser steps [N]
 
 
@@ -331,7 +332,7 @@ def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Ite
     yield rows
     for strategy in strategies:
         began = time.time()
-        limit = most if strategy not in ("random", "tpe") else min(most, 256)
+        limit = min(most, GIVES_UP.get(strategy, most))
         yield [row for repeat in range(repeats) for row in replay(truth, strategy, repeat, limit, enough)]
         print(f"{truth.name} {strategy}: {time.time() - began:.0f} s", flush=True)
 
