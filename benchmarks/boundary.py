@@ -3,6 +3,7 @@
     python benchmarks/boundary.py                                   # synthetic truths and published grids
     python benchmarks/boundary.py --dense benchmarks/data/dense_wd_width.csv   # and a dense table of real runs
     python benchmarks/boundary.py --report                          # prints the table of the last results again
+    python benchmarks/boundary.py --ask-time                        # milliseconds per trial at 1,000 known trials
 
 Trials come 8 at a time, one seed a point. The error of a map is the share of its area drawn in another phase than the
 likeliest one. Every design is read with the same ``PhaseMap``. There are two references, both a grid of 16 x 16 points
@@ -337,6 +338,23 @@ def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Ite
         print(f"{truth.name} {strategy}: {time.time() - began:.0f} s", flush=True)
 
 
+def ask_time(known: int = 1000, asked: int = 200) -> None:
+    """Prints core milliseconds per trial: known trials of ``four`` at random points, results told after each ask."""
+    truth = four()
+    for batch in (1, BATCH):
+        draw, planner = truth.draws(np.random.default_rng(0)), Planner(truth.axes)
+        points = np.random.default_rng(1).random((known, 2))
+        labels, spent = draw(points)[0], []
+        while len(points) < known + asked:
+            began = time.process_time()
+            fresh = planner.ask(batch, points, labels)
+            spent.append(1e3 * (time.process_time() - began) / batch)
+            points, labels = np.concatenate([points, fresh]), np.concatenate([labels, draw(fresh)[0]])
+        print(
+            f"{batch} at a time: mean {np.mean(spent):.1f} ms, median {np.median(spent):.1f}, most {np.max(spent):.1f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truths", nargs="*", default=["band", "four", *PUBLISHED])
@@ -346,7 +364,11 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=768, help="trials at which a replay gives up")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="only print the table of --out")
+    parser.add_argument("--ask-time", action="store_true", help="only measure the time of an ask")
     settings = parser.parse_args()
+    if settings.ask_time:
+        ask_time()
+        return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     made = {"band": band, "four": four}
     rows: list[dict] = []
