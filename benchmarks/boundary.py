@@ -182,13 +182,10 @@ class Replay:
         self.truth, self.draw = truth, truth.draws(np.random.default_rng([repeat, 1]))
         self.points = np.zeros((0, len(truth.axes.axes)))
         self.labels, self.steps = np.zeros(0, int), np.zeros(0)
-        self.ask_seconds = 0.0
         self.design: Callable[[], np.ndarray] = getattr(self, strategy)(repeat)
 
     def advance(self) -> None:
-        began = time.perf_counter()
         points = self.design()
-        self.ask_seconds += time.perf_counter() - began
         labels, steps = self.draw(points)
         self.points, self.labels = np.concatenate([self.points, points]), np.concatenate([self.labels, labels])
         self.steps = np.concatenate([self.steps, steps])
@@ -255,7 +252,7 @@ def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -
         if n >= 1.25 * chosen_at:  # the kernel is chosen anew only as the trials grow
             kernels, chosen_at = None, n
         error, kernels = error_of(truth, run.points[:n], run.labels[:n], kernels)
-        yield _row(truth, strategy, repeat, n, error, run.steps[:n].sum(), 1e3 * run.ask_seconds / len(run.points))
+        yield _row(truth, strategy, repeat, n, error, run.steps[:n].sum())
         good = good + 1 if error <= enough else 0
         if good == 3:
             return
@@ -274,10 +271,10 @@ def references(truth: Truth, repeats: int) -> Iterator[dict]:
         drawn = float((votes.argmax(1)[nearest] != truth.likeliest).mean())
         read, _ = error_of(truth, points, labels, None)
         for name, error in (("grid drawn", drawn), ("grid like for like", read)):
-            yield _row(truth, name, repeat, len(points), error, steps.sum(), 0.0)
+            yield _row(truth, name, repeat, len(points), error, steps.sum())
 
 
-def _row(truth: Truth, strategy: str, repeat: int, trials: int, error: float, steps: float, ask: float) -> dict:
+def _row(truth: Truth, strategy: str, repeat: int, trials: int, error: float, steps: float) -> dict:
     return {
         "truth": truth.name,
         "strategy": strategy,
@@ -285,15 +282,14 @@ def _row(truth: Truth, strategy: str, repeat: int, trials: int, error: float, st
         "trials": trials,
         "error": round(error, 5),
         "steps": round(steps),
-        "ask_ms_per_trial": round(ask, 3),
     }
 
 
 def needed(run: pd.DataFrame, enough: float) -> tuple[float, float]:
-    """Trials and steps until the error is ``enough``, inf if it never is."""
+    """Trials and steps until the error is ``enough`` and stays so for two more checkpoints, inf if it never is."""
     run = run.sort_values("trials")
     error = run.error.to_numpy()
-    for i, (trials, steps) in enumerate(zip(run.trials, run.steps, strict=True)):
+    for i, (trials, steps) in enumerate(zip(run.trials[:-2], run.steps[:-2], strict=True)):
         if error[i] <= enough and np.median(error[i : i + 3]) <= enough:
             return float(trials), float(steps)
     return np.inf, np.inf
@@ -320,7 +316,6 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
                         "times fewer": f"{trials / middle:.1f}" if np.isfinite(middle) else "-",
                         "times fewer steps": f"{steps / cost:.1f}" if np.isfinite(cost) else "-",
                         "reached": f"{np.isfinite(got[:, 0]).mean():.0%} of {len(got)}",
-                        "ask ms": round(runs.ask_ms_per_trial.median(), 2),
                     }
                 )
     return pd.DataFrame(lines)
