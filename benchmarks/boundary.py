@@ -4,6 +4,7 @@
     python benchmarks/boundary.py --dense benchmarks/data/dense_wd_width.csv   # and a dense table of real runs
     python benchmarks/boundary.py --report                          # prints the table of the last results again
     python benchmarks/boundary.py --ask-time                        # milliseconds per trial at 1,000 known trials
+    python benchmarks/boundary.py --islands                         # how often a small region is met at all
 
 Trials come 8 at a time, one seed a point. The error of a map is the share of its area drawn in another phase than the
 likeliest one. Every design is read with the same ``PhaseMap``. There are two references, both a grid of 16 x 16 points
@@ -17,6 +18,8 @@ Writes benchmarks/results/boundary_replay.csv. It trains nothing: outcomes are d
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -350,6 +353,29 @@ def ask_time(known: int = 1000, asked: int = 200) -> None:
         )
 
 
+def islands(repeats: int = 24) -> None:
+    """Prints how often a trial has met a disc of phase 1 left of a sharp straight boundary, which draws trials off."""
+    for area, strategy in itertools.product((0.02, 0.05), ("boundary", "sobol")):
+        met = {64: 0, 96: 0, 128: 0}
+        for repeat in range(repeats):
+            rng = np.random.default_rng([7, repeat])
+            centre = np.array([rng.uniform(0.12, 0.5), rng.uniform(0.12, 0.88)])
+            run = Replay(_disc(centre, math.sqrt(area / math.pi)), strategy, repeat)
+            for trials in met:
+                while len(run.points) < trials:
+                    run.advance()
+                met[trials] += bool(run.labels[run.points[:, 0] < 0.7].any())
+        print(f"{area:.0%} of the area, {strategy}: " + ", ".join(f"{m} of {repeats} at {n}" for n, m in met.items()))
+
+
+def _disc(centre: np.ndarray, radius: float) -> Truth:
+    def chance(points: np.ndarray) -> np.ndarray:
+        learned = (points[:, 0] > 0.72) | (np.hypot(*(points - centre).T) < radius)
+        return np.stack([~learned, learned], 1).astype(float)
+
+    return _smooth_truth("disc", chance, lambda points, phase: np.full(len(points), BUDGET))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truths", nargs="*", default=["band", "four", *PUBLISHED])
@@ -360,9 +386,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--report", action="store_true", help="only print the table of --out")
     parser.add_argument("--ask-time", action="store_true", help="only measure the time of an ask")
+    parser.add_argument("--islands", action="store_true", help="only measure how often small regions are met")
     settings = parser.parse_args()
-    if settings.ask_time:
-        ask_time()
+    if settings.ask_time or settings.islands:
+        (ask_time if settings.ask_time else islands)()
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     made = {"band": band, "four": four}

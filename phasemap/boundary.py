@@ -11,10 +11,12 @@ shrink the variance around them but say nothing about phases. In large batches o
 disagreement times the distance to the nearest trial, which such batches harm less.
 
 Tried and no better: placing trials by the map's own logistic model (it finds fewer islands), a lengthscale for each
-axis, running trials without noise.
+axis, running trials without noise; one trial in eight to the emptiest place, or the shortest lengthscale alone (both
+find more islands and make maps of 256 trials worse).
 
-Known limits: an island of 2 % of the area is missed by about a third of 64-trial maps; labels that differ from seed to
-seed bound what any placement can save. Never repeat points by hand: one seed a point is the best use of trials.
+Known limits (docs/boundaries.md has numbers): small islands beside a sharp boundary are mostly missed, because nothing
+pulls trials to a region that none has met; labels that differ from seed to seed bound what any placement can save.
+Never repeat points by hand: one seed a point is the best use of trials.
 """
 
 from __future__ import annotations

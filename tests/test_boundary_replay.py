@@ -1,4 +1,4 @@
-"""The arithmetic of benchmarks/boundary.py; the replay itself only as far as it takes to run."""
+"""The arithmetic of benchmarks/boundary.py and boundary_live.py; the replay only as far as it takes to run."""
 
 import importlib.util
 import sys
@@ -8,16 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "boundary.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("boundary_benchmark", PATH)
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return loaded("boundary")
 
 
 @pytest.fixture
@@ -73,3 +77,15 @@ def test_a_drawn_grid_is_a_worse_map_than_the_same_grid_read_with_the_map(bench)
     error = rows.groupby("strategy").error.median()
     assert error["grid like for like"] < error["grid drawn"]
     assert (rows.trials == 768).all()
+
+
+def test_a_live_sweep_is_judged_cell_by_cell_against_the_dense_table(bench, table, monkeypatch):
+    live = loaded("boundary_live")
+    monkeypatch.setattr(live, "DENSE", table)
+    every = pd.read_csv(table)
+    assert live.judged(every, bench) == (0, 0)
+    coarse = every[every.weight_decay.isin(sorted(every.weight_decay.unique())[::6])]
+    read, drawn = live.judged(coarse, bench)
+    assert 0 < read < 0.1
+    assert 0 < drawn < 0.2
+    assert live.judged(every.assign(phase="grokking"), bench)[0] == pytest.approx(46 / 96)
