@@ -1,7 +1,7 @@
 """How many trials until a phase map is as good as a heat map of 768? A replay on truths that are known.
 
     python benchmarks/boundary.py                                   # synthetic truths and published grids
-    python benchmarks/boundary.py --dense benchmarks/data/dense_wd_width.csv   # and a dense table of real runs
+    python benchmarks/boundary.py --truths --dense benchmarks/data/dense_wd_width.csv   # a dense table of real runs
     python benchmarks/boundary.py --report                          # prints the table of the last results again
     python benchmarks/boundary.py --ask-time                        # milliseconds per trial at 1,000 known trials
     python benchmarks/boundary.py --islands                         # how often a small region is met at all
@@ -12,7 +12,8 @@ x 3 seeds (16 x the choices, where an axis has few): *drawn*, each cell in the c
 published; and *like for like*, the same trials read with the same map. Trials needed: the first checkpoint with an
 error at or below the median error of the reference, the median of it and the next two being so as well.
 
-Writes benchmarks/results/boundary_replay.csv. It trains nothing: outcomes are drawn from the truths.
+Writes benchmarks/results/boundary_replay.csv, where truths not named keep their last results. It trains nothing:
+outcomes are drawn from the truths.
 """
 
 from __future__ import annotations
@@ -376,6 +377,10 @@ def _disc(centre: np.ndarray, radius: float) -> Truth:
     return _smooth_truth("disc", chance, lambda points, phase: np.full(len(points), BUDGET))
 
 
+def _last(results: Path) -> list[dict]:
+    return pd.read_csv(results).to_dict("records") if results.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truths", nargs="*", default=["band", "four", *PUBLISHED])
@@ -393,9 +398,9 @@ def main() -> None:
         return
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     made = {"band": band, "four": four}
-    rows: list[dict] = []
     truths = [] if settings.report else [*settings.truths, *settings.dense]
     settings.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in _last(settings.out) if row["truth"] not in {Path(name).stem for name in truths}]
     for name in truths:
         truth = dense(name) if isinstance(name, Path) else made[name]() if name in made else published(name)
         for more in measure(truth, settings.strategies, settings.repeats, settings.most):

@@ -1,7 +1,7 @@
 """The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
 
-2880 trials of 2,000 steps, at most 5,760,000 trial-steps: about an hour on one core of a quiet machine. A trial ends
-at the evaluation at which it groks, which its phase does not wait for.
+2880 trials of 2,000 steps, at most 5,760,000 trial-steps: a trial ends at the evaluation at which it groks, which
+its phase does not wait for.
 """
 
 import math
