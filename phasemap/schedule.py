@@ -9,6 +9,7 @@ restore are not used.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -203,7 +204,9 @@ def count_slots(wanted: Resources, device: str) -> Slots:
     cuda = int(gpus / wanted.gpus + 1e-9) if wanted.gpus and device != "cpu" else 0
     cuda = min(cuda, int(cpus / wanted.cpus))
     cpu = int((cpus - cuda * wanted.cpus) / wanted.cpus + 1e-9) if device != "cuda" else 0
-    return Slots(cpu, cuda)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in nodes), default=math.inf)
+    return Slots(cpu, cuda, memory)
 
 
 def check_storage(place: str) -> None:

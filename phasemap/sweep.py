@@ -240,11 +240,29 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
         fail=recorder.failure,
         say=print,
     )
-    plan = Plan(max(1, slots.cpu + slots.cuda), arguments.stack_size, arguments.compile, slots.cuda > 0)
+    plan = _plan(slots, arguments)
     work.add(plan.stacks(sweep.missing))
     if sweep.space.sampler != "grid":
         work.more = sweep.explorer(plan).more
     return work
+
+
+def _plan(slots: Slots, arguments: argparse.Namespace) -> Plan:
+    from phasemap import pace
+
+    device = "cuda" if slots.cuda else "cpu"
+
+    def measure(trial: Trial, most: int) -> int:
+        return pace.fastest_size(trial, device, most)
+
+    return Plan(
+        slots=max(1, slots.cpu + slots.cuda),
+        size=arguments.stack_size,
+        compiled=arguments.compile,
+        gpu=slots.cuda > 0,
+        memory=slots.memory,
+        measure=measure if pace.can_measure(device) else None,
+    )
 
 
 def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:

@@ -19,7 +19,17 @@ DOORS = {  # library -> the modules that may import it
     "mlflow": {"phasemap.record", "analysis.table"},
     "optuna": {"phasemap.boundary", "phasemap.explore", "phasemap.phase_map"},
 }
-TENSORS = {"product", "draws", "model", "optimizer", "probing", "measure", "train", "checkpoint"}  # and the probes
+TENSORS = {
+    "product",
+    "draws",
+    "model",
+    "optimizer",
+    "probing",
+    "measure",
+    "train",
+    "pace",
+    "checkpoint",
+}  # and the probes
 LIGHT = {"trial", "space", "stack", "task", "sequences", "permutations", "screen", "sweep"}  # a dry run's rooms
 
 
