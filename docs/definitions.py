@@ -73,8 +73,8 @@ SOURCES: dict[str, tuple[str, str]] = {  # outcome -> (file in phasemap/, where 
     "activation_deviation": ("probes/activation.py", OURS),
     "activation_largest": ("probes/activation.py", OURS),
     "attention_entropy": ("probes/attention.py", OURS),
-    "beta0": ("probes/homology.py", BAUER),
-    "beta1": ("probes/homology.py", BAUER),
+    "betti0": ("probes/homology.py", BAUER),
+    "betti1": ("probes/homology.py", BAUER),
     "parameters": ("model.py", OURS),
     "train_seconds": (TRAIN, OURS),
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 from phasemap.model import Model
 from phasemap.optimizer import losses
 from phasemap.probes.batch import total
-from phasemap.probing import View, probe
+from phasemap.probing import PICTURE, View, pictures, probe
 
 CHUNK = 2_048  # examples per forward pass; a constant, so that no number depends on the stack
 PROBED = 2**27  # hidden numbers held at once (0.5 GiB)
@@ -60,9 +60,9 @@ def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: S
 @torch.no_grad()
 def probes(
     model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, test: Tensor, seen: Seen, rows: list[int], last: bool
-) -> dict[str, list[float]]:
+) -> dict[str, list]:
     """What the probes see in these rows of the stack; with ``last`` also what is measured once, at a trial's end."""
-    parts: dict[str, list[float]] = {}
+    parts: dict[str, list] = {}
     size = max(1, PROBED // (len(tokens) * model.trial.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         if seen.hidden is not None and seen.predictions is not None:
@@ -73,6 +73,8 @@ def probes(
         view = View(model, flat[some], tokens, labels, hidden, predictions, test[some], last)
         for name, values in probe(view).items():
             parts.setdefault(name, []).extend(values.tolist())
+        if last:
+            parts.setdefault(PICTURE, []).extend(pictures(view))
     return parts
 
 

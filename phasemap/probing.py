@@ -15,11 +15,22 @@ import torch
 from torch import Tensor
 
 from phasemap.model import Model
-from phasemap.probes import activation, attention, circles, coset_purity, dimension, homology, information, stride
+from phasemap.probes import (
+    activation,
+    attention,
+    circles,
+    coset_purity,
+    dimension,
+    homology,
+    information,
+    picture,
+    stride,
+)
 from phasemap.probes.batch import blocks, mean_chosen, nan_unless, total
 from phasemap.probes.spectrum import spectrum
 
 Found = dict[str, Tensor]  # name -> [K]
+PICTURE = "picture"  # the probe whose word is no number
 
 
 @dataclass(frozen=True)
@@ -48,9 +59,20 @@ def probe(view: View) -> Found:
     if view.last:
         sides = view.predictions, view.labels, view.test
         found["learned_bits"] = information.learned_bits(*sides, view.model.task.classes)
-    for name in view.model.trial.probes.split("+"):
-        found |= PROBES[name](view) if name else {}
+    for name in asked(view):
+        found |= PROBES[name](view) if name != PICTURE else {}
     return found
+
+
+def asked(view: View) -> list[str]:
+    return [name for name in view.model.trial.probes.split("+") if name]
+
+
+def pictures(view: View) -> list[picture.Picture]:
+    """Of K trials, where they asked for one."""
+    if PICTURE not in asked(view):
+        return [()] * len(view.flat)
+    return picture.picture(view.hidden, view.labels, view.test)
 
 
 def _dimension(view: View) -> Found:
@@ -136,7 +158,7 @@ def _homology(view: View) -> Found:
     if not view.last:
         return {}
     bars = homology.homology(view.hidden, view.test)
-    return {"beta0": bars.beta0, "beta1": bars.beta1}
+    return {"betti0": bars.beta0, "betti1": bars.beta1}
 
 
 def _circles(view: View) -> list[tuple[str, Tensor]]:

@@ -34,7 +34,7 @@ from mlflow.exceptions import MlflowException
 
 from phasemap import screen
 from phasemap.space import Space
-from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, make_trial
+from phasemap.trial import CURVES, DEFINITIONS, PICTURE_FILE, Outcome, Result, Trial, make_trial
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -318,6 +318,9 @@ class Recorder:
         self.client.log_batch(run, metrics[:900], params)
         for start in range(900, len(metrics), 1_000):
             self.client.log_batch(run, metrics[start : start + 1_000])
+        if result.picture:
+            lines = ["x,y,class", *(f"{x:.4f},{y:.4f},{c}" for x, y, c in result.picture)]
+            self.client.log_text(run, "\n".join(lines), PICTURE_FILE)
         self.client.set_terminated(run, "FINISHED")
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
         self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)

@@ -22,6 +22,7 @@ from phasemap import task as tasks
 from phasemap.measure import Seen, Split, measure, probes
 from phasemap.model import Model
 from phasemap.optimizer import Rates, losses, rates, update
+from phasemap.probing import PICTURE
 from phasemap.trial import Curve, Outcome, Result, Trial, is_curve, train_examples
 
 AHEAD = 64  # steps whose batches are drawn at once
@@ -111,7 +112,7 @@ class Training:
             self.keep(going)
         return results
 
-    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list[float]]:
+    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
         return probes(self.model, self.flat, self.tokens, self.labels, self.split.test, seen, rows, last)
 
     def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
@@ -131,19 +132,20 @@ class Training:
                 return "settled"
         return None
 
-    def _result(self, k: int, ending: str, probed: dict[str, float]) -> Result:
+    def _result(self, k: int, ending: str, probed: dict[str, Any]) -> Result:
         trial = self.trials[k]
         curves: dict[str, Curve] = {
             key: (tuple(step for step, _ in points), tuple(value for _, value in points))
             for key, points in self.curves.pop(trial.id).items()
         }
-        values: dict[str, Any] = {name: value for name, value in probed.items() if not is_curve(name)}
+        values = {name: value for name, value in probed.items() if not is_curve(name)}
+        picture = values.pop(PICTURE)
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
-        return Result(trial, Outcome(**values), curves, self.notes())
+        return Result(trial, Outcome(**values), curves, self.notes(), picture)
 
     def _overlap(self, k: int) -> float:
         train = torch.zeros(len(self.labels), dtype=torch.bool)

@@ -19,7 +19,10 @@ from phasemap import task as tasks
 
 MODELS = ("transformer", "mlp")
 PRECISIONS = ("fp32", "tf32", "bf16")
-PROBES = ("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers", "homology")
+PROBES = (
+    *("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers"),
+    *("homology", "picture"),  # need a library of their own
+)
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": tasks.NAMES,
     "split": ("examples", "distinct"),
@@ -129,6 +132,7 @@ class Trial:
         return " ".join(f"{name}={_short(getattr(self, name))}" for name in axes) or self.task
 
 
+PICTURE_FILE = "hidden_picture.csv"  # of a trial with the probe picture, beside its metrics
 FIELDS = {f.name: f for f in fields(Trial)}
 KINDS: dict[str, type] = {name: type(f.default) for name, f in FIELDS.items()}
 
@@ -379,10 +383,10 @@ class Outcome:
         "even attention to two tokens",
         curve=True,
     )
-    beta0: int | None = _defined(
+    betti0: int | None = _defined(
         "pieces: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end"
     )
-    beta1: int | None = _defined("loops: the same in dimension 1")
+    betti1: int | None = _defined("loops: the same in dimension 1")
     parameters: int | None = _defined("number of trained weights")
     train_seconds: float | None = _defined("wall seconds of the stack's training / trials in it, this trial's share")
 
@@ -409,9 +413,11 @@ Curve = tuple[tuple[int, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished trial on its way to the record: its outcome and its curves (steps, values)."""
+    """A finished trial on its way to the record: its outcome, its curves (steps, values) and, if asked
+    for, its hidden vectors on a plane (x, y, class)."""
 
     trial: Trial
     outcome: Outcome
     curves: Mapping[str, Curve]
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # machine, engine, ...
+    picture: tuple[tuple[float, float, int], ...] = ()

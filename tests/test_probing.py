@@ -114,8 +114,8 @@ def test_homology_is_measured_once_at_the_end():
     pytest.importorskip("ripser")
     trial = dataclasses.replace(MLP, probes="homology", probe_every=MLP.evaluate_every)
     found = trained([trial])[trial.id]
-    assert found.outcome.beta0 >= 1
-    assert not {"beta0", "beta1"} & set(found.curves)
+    assert found.outcome.betti0 >= 1
+    assert not {"betti0", "betti1"} & set(found.curves)
 
 
 def test_log_spaced_evaluations_are_probed_until_the_even_ones_begin():

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from small import MLP, mixed, result
 
+from analysis.table import load_pictures
 from phasemap.record import Held, Recorder, absolute, connect, default_uri
 from phasemap.trial import DEFINITIONS, Outcome, Trial
 
@@ -291,3 +292,15 @@ def test_a_relative_store_is_the_same_from_any_directory(tmp_path, monkeypatch):
     assert absolute("sqlite:///runs/a.db") == f"sqlite:///{tmp_path}/runs/a.db"
     for uri in ("sqlite:////data/a.db", "http://somewhere:5000"):
         assert absolute(uri) == uri
+
+
+def test_a_picture_of_the_hidden_vectors_lies_beside_the_metrics(uri, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recorder = opened(uri)
+    drawn = dataclasses.replace(result(TRIALS[0]), picture=((0.5, -1.0, 3), (2.0, 0.25, 0)))
+    recorder.result(drawn, lambda: None)
+    recorder.result(result(TRIALS[1]), lambda: None)
+    recorder.close("FINISHED")
+    pictures = load_pictures([run.info.run_id for run in runs(uri)], uri)
+    assert pictures[["x", "y", "class"]].to_numpy().tolist() == [[0.5, -1.0, 3], [2.0, 0.25, 0]]
+    assert pictures.run_id.nunique() == 1
