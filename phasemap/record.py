@@ -181,6 +181,11 @@ class Recorder:
         """Queues a folder of figures for the parent run."""
         self._queue.put(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"))
 
+    @property
+    def waiting(self) -> int:
+        """How many results and other things are queued."""
+        return self._queue.qsize()
+
     def flush(self) -> None:
         """Waits until everything queued is recorded."""
         self._queue.join()

@@ -331,6 +331,8 @@ def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
 def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     """Figures, summary by phase, where everything lies."""
     recorder, out = sweep.recorder, _out(sweep, arguments)
+    if recorder.waiting:
+        print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
     recorder.flush()
     if status != INTERRUPTED and not arguments.no_figures:
         _draw(sweep, out)
