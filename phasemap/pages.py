@@ -15,6 +15,7 @@ TRIALS = "trials"  # id of the view that a sweep's address opens
 SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")
 PLOTTED = ("test_accuracy", "train_accuracy", "test_loss", "intrinsic_dimension", "winning_stride_score")
 EVERYWHERE = ("weight_norm", "final_train_accuracy", "final_test_accuracy")  # without one of them a run is not drawn
+MODE = "?workflowType=machine_learning"  # else MLflow opens its pages for language models; no tag can say it
 NAME = "attributes.`Run Name`"
 
 
@@ -39,22 +40,21 @@ def views(axes: Iterable[str], now: int = 0) -> dict[str, str]:
 
 
 def address(server: str, experiment: str, view: str = TRIALS, charts: bool = False) -> str:
-    """Where a browser finds a view. ``workflowType``: without it MLflow opens its pages for language models."""
+    """Where a browser finds a view."""
     shown = "&compareRunsMode=CHART" if charts else ""
-    where = f"#/experiments/{experiment}/runs"
-    return f"{server.rstrip('/')}/{where}?workflowType=machine_learning&viewStateShareKey={view}{shown}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs{MODE}&viewStateShareKey={view}{shown}"
 
 
 def description(name: str, experiment: str, parent: str) -> str:
     """Markdown for the experiment and the parent run: where to look, and what each metric means."""
-    artifacts = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
+    figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
     phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in PHASES)
     definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 
 - [All trials]({address("", experiment)[1:]}), [their curves]({address("", experiment, charts=True)[1:]})
 - By phase (tag `phase`): {phases}
-- [Interactive map]({artifacts}/interactive_map.html), [phase diagram]({artifacts}/phase_diagram.png)
+- [Interactive map]({figures}/interactive_map.html{MODE}), [phase diagram]({figures}/phase_diagram.png{MODE})
 
 Curves, at optimiser steps: {", ".join(CURVES)}. A metric that is absent did not happen.
 

@@ -17,7 +17,6 @@ def test_a_view_is_an_envelope_that_the_pages_accept():
         assert isinstance(told["name"], str)
         assert isinstance(told["createdAt"], int)
         assert isinstance(told["state"], str)
-        assert len(value) < 5_000  # an experiment tag holds no more
 
 
 def test_each_phase_has_its_view_and_all_trials_come_first():
@@ -52,6 +51,7 @@ def test_the_description_links_to_the_map_and_explains_every_metric():
     assert "#/experiments/7/runs/abc/artifacts/figures/interactive_map.html" in text
     for name, definition in DEFINITIONS.items():
         assert f"**{name}**: {definition}" in text
+    assert len(text) < 8_000  # a run's tag is cut there
 
 
 def test_an_address_opens_the_pages_for_training():
