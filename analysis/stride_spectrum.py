@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from analysis import caption, style
 from analysis.learning_curves import describe, telling_cell
@@ -48,7 +49,7 @@ def summarise(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     words = caption.join(
         "Frequencies that hold 90 % of the power of the class vectors; adjacency score of the winning stride; stride "
         "measured against the one that the power predicts (open: the score is no better than chance, p ≥ "
-        f"{CHANCE})",
+        f"{CHANCE}; number: trials that share a mark)",
         _agreement(table),
         f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)})",
         caption.sizes(cell),
@@ -64,8 +65,9 @@ def of_sweep(sweep: Sweep) -> Summary:
 
 def draw_counts(ax: Axes, summary: Summary) -> None:
     """Number of frequencies against step, a line per seed and reading."""
-    _draw_curves(ax, summary, COUNTS, "frequencies (90 % of the power)")
+    _draw_curves(ax, summary, COUNTS, "frequencies\n(90 % of the power)")
     ax.set_ylim(0, None)
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def draw_scores(ax: Axes, summary: Summary) -> None:
@@ -75,18 +77,23 @@ def draw_scores(ax: Axes, summary: Summary) -> None:
 
 
 def draw(ax: Axes, summary: Summary) -> None:
-    """Measured stride against predicted stride, a mark per trial and reading."""
+    """Measured stride against predicted stride; a number says how many trials share a mark."""
     told = summary.table.dropna(subset=["stride", "predicted"])
     if told.empty:
         _say(ax, "predicted_stride")
         return
     most = max(told.stride.max(), told.predicted.max())
     ax.plot([0, most + 1], [0, most + 1], color=style.GREY, linewidth=0.7, zorder=1)
-    for reading, rows in told.groupby("reading", sort=False):
-        _, colour, _, marker = READINGS[str(reading)]
-        sure = rows.p_value < CHANCE
-        for part, fill in ((rows[sure], colour), (rows[~sure], "white")):
-            ax.plot(part.predicted, part.stride, marker, color=colour, markerfacecolor=fill, alpha=0.8)
+    spots = told.assign(sure=told.p_value < CHANCE).groupby(["reading", "sure", "predicted", "stride"]).size()
+    for (reading, sure, predicted, stride), trials in spots.items():
+        _, colour, _, marker = READINGS[reading]
+        shift = -3 if reading == "outer" else 3  # points: both readings may stand at one place
+        where: dict[str, Any] = {"xytext": (shift, 3 * shift - 2), "textcoords": "offset points", "ha": "center"}
+        apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
+        look = {"color": colour, "markerfacecolor": colour if sure else "white", "transform": apart}
+        ax.plot([predicted], [stride], marker, **look)
+        if trials > 1:
+            ax.annotate(f"{trials}", (predicted, stride), fontsize=6, color=colour, **where)
     ax.set(xlabel="predicted stride", ylabel="winning stride", xlim=(0, most + 1), ylim=(0, most + 1))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))

@@ -146,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-every", type=float, default=60, metavar="SECONDS", help="time between checkpoints of a stack"
     )
-    parser.add_argument("--no-figures", action="store_true", help="draw nothing at the end")
-    parser.add_argument("--watch", action="store_true", help="only look at the sweep another process is running")
+    parser.add_argument("--no-figures", action="store_true", help="draw nothing, neither while it runs nor at the end")
+    parser.add_argument("--watch", action="store_true", help="only show the map of a sweep that another process runs")
     return parser
 
 
