@@ -32,9 +32,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from phasemap import screen
+from phasemap import pages, screen
 from phasemap.space import Space
-from phasemap.trial import CURVES, DEFINITIONS, PICTURE_FILE, Outcome, Result, Trial, make_trial
+from phasemap.trial import PICTURE_FILE, Outcome, Result, Trial, make_trial
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -181,6 +181,11 @@ class Recorder:
         """Queues a folder of figures for the parent run."""
         self._queue.put(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"))
 
+    @property
+    def waiting(self) -> int:
+        """How many results and other things are queued."""
+        return self._queue.qsize()
+
     def flush(self) -> None:
         """Waits until everything queued is recorded."""
         self._queue.join()
@@ -253,9 +258,12 @@ class Recorder:
 
     def _describe(self, source: str) -> None:
         self.client.set_tag(self.parent, "phasemap.axes", ",".join(self.axes))
-        self.client.set_tag(self.parent, "mlflow.note.content", _glossary())
-        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", _glossary())
-        self.client.set_experiment_tag(self.experiment, "mlflow.experimentKind", "custom_model_development")
+        told = pages.description(self.name, self.experiment, self.parent)
+        self.client.set_tag(self.parent, "mlflow.note.content", told)
+        tags = pages.views(self.axes, int(time.time() * 1_000))
+        tags |= {"mlflow.note.content": told, "mlflow.experimentKind": "custom_model_development"}
+        for key, value in tags.items():
+            self.client.set_experiment_tag(self.experiment, key, value)
         self.client.log_text(self.parent, source, "search_space.py")
         self.client.log_dict(self.parent, environment(), "environment.json")
 
@@ -438,9 +446,3 @@ def _process_start(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return ""
-
-
-def _glossary() -> str:
-    lines = [f"- **{name}**: {text}" for name, text in DEFINITIONS.items()]
-    curves = ", ".join(CURVES)
-    return "Each child run is one trial. Curves: " + curves + ".\n\nOutcomes:\n" + "\n".join(lines)

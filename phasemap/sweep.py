@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-every", type=float, default=60, metavar="SECONDS", help="time between checkpoints of a stack"
     )
-    parser.add_argument("--no-figures", action="store_true", help="draw nothing at the end")
-    parser.add_argument("--watch", action="store_true", help="only look at the sweep another process is running")
+    parser.add_argument("--no-figures", action="store_true", help="draw nothing, neither while it runs nor at the end")
+    parser.add_argument("--watch", action="store_true", help="only show the map of a sweep that another process runs")
     return parser
 
 
@@ -205,7 +207,8 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     with screen.Screen(lambda: _status(sweep, work)) as display:
         work.say = sweep.recorder.say = display.say
         try:
-            _run_all(work, arguments, storage)
+            with _refreshing(sweep, arguments, display.say):
+                _run_all(work, arguments, storage)
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
@@ -213,6 +216,17 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     busy = work.seconds / (elapsed * max(1, slots.cpu + slots.cuda))
     print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}; slots {busy:.0%} busy with training")
     return FAILURES if work.trials_failed else OK
+
+
+def _refreshing(sweep: Sweep, arguments: argparse.Namespace, say: Callable[[str], None]) -> AbstractContextManager:
+    """Refreshes the figures of a long sweep, unless none are wanted."""
+    from phasemap.refresh import Refresh
+
+    return nullcontext() if arguments.no_figures else Refresh(sweep.recorder, _out(sweep, arguments), say)
+
+
+def _out(sweep: Sweep, arguments: argparse.Namespace) -> Path:
+    return arguments.out or Path("figures") / sweep.name
 
 
 def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
@@ -334,7 +348,9 @@ def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
 
 def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     """Figures, summary by phase, where everything lies."""
-    recorder, out = sweep.recorder, arguments.out or Path("figures") / sweep.name
+    recorder, out = sweep.recorder, _out(sweep, arguments)
+    if recorder.waiting:
+        print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
     recorder.flush()
     if status != INTERRUPTED and not arguments.no_figures:
         _draw(sweep, out)
@@ -365,8 +381,17 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
     if out:
         lines += [f"figures: {out.resolve()}"]
-    browse = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
-    return "\n".join([*lines, f"browse:  {recorder.uri if recorder.uri.startswith('http') else browse}"])
+    return "\n".join([*lines, *_browse(recorder)])
+
+
+def _browse(recorder: Recorder) -> list[str]:
+    """Where to look at the trials, and what must run for it."""
+    from phasemap.pages import address
+
+    if recorder.uri.startswith("http"):
+        return [f"browse:  {address(recorder.uri, recorder.experiment)}"]
+    served = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
+    return [f"browse:  {served}", f"then:    {address('http://localhost:5000', recorder.experiment)}"]
 
 
 if __name__ == "__main__":
