@@ -37,6 +37,7 @@ from phasemap.space import Space
 from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, make_trial
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # else a page for each failed try
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
@@ -89,9 +90,13 @@ def connect(uri: str) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # the store's own errors have no common base
-        short = str(error).splitlines()[0][:200]
-        raise ValueError(f"tracking store {uri}: must answer, got {type(error).__name__}: {short}; check it") from error
+        raise ValueError(f"tracking store {uri}: must answer, got {_short(error)}; check it") from error
     return client
+
+
+def _short(error: Exception) -> str:
+    """Kind and first line of an error: stores add whole statements."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 def _writable(path: Path) -> bool:
@@ -132,11 +137,14 @@ class Recorder:
     def __init__(self, name: str, uri: str, axes: tuple[str, ...], source: str, say: Callable[[str], None] = print):
         self.uri, self.name, self.axes, self.say = uri, name, axes, say
         self.client = connect(uri)
-        self.experiment = self._experiment()
-        self.parent = self._parent()
-        self._take_over()
-        self._describe(source)
-        self.done = {done.id: done for done in self._read_done()}
+        try:
+            self.experiment = self._experiment()
+            self.parent = self._parent()
+            self._take_over()
+            self._describe(source)
+            self.done = {done.id: done for done in self._read_done()}
+        except (MlflowException, OSError) as error:
+            raise ValueError(f"tracking store {uri}: must take what is written, got {_short(error)}") from error
         self.failed: dict[str, str] = {}
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
         self._error: BaseException | None = None
@@ -189,12 +197,12 @@ class Recorder:
 
     def close(self, status: str) -> None:
         """Records what is queued, then ends the parent run and lets go of the sweep."""
+        self._queue.put(lambda: self.client.set_tag(self.parent, "phasemap.driver", ""))
+        self._queue.put(lambda: self.client.set_terminated(self.parent, status))
         self._queue.put(None)
         self._writer.join()
         if self._error:
             raise self._error
-        self.client.set_tag(self.parent, "phasemap.driver", "")
-        self.client.set_terminated(self.parent, status)
 
     # ------------------------------------------------------------------ the store
 
@@ -301,8 +309,7 @@ class Recorder:
                     self._error = error
                     return
                 if not said:
-                    short = str(error).splitlines()[0][:160]
-                    self.say(f"tracking store {self.uri} does not answer, waiting: {type(error).__name__}: {short}")
+                    self.say(f"tracking store {self.uri} does not answer, waiting: {_short(error)}")
                     said = True
                 time.sleep(min(5.0, 0.5 + (time.monotonic() - start) / 4))
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -221,8 +222,6 @@ def test_a_store_that_goes_away_and_comes_back_loses_nothing(uri, tmp_path):
 
 
 def test_a_locked_store_is_waited_for(uri, tmp_path):
-    import sqlite3
-
     recorder = opened(uri, say=lambda text: None)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
@@ -291,3 +290,26 @@ def test_a_relative_store_is_the_same_from_any_directory(tmp_path, monkeypatch):
     assert absolute("sqlite:///runs/a.db") == f"sqlite:///{tmp_path}/runs/a.db"
     for uri in ("sqlite:////data/a.db", "http://somewhere:5000"):
         assert absolute(uri) == uri
+
+
+def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_path):
+    """Each writes its own sweep; they wait for each other's locks."""
+    code = f"""
+        import dataclasses, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from small import MLP, result
+        from phasemap.record import Recorder
+        recorder = Recorder(sys.argv[1], {uri!r}, ("seed",), "", say=lambda text: None)
+        for seed in range(30):
+            recorder.result(result(dataclasses.replace(MLP, seed=seed)))
+        recorder.close("FINISHED")
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    both = [subprocess.Popen([*words, name], stderr=subprocess.PIPE) for name in ("one", "two")]
+    for process in both:
+        assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+    assert sqlite3.connect(tmp_path / "mlflow.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    for name in ("one", "two"):
+        found = runs(uri, name)
+        assert sorted(int(run.data.params["seed"]) for run in found) == list(range(30))
+        assert all(run.info.status == "FINISHED" and run.data.metrics["test_accuracy"] == 0.25 for run in found)
