@@ -153,7 +153,7 @@ def _change(before: Slots, now: Slots) -> str:
     """What a person should know of nodes that came or went."""
     slots, were = now.cpu + now.cuda, before.cpu + before.cuda
     what = "a node joined" if slots > were else "a node is gone" if slots < were else "nodes have changed"
-    return f"{what}: the cluster holds {slots} stacks at once, {were} before" + ("" if slots else "; waiting for nodes")
+    return f"{what}: slots {were} -> {slots}" + ("" if slots else ", waiting for a node")
 
 
 def connect(address: str | None, wanted: Resources) -> None:

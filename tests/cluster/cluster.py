@@ -164,14 +164,14 @@ class Cluster:
         self.short.append(Path(tempfile.mkdtemp(prefix="pm-")))
         return self.short[-1]
 
-    def sweep(self, space: str, name: str) -> Service:
+    def sweep(self, space: str, name: str, *options: str) -> Service:
         """The driver of a sweep of this space, under this name."""
         file = self.folder / "space.py"
         file.write_text(space)
         return self.start(
             sys.executable, "-m", "phasemap.sweep", str(file), "--name", name, "--address", self.address,
-            "--tracking-uri", self.uri, "--storage", str(self.folder / "checkpoints"), "--stack-size", "2",
-            "--checkpoint-every", "1", "--no-figures",
+            "--tracking-uri", self.uri, "--storage", str(self.folder / "checkpoints"), "--no-figures",
+            *options,
         )  # fmt: skip
 
     def trainers(self) -> list[int]:

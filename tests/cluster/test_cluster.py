@@ -39,6 +39,7 @@ TRIALS = 24
 FAULTS = ("worker", "node", "driver", "server", "database", "everything")
 KILLS = int(os.environ.get("PHASEMAP_KILLS", "12"))  # each fault in turn, so twice each
 SEED = int(os.environ.get("PHASEMAP_SEED", "0"))
+OPTIONS = ("--stack-size", "2", "--checkpoint-every", "1")
 AWAY = 150.0  # seconds the tracking server is gone
 
 
@@ -78,7 +79,7 @@ def compare(found: Record, undisturbed: Record) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> Record:
-    calm = cluster.sweep(SPACE, "calm")
+    calm = cluster.sweep(SPACE, "calm", *OPTIONS)
     assert calm.wait(900) == 0, calm.output()
     found = record(cluster, "calm")
     assert len(found[0]) == TRIALS
@@ -115,7 +116,7 @@ def strike(cluster: Cluster, fault: str, driver: Service, chance: random.Random)
 def storm(cluster: Cluster, name: str, faults: list[str], chance: random.Random, undisturbed: Record) -> Counter[str]:
     """A sweep among kills at random moments. Takes those it came to from ``faults``, and counts them."""
     struck: Counter[str] = Counter()
-    driver = cluster.sweep(SPACE, name)
+    driver = cluster.sweep(SPACE, name, *OPTIONS)
     while True:
         with suppress(subprocess.TimeoutExpired):
             driver.process.wait(chance.uniform(1, 12))
@@ -123,7 +124,7 @@ def storm(cluster: Cluster, name: str, faults: list[str], chance: random.Random,
             return struck
         if driver.process.poll() is not None:  # killed, or it began while something was away
             assert driver.process.poll() == -signal.SIGKILL or "trials to run" not in driver.output(), driver.output()
-            driver = cluster.sweep(SPACE, name)
+            driver = cluster.sweep(SPACE, name, *OPTIONS)
         elif faults and strike(cluster, faults[-1], driver, chance):
             struck[faults.pop()] += 1
             assert "(raylet" not in driver.output(), driver.output()
@@ -149,7 +150,7 @@ def test_whatever_is_killed_the_record_is_that_of_an_undisturbed_sweep(cluster: 
 
 
 def test_a_tracking_server_may_be_away_for_minutes(cluster: Cluster, undisturbed: Record) -> None:
-    driver = cluster.sweep(SPACE, "alone")
+    driver = cluster.sweep(SPACE, "alone", *OPTIONS)
     until(lambda: bool(cluster.finished("alone")), 400, "the first trial", driver)
     cluster.server.kill()
     time.sleep(AWAY)
@@ -164,6 +165,6 @@ def test_a_tracking_server_may_be_away_for_minutes(cluster: Cluster, undisturbed
 
 
 def test_a_finished_sweep_has_nothing_to_do(cluster: Cluster, undisturbed: Record) -> None:
-    nothing = cluster.sweep(SPACE, "calm")
+    nothing = cluster.sweep(SPACE, "calm", *OPTIONS)
     assert nothing.wait(120) == 0
     assert "nothing to do" in nothing.output()
