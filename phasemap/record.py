@@ -144,10 +144,13 @@ class Recorder:
             self._describe(source)
             self.done = {done.id: done for done in self._read_done()}
         except (MlflowException, OSError) as error:
-            raise ValueError(f"tracking store {uri}: must take what is written, got {_short(error)}") from error
+            raise ValueError(
+                f"tracking store {uri}: must take what is written, got {_short(error)}; mend it, and the same command "
+                "continues"
+            ) from error
         self.failed: dict[str, str] = {}
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._error: BaseException | None = None
+        self._error: ValueError | None = None
         self._creating = ""  # id of the trial whose run was created last
         self._writer = threading.Thread(target=self._write_all, daemon=True, name="mlflow writer")
         self._writer.start()
@@ -190,7 +193,11 @@ class Recorder:
         self._queue.put(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"))
 
     def flush(self) -> None:
-        """Waits until everything queued is recorded."""
+        """Waits until everything queued is recorded.
+
+        Raises:
+            ValueError: the store stayed away too long.
+        """
         self._queue.join()
         if self._error:
             raise self._error
@@ -306,7 +313,10 @@ class Recorder:
                 return
             except Exception as error:
                 if time.monotonic() - start > PATIENCE:
-                    self._error = error
+                    self._error = ValueError(
+                        f"tracking store {self.uri}: must come back within {PATIENCE / 60:.0f} minutes, got "
+                        f"{_short(error)}; what was not recorded runs again from its checkpoints with the same command"
+                    )
                     return
                 if not said:
                     self.say(f"tracking store {self.uri} does not answer, waiting: {_short(error)}")

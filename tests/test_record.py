@@ -221,6 +221,16 @@ def test_a_store_that_goes_away_and_comes_back_loses_nothing(uri, tmp_path):
     assert all(how in ("FINISHED", "KILLED") for _, how in status(uri))
 
 
+def test_a_store_that_stays_away_is_given_up_with_a_message(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr("phasemap.record.PATIENCE", 0.1)
+    recorder = opened(uri, say=lambda text: None)
+    (tmp_path / "mlflow.db").unlink()
+    (tmp_path / "mlflow.db").mkdir()
+    recorder.result(result(TRIALS[0]))
+    with pytest.raises(ValueError, match=r"^tracking store .*: must come back within 0 minutes, got .*same command"):
+        recorder.flush()
+
+
 def test_a_locked_store_is_waited_for(uri, tmp_path):
     recorder = opened(uri, say=lambda text: None)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
