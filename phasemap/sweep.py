@@ -40,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         print(explain(str(arguments.space), fault), file=sys.stderr)
     except ValueError as error:
         print(error, file=sys.stderr)
+    except KeyboardInterrupt:  # outside the training, or for the second time
+        print("left at once: what is recorded and checkpointed is kept, the same command continues", file=sys.stderr)
+        return INTERRUPTED
     return BAD_INPUT
 
 
