@@ -101,21 +101,12 @@ def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str,
     fixed = {} if other is None else {other.name: other.places([value])[0] if ordered(other) else value}
     along = fitted.axes[0]
     found = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if mixed else []
-    starts = _starts_low(fitted, fixed) if found else False
-    for i, boundary in enumerate(found):
-        kind = "start" if (i % 2 == 0) == starts else "end"
-        yield common | {"boundary": kind, **_interval(boundary, along)}
+    for boundary in found:
+        yield common | {"boundary": "start" if boundary.rises else "end", **_interval(boundary, along)}
     if not found:
         side = "all grok" if own.grok_step.notna().mean() > 0.5 else "none groks"
         empty = dict.fromkeys(("position", "low", "high"), math.nan)
         yield common | {"boundary": f"none: {side}", **empty, "n": 0}
-
-
-def _starts_low(fitted: Fit, fixed: dict) -> bool:
-    """Whether the probability is below one half at the low end of the line."""
-    on = fitted.grokked.axes.axes
-    point = [0.0, *(float(a.unit([fixed[a.name]])[0]) for a in on[1:])]
-    return bool(fitted.grokked.field([1]).log_odds(np.array([point]))[0][0] < 0)
 
 
 def _interval(boundary: Boundary, along: Axis) -> dict[str, float | int]:

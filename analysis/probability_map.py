@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, label, text
 from analysis.table import Sweep
-from phasemap import phase_map
+from phasemap import axes as coordinates
 from phasemap.phase_map import PhaseMap
 from phasemap.trial import PHASES
 
@@ -89,7 +89,7 @@ def fit(table: pd.DataFrame, names: Sequence[str]) -> Fit:
     if table.empty:
         raise style.Absent("no finished trial yet")
     axes = tuple(axis_of(table, name) for name in names)
-    on = phase_map.Axes(tuple(_map_axis(a) for a in axes))
+    on = coordinates.Axes(tuple(_map_axis(a) for a in axes))
     places = [list(a.places(table[a.name])) if ordered(a) else table[a.name].tolist() for a in axes]
     columns = [o.unit(place) for o, place in zip(on.axes, places, strict=True)]
     points = np.stack(columns, 1)
@@ -283,11 +283,11 @@ def _mesh(cells: pd.DataFrame, summary: Summary) -> tuple[np.ndarray, np.ndarray
     return cells[summary.x.name].unique(), cells[summary.y.name].unique()
 
 
-def _map_axis(axis: Axis) -> phase_map.Axis:
+def _map_axis(axis: Axis) -> coordinates.Axis:
     if not ordered(axis):
-        return phase_map.Axis(axis.name, choices=axis.values)
+        return coordinates.Axis(axis.name, choices=axis.values)
     ends = axis.places(axis.values)
-    return phase_map.Axis(axis.name, float(ends[0]), float(ends[-1]), log=axis.scale == "log")
+    return coordinates.Axis(axis.name, float(ends[0]), float(ends[-1]), log=axis.scale == "log")
 
 
 def _mixed(fitted: Fit) -> bool:

@@ -34,7 +34,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
-from phasemap.phase_map import Axes, PhaseMap, is_label, neighbours, pool
+from phasemap.axes import Axes
+from phasemap.phase_map import PhaseMap, is_label, neighbours, pool
 
 LENGTHSCALES = (0.1, 0.18, 0.32)  # in units of an axis; longer ones place trials no better
 NOISES = (0.04, 0.13, 0.4)  # variance of a label's noise / variance of the signal
@@ -74,11 +75,9 @@ class Surrogate:
     def fit(
         cls, axes: Axes, kernel: Kernel, points: np.ndarray, hits: np.ndarray, counts: np.ndarray, factor: np.ndarray
     ) -> Surrogate:
-        """From ``hits`` [U, P] of ``counts`` [U] trials at ``points`` [U, D]; ``factor`` of the first of them, which
-        is the costly part, is extended to all; U may be 0."""
+        """From ``hits`` [U, P] of ``counts`` [U] trials at ``points`` [U, D] and their ``factor``; U may be 0."""
         prior = hits.sum(0) / max(counts.sum(), 1)
         rest = (hits / counts[:, None] - prior).astype(np.float32)
-        factor = _extended(factor, axes, kernel, points, counts)
         weights = cho_solve((factor, True), rest, check_finite=False)
         amplitude = float(((rest * weights).sum() + 0.1) / (rest.size + 2))  # above 0 with a single phase
         return cls(axes, kernel, points, factor, weights, prior.astype(np.float32), amplitude)
@@ -110,17 +109,16 @@ def _factor(axes: Axes, kernel: Kernel, points: np.ndarray, counts: np.ndarray) 
     return cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
 
 
-def _extended(factor: np.ndarray, axes: Axes, kernel: Kernel, points: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The factor of all ``points`` [U, D] from the factor of the first of them."""
-    old, new = len(factor), len(points) - len(factor)
-    if not new:
-        return factor
-    across = correlation(axes, kernel, points[:old], points[old:])
-    side = solve_triangular(factor, across, lower=True, check_finite=False)
-    corner = _noisy(correlation(axes, kernel, points[old:], points[old:]), kernel.noise, counts[old:])
-    whole = np.zeros((old + new, old + new), np.float32)
-    whole[:old, :old], whole[old:, :old] = factor, side.T
-    whole[old:, old:] = cholesky(corner - side.T @ side, lower=True, check_finite=False)
+def _with_one_more(factor: np.ndarray, axes: Axes, kernel: Kernel, points: np.ndarray) -> np.ndarray:
+    """The factor of ``points`` [U + 1, D] from that of all but the last. One at a time, so that its last digits do
+    not depend on when it was grown; in LAPACK's order, which saves a copy at each use."""
+    size = len(factor)
+    side = solve_triangular(
+        factor, correlation(axes, kernel, points[:-1], points[-1:])[:, 0], lower=True, check_finite=False
+    )
+    whole = np.zeros((size + 1, size + 1), np.float32, order="F")
+    whole[:size, :size], whole[size, :size] = factor, side
+    whole[size, size] = math.sqrt(max(1 + kernel.noise + 1e-5 - float(side @ side), 1e-6))
     return whole
 
 
@@ -165,6 +163,27 @@ class History:
 
 
 @dataclass(frozen=True)
+class _Kept:
+    """What one ask leaves to the next: the kernel, and the factor of its trials and of ``later`` ones [L, D]."""
+
+    kernel: Kernel
+    later: np.ndarray
+    factor: np.ndarray
+
+    def grown(self, axes: Axes, first: np.ndarray, later: np.ndarray) -> _Kept:
+        """With the factor of ``first`` [U, D], which it has, and ``later``, of which it keeps the trials that agree."""
+        both = min(len(self.later), len(later))
+        differ = (self.later[:both] != later[:both]).any(1)
+        same = int(differ.argmax()) if differ.any() else both
+        size = len(first) + same
+        factor = np.asfortranarray(self.factor[:size, :size])
+        points = np.concatenate([first, later])
+        for end in range(size + 1, len(points) + 1):
+            factor = _with_one_more(factor, axes, self.kernel, points[:end])
+        return _Kept(self.kernel, later, factor)
+
+
+@dataclass(frozen=True)
 class Planner:
     """The rule that places trials.
 
@@ -182,7 +201,7 @@ class Planner:
     startup: int = 16
     method: str = "auto"
     failed_label: int | None = None
-    _kept: dict[bytes, tuple[Kernel, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[bytes, _Kept] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.method not in ("auto", "straddle", "neighbours"):
@@ -282,23 +301,22 @@ class Planner:
         return max(plans, key=lambda plan: plan[1])[0]
 
     def _surrogate(self, history: History) -> Surrogate:
-        """Kernel and factor of the first trials, all but at most an eighth, are kept from ask to ask; they are a
-        function of the history all the same."""
+        """The kernel is chosen from the first trials, all but at most an eighth, and kept from ask to ask, as is the
+        factor; both are a function of the history all the same."""
         count = len(history.points)
         count -= count % (1 << max(0, (count // 8).bit_length() - 1))
         labels, column = np.unique(history.labels, return_inverse=True)
-        halves = [
-            pool(history.points[part], column[part], max(len(labels), 1)) for part in (slice(count), slice(count, None))
-        ]
-        points, counts, hits = (np.concatenate(pair) for pair in zip(*halves, strict=True))
+        first, seen, showed = pool(history.points[:count], column[:count], max(len(labels), 1))
+        later, ones = history.points[count:], np.eye(max(len(labels), 1))[column[count:]]
         key = history.points[:count].tobytes() + history.labels[:count].tobytes()
         if key not in self._kept:
-            first, seen, showed = halves[0]
             kernel = choose_kernel(self.axes, first, showed[:, showed.any(0)], seen)
             self._kept.clear()
-            self._kept[key] = kernel, _factor(self.axes, kernel, first, seen)
-        kernel, factor = self._kept[key]
-        return Surrogate.fit(self.axes, kernel, points, hits, counts, factor)
+            self._kept[key] = _Kept(kernel, later[:0], _factor(self.axes, kernel, first, seen))
+        kept = self._kept[key] = self._kept[key].grown(self.axes, first, later)
+        points, hits = np.concatenate([first, later]), np.concatenate([showed, ones])
+        counts = np.concatenate([seen, np.ones(len(later))])
+        return Surrogate.fit(self.axes, kept.kernel, points, hits, counts, kept.factor)
 
 
 def _sobol(dimensions: int, count: int, draws: np.random.Generator) -> np.ndarray:

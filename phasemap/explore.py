@@ -7,14 +7,14 @@ had asked for and then goes on as if it never had been. Trains nothing and draws
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import optuna
 
+from phasemap.axes import Axes
 from phasemap.boundary import Planner
-from phasemap.phase_map import Axes
 from phasemap.space import Space
 from phasemap.stack import Plan, Stack
 from phasemap.trial import PHASES, STACKED, Trial, coerce, make_trial
@@ -77,7 +77,8 @@ class Explorer:
         trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
         self.asked += trials
         self.write_down(self.asked)
-        return self.plan.stacks(trials)
+        size = self.plan.size or min(self.plan.best(trial) for trial in trials)
+        return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
         seeds = self.space.grid.get("seed")

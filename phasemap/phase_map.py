@@ -1,11 +1,9 @@
 """A map of phases from scattered trials: probability of each phase, its uncertainty, and where the boundaries stand.
 
-``Axes`` carries field values to the unit cube and back; ``PhaseMap`` reads trials there, whether they came from a
-grid, a Sobol design or the boundary sampler. numpy and scipy only: it draws nothing, reads no file and asks for no
-trial.
+``PhaseMap`` reads trials in the unit coordinates of ``axes.Axes``, whether they came from a grid, a Sobol design or
+the boundary sampler. numpy and scipy only: it draws nothing, reads no file and asks for no trial.
 
-Letters: N trials, U distinct points, M points asked about, D axes, F features (an unordered axis has one per choice),
-P phases.
+Letters: N trials, U distinct points, M points asked about, D axes, P phases.
 
 The model is a logistic Gaussian process for each phase against the rest, Matern 5/2, Laplace's approximation
 (Rasmussen & Williams 2006, chapter 3), with the lengthscale of each axis and the amplitude of greatest evidence.
@@ -19,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,191 +24,20 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import expit, log_expit, ndtr, ndtri
 
+from phasemap.axes import Axes, unit_axes
+
 BLOCK = 256  # points in one block of the evidence; larger maps are scored block by block
-MOST_CHOICES = 1000  # values kept of a whole-number axis
 LINE = 257  # places at which a boundary is looked for along an axis
 DRAWS = 400  # posterior draws behind an interval
 STEP = 1.7
-MOVES: tuple[
-    tuple[float, float, int | None], ...
-] = (  # factor on lengthscales, factor on the amplitude, axis (None: all)
+Move = tuple[float, float, int | None]  # factor on lengthscales, factor on the amplitude, axis (None: all)
+MOVES: tuple[Move, ...] = (
     (1.0, STEP**2, None),
     (1.0, STEP**-2, None),
     (STEP, 1.0, None),
     (1 / STEP, 1.0, None),
     *((factor, 1.0, i) for i in range(8) for factor in (STEP, 1 / STEP)),
 )
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One field of a trial as a coordinate in [0, 1].
-
-    ``choices`` empty: every number from ``low`` to ``high``, evenly in the logarithm if ``log``.
-    ``choices`` of numbers: ordered, spaced as they are spaced, or evenly in the logarithm, or by rank.
-    Other choices: unordered, any two of them equally far apart.
-    """
-
-    name: str
-    low: float = 0.0
-    high: float = 1.0
-    log: bool = False
-    choices: tuple[Any, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.choices and not self.low < self.high:
-            raise ValueError(f"{self.name}: low < high must hold, got {self.low!r} and {self.high!r}; swap them")
-        if not self.choices and self.log and self.low <= 0:
-            raise ValueError(f"{self.name}: a log axis must start above 0, got {self.low!r}; raise it or use log=False")
-
-    @cached_property
-    def ordered(self) -> bool:
-        return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.choices)
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """Unit coordinate of each choice, [choices]."""
-        count = len(self.choices)
-        if not self.ordered or count < 3:
-            return np.linspace(0, 1, count)
-        numbers = np.array(self.choices, float)
-        scales = [numbers, np.log(numbers)] if numbers.min() > 0 else [numbers]
-        uneven = [np.diff(scale).std() / np.diff(scale).mean() for scale in scales]
-        best = scales[int(np.argmin(uneven))] if min(uneven) < 0.5 else np.arange(count)
-        return (best - best[0]) / (best[-1] - best[0])
-
-    def unit(self, values: Sequence[Any]) -> np.ndarray:
-        """Field values -> unit coordinates, [N]."""
-        if self.choices and not self.ordered:
-            return self.positions[[self.choices.index(v) for v in values]]
-        numbers = np.asarray(values, float)
-        if self.choices:
-            return np.interp(numbers, np.array(self.choices, float), self.positions)
-        low, high = self._ends
-        return ((np.log(numbers) if self.log else numbers) - low) / (high - low)
-
-    def value(self, unit: float, exact: bool = True) -> Any:
-        """Unit coordinate -> field value; ``exact=False`` interpolates between ordered choices (128 | 256 -> 181)."""
-        if self.choices and (exact or not self.ordered):
-            return self.choices[int(np.abs(self.positions - unit).argmin())]
-        if self.choices:
-            numbers = np.array(self.choices, float)
-            geometric = numbers.min() > 0
-            between = np.interp(unit, self.positions, np.log(numbers) if geometric else numbers)
-            return float(np.exp(between)) if geometric else float(between)
-        low, high = self._ends
-        number = low + float(unit) * (high - low)
-        return min(max(float(np.exp(number)) if self.log else number, self.low), self.high)
-
-    def snap(self, units: np.ndarray) -> np.ndarray:
-        """Nearest allowed unit coordinates."""
-        if not self.choices:
-            return np.clip(units, 0, 1)
-        middles = (self.positions[1:] + self.positions[:-1]) / 2
-        return self.positions[np.searchsorted(middles, units)]
-
-    def spread(self, uniform: np.ndarray) -> np.ndarray:
-        """Uniform draws in [0, 1) -> allowed unit coordinates, every choice equally often."""
-        if not self.choices:
-            return uniform
-        return self.positions[np.minimum((uniform * len(self.choices)).astype(int), len(self.choices) - 1)]
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Axes:
-    """The coordinates of a map: D fields <-> the unit cube."""
-
-    axes: tuple[Axis, ...]
-
-    @classmethod
-    def from_distributions(cls, space: Mapping[str, Any]) -> Axes:
-        """Axes of Optuna distributions, read by their attributes (Optuna itself is not imported).
-
-        Whole numbers and steps become choices; categories that are numbers become ordered.
-        """
-        return cls(tuple(_from_distribution(name, d) for name, d in space.items()))
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Sequence[Any]]) -> Axes:
-        """Axes of lists of values, numbers sorted."""
-        return cls(tuple(Axis(name, choices=_in_order(listed)) for name, listed in values.items()))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(axis.name for axis in self.axes)
-
-    def index(self, name: str) -> int:
-        if name not in self.names:
-            raise ValueError(f"{name}: not an axis of this map; use one of {', '.join(self.names)}")
-        return self.names.index(name)
-
-    def hold(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row has a value, known to this map, on every axis."""
-        return all(a.name in row and (a.ordered or row[a.name] in a.choices) for a in self.axes)
-
-    def unit(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Rows of field values -> points [N, D]."""
-        columns = [axis.unit([row[axis.name] for row in rows]) for axis in self.axes]
-        return np.stack(columns, 1) if rows else np.zeros((0, len(self.axes)))
-
-    def values(self, points: np.ndarray) -> list[dict[str, Any]]:
-        """Points [N, D] -> rows of field values, each in its own type."""
-        return [{a.name: a.value(u) for a, u in zip(self.axes, point, strict=True)} for point in points]
-
-    def snap(self, points: np.ndarray) -> np.ndarray:
-        """Nearest points that can be tried, [N, D]."""
-        return np.stack([axis.snap(points[:, i]) for i, axis in enumerate(self.axes)], 1)
-
-    def spread(self, uniform: np.ndarray) -> np.ndarray:
-        """Uniform draws [N, D] -> points that can be tried, every choice equally often."""
-        return np.stack([axis.spread(uniform[:, i]) for i, axis in enumerate(self.axes)], 1)
-
-    def lattice(self, most: int = 4096) -> np.ndarray:
-        """An even lattice of at most about ``most`` points, [M, D]: cell centres, or the choices of an axis."""
-        discrete = math.prod(len(axis.choices) for axis in self.axes if axis.choices)
-        free = sum(not axis.choices for axis in self.axes)
-        size = max(4, int((most / discrete) ** (1 / free))) if free else 0
-        lines = [axis.positions if axis.choices else (np.arange(size) + 0.5) / size for axis in self.axes]
-        return np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, len(lines))
-
-    def features(self, points: np.ndarray, lengthscales: Sequence[float]) -> np.ndarray:
-        """Points [N, D] -> [N, F], so that Euclidean distance is in lengthscales; unordered choices are one-hot."""
-        columns = []
-        for i, (axis, scale) in enumerate(zip(self.axes, lengthscales, strict=True)):
-            if axis.choices and not axis.ordered:
-                same = np.abs(points[:, i, None] - axis.positions) < 0.5 / len(axis.choices)
-                columns.append(same * (0.5 / scale))
-            else:
-                columns.append(points[:, i, None] / scale)
-        return np.concatenate(columns, 1)
-
-
-def unit_axes(count: int) -> Axes:
-    """``count`` plain axes from 0 to 1."""
-    return Axes(tuple(Axis(f"x{i}") for i in range(count)))
-
-
-def _from_distribution(name: str, distribution: Any) -> Axis:
-    if hasattr(distribution, "choices"):
-        return Axis(name, choices=_in_order(distribution.choices))
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step is None:
-        return Axis(name, float(low), float(high), distribution.log)
-    count = round((high - low) / step) + 1
-    if distribution.log:
-        index = np.unique(np.round((np.geomspace(low, high, min(count, MOST_CHOICES)) - low) / step))
-    else:
-        index = np.unique(np.linspace(0, count - 1, min(count, MOST_CHOICES)).round())
-    return Axis(name, choices=tuple(type(step)(low + int(i) * step) for i in index), log=distribution.log)
-
-
-def _in_order(values: Sequence[Any]) -> tuple[Any, ...]:
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    return tuple(sorted(set(values))) if numbers else tuple(dict.fromkeys(values))
 
 
 @dataclass(frozen=True)
@@ -240,28 +66,37 @@ class Field:
         mode = _laplace(covariance(axes, kernel, points, points), hits, counts)
         return cls(axes, kernel, points, mode.slope, mode.factor, mode.root)
 
+    def mean(self, points: np.ndarray) -> np.ndarray:
+        """At M points, [M]."""
+        return covariance(self.axes, self.kernel, points, self.points) @ self.slope
+
     def log_odds(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance at M points, two [M]."""
-        across = covariance(self.axes, self.kernel, points, self.points)
-        solved = solve_triangular(self.factor, self.root[:, None] * across.T, lower=True, check_finite=False)
-        return across @ self.slope, np.maximum(self.kernel.amplitude - (solved**2).sum(0), 1e-9)
+        """Mean and variance at M points, two [M]; the variance is the costly half."""
+        middle, known = self._given_trials(points)
+        return middle, np.maximum(self.kernel.amplitude - (known**2).sum(0), 1e-9)
 
     def draws(self, points: np.ndarray, count: int = DRAWS) -> np.ndarray:
         """Joint posterior draws of the log-odds, [count, M]; the same ones at every call."""
-        across = covariance(self.axes, self.kernel, points, self.points)
-        solved = solve_triangular(self.factor, self.root[:, None] * across.T, lower=True, check_finite=False)
-        values, vectors = np.linalg.eigh(covariance(self.axes, self.kernel, points, points) - solved.T @ solved)
+        middle, known = self._given_trials(points)
+        values, vectors = np.linalg.eigh(covariance(self.axes, self.kernel, points, points) - known.T @ known)
         normal = np.random.default_rng(0).standard_normal((count, len(points)))
-        return across @ self.slope + (normal * np.sqrt(np.maximum(values, 0))) @ vectors.T
+        return middle + (normal * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+    def _given_trials(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [M], and a root [U, M] of what the trials take off the prior covariance."""
+        across = covariance(self.axes, self.kernel, points, self.points)
+        known = solve_triangular(self.factor, self.root[:, None] * across.T, lower=True, check_finite=False)
+        return across @ self.slope, known
 
 
 class Boundary(NamedTuple):
-    """Where a set of phases becomes as likely as not: position, interval, trials within one lengthscale of it."""
+    """Where a set of phases becomes as likely as not, in field values."""
 
     position: float
     low: float
     high: float
-    n: int
+    n: int  # trials within one lengthscale of it
+    rises: bool  # the set is likelier above the position than below
 
 
 @dataclass(frozen=True)
@@ -315,7 +150,10 @@ class PhaseMap:
     def probability(self, points: np.ndarray) -> np.ndarray:
         """Probability that a fresh trial shows each phase, [M, P], rows sum to 1."""
         # At the mode of the log-odds: averaging over their posterior costs twice the log loss on known truths.
-        each = expit(self._log_odds(points)[0])
+        points = np.asarray(points, float)
+        each = expit(
+            np.stack([f.mean(points) if f else self._certain(k, points) for k, f in enumerate(self.fields)], 1)
+        )
         clipped = np.clip(each, 1e-9, 1)
         return clipped / clipped.sum(1, keepdims=True)
 
@@ -363,7 +201,8 @@ class PhaseMap:
             axis: an ordered axis.
             phases: the phases counted as one.
             fixed: field values of all other axes.
-            level: mass of the interval; it comes from joint posterior draws along the line.
+            level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
+                with this probability if there is one.
         """
         place = self.axes.index(axis)
         along = self.axes.axes[place]
@@ -371,12 +210,11 @@ class PhaseMap:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
         field = self.field(phases)
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        draws, found = field.draws(points), []
-        for spot in crossings(field.log_odds(points)[0]):
-            ends = _interval(draws, spot, level)
-            near = self._trials_near(field, self._line(place, np.array([spot]), fixed or {}))
-            position, low, high = (float(along.value(u, exact=False)) for u in (spot, *ends))
-            found.append(Boundary(position, low, high, near))
+        middle, found = field.mean(points), []
+        for crossing in crossings_with_intervals(middle, field.draws(points), level):
+            near = self._trials_near(field, self._line(place, np.array([crossing.place]), fixed or {}))
+            position, low, high = (float(along.value(u, exact=False)) for u in crossing[:3])
+            found.append(Boundary(position, low, high, near, crossing.rises))
         return found
 
     def boundary_position(
@@ -402,10 +240,14 @@ class PhaseMap:
         middle, variance = np.zeros((2, len(points), len(self.phases)))
         for k, field in enumerate(self.fields):
             if field is None:
-                middle[:, k] = 20.0 if self.hits[:, k].any() else -20.0
+                middle[:, k] = self._certain(k, points)
             else:
                 middle[:, k], variance[:, k] = field.log_odds(points)
         return middle, variance
+
+    def _certain(self, k: int, points: np.ndarray) -> np.ndarray:
+        """Log-odds of a phase that every trial or none showed, [M]."""
+        return np.full(len(points), 20.0 if self.hits[:, k].any() else -20.0)
 
     def _line(self, place: int, line: np.ndarray, fixed: Mapping[str, Any]) -> np.ndarray:
         missing = set(self.axes.names) - set(fixed) - {self.axes.names[place]}
@@ -543,21 +385,50 @@ def _fields(
     return tuple(fields)
 
 
-def crossings(odds: np.ndarray) -> np.ndarray:
-    """Places in [0, 1] where evenly spaced log-odds [M] change sign, interpolated."""
-    over = odds > 0
-    before = np.nonzero(over[1:] != over[:-1])[0]
+class Crossing(NamedTuple):
+    """A change of sign along a line from 0 to 1, with its interval."""
+
+    place: float
+    low: float
+    high: float
+    rises: bool
+
+
+def crossings_with_intervals(middle: np.ndarray, draws: np.ndarray, level: float) -> list[Crossing]:
+    """Every change of sign of ``middle`` [M], with quantiles of the places that answer it in ``draws`` [draws, M]."""
+    found = []
+    for sign in (1, -1):
+        spots = rises(sign * middle)
+        answers = np.array([_answers(spots, sign * middle, sign * draw) for draw in draws])
+        for k, spot in enumerate(spots):
+            there = answers[~np.isnan(answers[:, k]), k]
+            low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2]) if len(there) else (0.0, 1.0)
+            found.append(Crossing(spot, min(low, spot), max(high, spot), sign > 0))
+    return sorted(found)
+
+
+def rises(odds: np.ndarray) -> np.ndarray:
+    """Places in [0, 1] where evenly spaced log-odds [M] turn positive, interpolated."""
+    before = np.nonzero((odds[:-1] <= 0) & (odds[1:] > 0))[0]
     return (before + odds[before] / (odds[before] - odds[before + 1])) / (len(odds) - 1)
 
 
-def _interval(draws: np.ndarray, spot: float, level: float) -> tuple[float, float]:
-    """Quantiles, over draws [draws, M], of the crossing nearest to ``spot``; an end of the axis where there is none."""
-    nearest = []
-    for draw in draws:
-        places = crossings(draw)
-        if len(places):
-            nearest.append(places[np.abs(places - spot).argmin()])
-        else:
-            nearest.append(float(len(nearest) % 2))
-    low, high = np.quantile(nearest, [(1 - level) / 2, (1 + level) / 2])
-    return min(low, spot), max(high, spot)
+def _answers(spots: np.ndarray, middle: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    """Where ``draw`` rises in place of ``middle``, which rises at ``spots``: [spots].
+
+    Edges of one direction alone are compared: the start of a band never answers its end. Each place answers the spot
+    nearest to it, and no other. A spot that nothing answers has left by an end of the line, if it was the outermost
+    edge there and the draw has the other sign; else its region is absent from this draw, which then says nothing of
+    where the region begins or ends: NaN.
+    """
+    answers, places = np.full(len(spots), np.nan), rises(draw)
+    gap = np.abs(places[:, None] - spots)
+    for k in range(len(spots)):
+        own = gap.argmin(1) == k
+        if own.any():
+            answers[k] = places[own][gap[own, k].argmin()]
+        elif k == 0 and middle[0] <= 0 < draw[0]:
+            answers[k] = 0.0
+        elif k == len(spots) - 1 and draw[-1] <= 0 < middle[-1]:
+            answers[k] = 1.0
+    return answers

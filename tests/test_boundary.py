@@ -8,8 +8,9 @@ import pytest
 from scipy.spatial.distance import pdist
 from scipy.special import expit
 
+from phasemap.axes import Axes, Axis, unit_axes
 from phasemap.boundary import BoundarySampler, Planner
-from phasemap.phase_map import Axes, Axis, PhaseMap, unit_axes
+from phasemap.phase_map import PhaseMap
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 MIXED = {
@@ -59,6 +60,27 @@ def test_one_to_four_axes_of_mixed_kinds(dimensions):
 
     points, labels = run(Planner(axes), truth, 32 * dimensions)
     assert axes.snap(points) == pytest.approx(points)
+    assert wrong(axes, points, labels, truth) < 0.03
+
+
+@pytest.mark.parametrize("phases", [2, 3, 4, 5, 6])
+def test_two_to_six_phases(phases):
+    axes = unit_axes(2)
+
+    def truth(points):
+        return (points[:, 0] * phases).astype(int)
+
+    points, labels = run(Planner(axes), truth, 20 * phases)
+    assert wrong(axes, points, labels, truth) < 0.05
+
+
+def test_a_phase_may_be_two_regions_that_do_not_touch():
+    axes = unit_axes(2)
+
+    def truth(points):
+        return ((points[:, 0] < 0.25) | (points[:, 0] > 0.7)).astype(int)
+
+    points, labels = run(Planner(axes), truth, 64)
     assert wrong(axes, points, labels, truth) < 0.03
 
 
@@ -112,6 +134,17 @@ def test_the_same_history_gives_the_same_asks():
     fresh = Planner(unit_axes(2), seed=3).ask(8, points[:40], labels[:40])
     assert (fresh == points[40:]).all()
     assert (Planner(unit_axes(2), seed=4).ask(8, points[:40], labels[:40]) != points[40:]).any()
+
+
+@pytest.mark.parametrize("late", [None, 3, 70])
+def test_what_one_ask_keeps_for_the_next_changes_nothing(late):
+    """Trials end in any order, so the one at ``late`` may become known after those behind it."""
+    points, planner = np.random.default_rng(0).random((90, 2)), Planner(unit_axes(2))
+    labels = circle(points).tolist()
+    for known in (75, 76, 79, 80, 83, 90):
+        ended = [i for i in range(known) if i != late or known > 80]
+        seen, said = points[ended], [labels[i] for i in ended]
+        assert (planner.ask(3, seen, said) == Planner(unit_axes(2)).ask(3, seen, said)).all()
 
 
 def test_a_design_cut_short_is_completed_with_the_points_that_were_lost():

@@ -1,77 +1,18 @@
-"""The map against truths whose boundary is known, and its coordinates against values written out by hand."""
+"""The map against truths whose boundary is known, and the arithmetic of its intervals against lines made by hand."""
 
 import math
 
 import numpy as np
-import optuna
 import pytest
 from scipy.special import expit
 
-from phasemap.phase_map import Axes, Axis, PhaseMap, unit_axes
-
-SPACE = {
-    "weight_decay": optuna.distributions.FloatDistribution(1e-3, 10, log=True),
-    "data_fraction": optuna.distributions.FloatDistribution(0.2, 0.8),
-    "width": optuna.distributions.CategoricalDistribution([256, 16, 64, 32, 128]),
-    "depth": optuna.distributions.IntDistribution(1, 4),
-    "activation": optuna.distributions.CategoricalDistribution(["relu", "gelu", "square"]),
-}
-ROW = {"weight_decay": 0.1, "data_fraction": 0.35, "width": 64, "depth": 3, "activation": "gelu"}
+from phasemap.axes import Axes, Axis, unit_axes
+from phasemap.phase_map import PhaseMap, crossings_with_intervals
 
 
 def step(points, rng, width=0.03):
     """Phase 1 right of a slanted line, with seeds that disagree over ``width``."""
     return (rng.random(len(points)) < expit((points[:, 0] - 0.35 - 0.3 * points[:, -1]) / width)).astype(int)
-
-
-def test_values_survive_the_way_to_the_unit_cube_and_back():
-    axes = Axes.from_distributions(SPACE)
-    point = axes.unit([ROW])
-    assert point == pytest.approx(np.array([[0.5, 0.25, 0.5, 2 / 3, 0.5]]))
-    back = axes.values(point)[0]
-    assert (back["width"], back["depth"], back["activation"]) == (64, 3, "gelu")
-    assert {k: type(v) for k, v in back.items()} == {k: type(v) for k, v in ROW.items()}
-    assert back["weight_decay"] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(
-    ("values", "positions"),
-    [
-        ([16, 32, 64], [0, 0.5, 1]),
-        ([0.2, 0.3, 0.5, 0.6], [0, 0.25, 0.75, 1]),
-        ([0, 0.001, 0.1, 1], [0, 1 / 3, 2 / 3, 1]),
-        (["b", "a", "c"], [0, 0.5, 1]),
-        ([5], [0]),
-    ],
-)
-def test_choices_are_spaced_as_numbers_are(values, positions):
-    assert Axes.from_values({"x": values}).axes[0].positions == pytest.approx(positions)
-
-
-def test_snapping_and_spreading_give_only_what_can_be_tried():
-    axes = Axes.from_distributions(SPACE)
-    uniform = np.random.default_rng(0).random((4000, 5))
-    for points in (axes.snap(uniform), axes.spread(uniform)):
-        rows = axes.values(points)
-        assert {row["width"] for row in rows} == {16, 32, 64, 128, 256}
-        assert {row["depth"] for row in rows} == {1, 2, 3, 4}
-        assert axes.snap(points) == pytest.approx(points)
-    counts = np.unique(axes.spread(uniform)[:, 2], return_counts=True)[1]
-    assert counts.min() > 700
-
-
-def test_an_integer_axis_of_a_million_values_stays_small():
-    axis = Axes.from_distributions({"n": optuna.distributions.IntDistribution(1, 1_000_000, log=True)}).axes[0]
-    assert len(axis.choices) <= 1000
-    assert axis.choices[0] == 1
-    assert axis.choices[-1] == 1_000_000
-
-
-def test_a_bad_axis_says_what_to_do():
-    with pytest.raises(ValueError, match="lr: low < high must hold, got 2 and 1; swap them"):
-        Axis("lr", 2, 1)
-    with pytest.raises(ValueError, match="lr: a log axis must start above 0, got 0"):
-        Axis("lr", 0, 1, log=True)
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 4])
@@ -143,7 +84,9 @@ def test_a_boundary_is_reported_in_field_values():
     axes = Axes((Axis("weight_decay", 1e-3, 10, log=True), Axis("width", choices=(16, 32, 64, 128))))
     points = axes.spread(rng.random((300, 2)))
     labels = (rng.random(300) < expit((points[:, 0] - 0.5) / 0.03)).astype(int)
-    position, low, high, n = PhaseMap.fit(points, labels, axes).boundary_position("weight_decay", [1], {"width": 128})
+    found = PhaseMap.fit(points, labels, axes)
+    position, low, high, n, rises = found.boundary_position("weight_decay", [1], {"width": 128})
+    assert rises
     assert low < position < high
     assert position == pytest.approx(0.1, rel=0.4)
     assert high / low < 3
@@ -156,7 +99,46 @@ def test_both_edges_of_a_band_are_found():
     first, second = found.boundaries("x0", [1])
     assert first.position == pytest.approx(0.3, abs=0.02)
     assert second.position == pytest.approx(0.7, abs=0.02)
+    assert (first.rises, second.rises) == (True, False)
     assert found.boundary_position("x0", [0, 1]) is None
+
+
+LINE = np.linspace(0, 1, 1001)
+
+
+def bands(*edges):
+    """A line of log-odds, above 0 between each pair of edges."""
+    return np.max([np.minimum(LINE - low, high - LINE) for low, high in edges], 0)
+
+
+def ends(found):
+    return [tuple(round(float(end), 3) for end in crossing[1:3]) for crossing in found]
+
+
+def test_the_start_of_a_narrow_band_is_never_taken_for_its_end():
+    shifts = np.linspace(-0.2, 0.2, 41)  # twice the width of the band
+    start, end = crossings_with_intervals(bands((0.45, 0.55)), [bands((0.45 + d, 0.55 + d)) for d in shifts], 0.9)
+    assert (start.rises, end.rises) == (True, False)
+    assert start[:3] == pytest.approx((0.45, 0.27, 0.63), abs=1e-3)
+    assert end[:3] == pytest.approx((0.55, 0.37, 0.73), abs=1e-3)
+
+
+def test_an_edge_that_left_the_line_opens_the_interval_on_that_side_alone():
+    draws = [bands((0.1 + d, 0.6 + d)) for d in np.linspace(-0.2, 0.2, 41)]
+    start, end = ends(crossings_with_intervals(bands((0.1, 0.6)), draws, 0.9))
+    assert start == (0, 0.28)
+    assert end == (0.42, 0.78)
+    draws = [LINE - 0.9 - d for d in np.linspace(-0.2, 0.2, 41)]
+    assert ends(crossings_with_intervals(LINE - 0.9, draws, 0.9)) == [(0.72, 1)]
+
+
+def test_a_region_that_some_draws_lack_is_placed_by_the_others():
+    one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
+    assert ends(crossings_with_intervals(both, [both, one] * 20, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
+
+
+def test_a_line_without_a_change_of_sign_has_no_crossing():
+    assert crossings_with_intervals(LINE + 1, [LINE - 0.5] * 4, 0.9) == []
 
 
 def test_unordered_axes_carry_no_boundary_but_separate_their_maps():

@@ -1,0 +1,186 @@
+"""Coordinates of a map: fields of trials <-> points of the unit cube.
+
+A field is a continuous axis (evenly or in its logarithm), a set of ordered numbers, or a set of unordered words.
+``Axes.features`` says how far apart two points are, which is all a Gaussian process asks of them. Knows neither
+trials nor phases.
+
+Letters: N points, D axes, F features (an unordered axis has one per choice).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+MOST_CHOICES = 1000  # values kept of a whole-number axis
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One field of a trial as a coordinate in [0, 1].
+
+    ``choices`` empty: every number from ``low`` to ``high``, evenly in the logarithm if ``log``.
+    ``choices`` of numbers: ordered, spaced as they are spaced, or evenly in the logarithm, or by rank.
+    Other choices: unordered, any two of them equally far apart.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.choices and not self.low < self.high:
+            raise ValueError(f"{self.name}: low < high must hold, got {self.low!r} and {self.high!r}; swap them")
+        if not self.choices and self.log and self.low <= 0:
+            raise ValueError(f"{self.name}: a log axis must start above 0, got {self.low!r}; raise it or use log=False")
+
+    @cached_property
+    def ordered(self) -> bool:
+        return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.choices)
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Unit coordinate of each choice, [choices]."""
+        count = len(self.choices)
+        if not self.ordered or count < 3:
+            return np.linspace(0, 1, count)
+        numbers = np.array(self.choices, float)
+        scales = [numbers, np.log(numbers)] if numbers.min() > 0 else [numbers]
+        uneven = [np.diff(scale).std() / np.diff(scale).mean() for scale in scales]
+        best = scales[int(np.argmin(uneven))] if min(uneven) < 0.5 else np.arange(count)
+        return (best - best[0]) / (best[-1] - best[0])
+
+    def unit(self, values: Sequence[Any]) -> np.ndarray:
+        """Field values -> unit coordinates, [N]."""
+        if self.choices and not self.ordered:
+            return self.positions[[self.choices.index(v) for v in values]]
+        numbers = np.asarray(values, float)
+        if self.choices:
+            return np.interp(numbers, np.array(self.choices, float), self.positions)
+        low, high = self._ends
+        return ((np.log(numbers) if self.log else numbers) - low) / (high - low)
+
+    def value(self, unit: float, exact: bool = True) -> Any:
+        """Unit coordinate -> field value; ``exact=False`` interpolates between ordered choices (128 | 256 -> 181)."""
+        if self.choices and (exact or not self.ordered):
+            return self.choices[int(np.abs(self.positions - unit).argmin())]
+        if self.choices:
+            numbers = np.array(self.choices, float)
+            geometric = numbers.min() > 0
+            between = np.interp(unit, self.positions, np.log(numbers) if geometric else numbers)
+            return float(np.exp(between)) if geometric else float(between)
+        low, high = self._ends
+        number = low + float(unit) * (high - low)
+        return min(max(float(np.exp(number)) if self.log else number, self.low), self.high)
+
+    def snap(self, units: np.ndarray) -> np.ndarray:
+        """Nearest allowed unit coordinates."""
+        if not self.choices:
+            return np.clip(units, 0, 1)
+        middles = (self.positions[1:] + self.positions[:-1]) / 2
+        return self.positions[np.searchsorted(middles, units)]
+
+    def spread(self, uniform: np.ndarray) -> np.ndarray:
+        """Uniform draws in [0, 1) -> allowed unit coordinates, every choice equally often."""
+        if not self.choices:
+            return uniform
+        return self.positions[np.minimum((uniform * len(self.choices)).astype(int), len(self.choices) - 1)]
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The coordinates of a map: D fields <-> the unit cube."""
+
+    axes: tuple[Axis, ...]
+
+    @classmethod
+    def from_distributions(cls, space: Mapping[str, Any]) -> Axes:
+        """Axes of Optuna distributions, read by their attributes (Optuna itself is not imported).
+
+        Whole numbers and steps become choices; categories that are numbers become ordered.
+        """
+        return cls(tuple(_from_distribution(name, d) for name, d in space.items()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(axis.name for axis in self.axes)
+
+    def index(self, name: str) -> int:
+        if name not in self.names:
+            raise ValueError(f"{name}: not an axis of this map; use one of {', '.join(self.names)}")
+        return self.names.index(name)
+
+    def hold(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has a value, known to this map, on every axis."""
+        return all(a.name in row and (a.ordered or row[a.name] in a.choices) for a in self.axes)
+
+    def unit(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Rows of field values -> points [N, D]."""
+        columns = [axis.unit([row[axis.name] for row in rows]) for axis in self.axes]
+        return np.stack(columns, 1) if rows else np.zeros((0, len(self.axes)))
+
+    def values(self, points: np.ndarray) -> list[dict[str, Any]]:
+        """Points [N, D] -> rows of field values, each in its own type."""
+        return [{a.name: a.value(u) for a, u in zip(self.axes, point, strict=True)} for point in points]
+
+    def snap(self, points: np.ndarray) -> np.ndarray:
+        """Nearest points that can be tried, [N, D]."""
+        return np.stack([axis.snap(points[:, i]) for i, axis in enumerate(self.axes)], 1)
+
+    def spread(self, uniform: np.ndarray) -> np.ndarray:
+        """Uniform draws [N, D] -> points that can be tried, every choice equally often."""
+        return np.stack([axis.spread(uniform[:, i]) for i, axis in enumerate(self.axes)], 1)
+
+    def lattice(self, most: int = 4096) -> np.ndarray:
+        """An even lattice of at most about ``most`` points, [M, D]: cell centres, or the choices of an axis."""
+        discrete = math.prod(len(axis.choices) for axis in self.axes if axis.choices)
+        free = sum(not axis.choices for axis in self.axes)
+        size = max(4, int((most / discrete) ** (1 / free))) if free else 0
+        lines = [axis.positions if axis.choices else (np.arange(size) + 0.5) / size for axis in self.axes]
+        return np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, len(lines))
+
+    def features(self, points: np.ndarray, lengthscales: Sequence[float]) -> np.ndarray:
+        """Points [N, D] -> [N, F], so that Euclidean distance is in lengthscales; unordered choices are one-hot."""
+        columns = []
+        for i, (axis, scale) in enumerate(zip(self.axes, lengthscales, strict=True)):
+            if axis.choices and not axis.ordered:
+                same = np.abs(points[:, i, None] - axis.positions) < 0.5 / len(axis.choices)
+                columns.append(same * (0.5 / scale))
+            else:
+                columns.append(points[:, i, None] / scale)
+        return np.concatenate(columns, 1)
+
+
+def unit_axes(count: int) -> Axes:
+    """``count`` plain axes from 0 to 1."""
+    return Axes(tuple(Axis(f"x{i}") for i in range(count)))
+
+
+def _from_distribution(name: str, distribution: Any) -> Axis:
+    if hasattr(distribution, "choices"):
+        return Axis(name, choices=_in_order(distribution.choices))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if step is None:
+        return Axis(name, float(low), float(high), distribution.log)
+    count = round((high - low) / step) + 1
+    if distribution.log:
+        index = np.unique(np.round((np.geomspace(low, high, min(count, MOST_CHOICES)) - low) / step))
+    else:
+        index = np.unique(np.linspace(0, count - 1, min(count, MOST_CHOICES)).round())
+    return Axis(name, choices=tuple(type(step)(low + int(i) * step) for i in index), log=distribution.log)
+
+
+def _in_order(values: Sequence[Any]) -> tuple[Any, ...]:
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    return tuple(sorted(set(values))) if numbers else tuple(dict.fromkeys(values))
