@@ -1,7 +1,7 @@
 """The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
 
-2,880 trials of at most 2,000 steps; a trial ends at the evaluation at which it groks, which its phase does not wait
-for. Its result is benchmarks/data/dense_wd_width.csv, so that nobody has to run it again.
+2,880 trials of at most 2,000 steps (5,760,000 trial-steps); a trial ends at the evaluation at which it groks, which its
+phase does not wait for. Its result is benchmarks/data/dense_wd_width.csv, so that nobody has to run it again.
 """
 
 import math
