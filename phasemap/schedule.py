@@ -131,7 +131,7 @@ class WorkSearcher(Searcher):
         and go."""
         if time.monotonic() - self.counted > 5:
             before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
-            if self.slots != before:
+            if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
         busy = list(self.devices.values())
         if busy.count("cuda") < self.slots.cuda + (SPARE if self.slots.cuda else 0):
