@@ -150,7 +150,8 @@ def _draw_rows(
     look: dict[str, Any] = {"color": colour, "transform": apart}
     ax.errorbar(places, rows.position, error, fmt=f"{marker}-", capsize=2, elinewidth=0.9, label=name, **look)
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
-        ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
+        if opened.any():  # an unclipped line without points would claim room at the sheet's corner
+            ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
     for place, top, n in zip(places, high, rows.n, strict=True):
         ax.annotate(
             str(n), (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour
@@ -173,3 +174,7 @@ def _dress(ax: Axes, summary: Summary) -> None:
         return
     other.dress(ax)
     ax.set_xlim(*other.edges[[0, -1]])
+    for row in summary.table[summary.table.position.isna()].to_dict("records"):
+        place, told = other.places([row[other.name]])[0], row["boundary"].removeprefix("none: ")
+        middle = along.between(ends[0], ends[1], 0.5)
+        ax.text(place, middle, told, rotation=90, ha="center", va="center", fontsize=6, color=style.GREY)

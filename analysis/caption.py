@@ -23,7 +23,8 @@ def sizes(table: pd.DataFrame) -> str:
     """ "n = 200 trials of modular addition (mod 59), mlp" """
     what = " and ".join(text(t) for t in sorted(table.task.unique()))
     moduli, models = (_values(table, name) for name in ("modulus", "model"))
-    return f"n = {len(table)} trials of {what} (mod {moduli}), {models}, at most {_values(table, 'steps')} steps"
+    noun = "trial" if len(table) == 1 else "trials"
+    return f"n = {len(table)} {noun} of {what} (mod {moduli}), {models}, at most {_values(table, 'steps')} steps"
 
 
 def grokked(table: pd.DataFrame) -> str:

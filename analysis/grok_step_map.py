@@ -16,6 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator
 
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, plain_log, short, text
@@ -106,6 +107,9 @@ def figure(summary: Summary) -> Figure:
         bar.set_label("median grok step (optimiser steps)")
         bar.outline.set_visible(False)  # type: ignore[operator]
         plain_log(bar.ax.yaxis)
+        low, high = bar.ax.get_ylim()
+        if high < 5 * low:  # 1, 2 and 5 times a power of ten would be one tick or two
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
     return sheet
 
 

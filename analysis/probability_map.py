@@ -156,8 +156,9 @@ def figure(summary: Summary) -> Figure:
         lower.set_title("" if title else "entropy of the phases", fontsize=7.5)
     for ax in axes.flat:
         ax.label_outer()
-    _bar(sheet, rows[0], CHANCE, 1.0, "probability of grokking")
-    _bar(sheet, rows[1], DOUBT, most, "entropy (bits)")
+    several = len(panels) > 1  # else the title says what the bar shows, and the next panel would seem to have its label
+    _bar(sheet, rows[0], CHANCE, 1.0, "probability of grokking" if several else "")
+    _bar(sheet, rows[1], DOUBT, most, "entropy (bits)" if several else "bits")
     handles = [*_phase_handles(summary.trials), *_line_handles()]
     sheet.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=6.5, columnspacing=1.2, handletextpad=0.5)
     return sheet
@@ -250,7 +251,7 @@ def _bar(sheet: Figure, axes: np.ndarray, colours: LinearSegmentedColormap, most
     bar.set_label(name, fontsize=7)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=6.5)
-    if name.startswith("probability"):
+    if colours is CHANCE:
         bar.set_ticks([0, *LINES, 1])
 
 

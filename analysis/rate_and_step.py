@@ -71,7 +71,8 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
         if len(seen):
             ax.errorbar(places[reached], seen.step, error, capsize=1.5, elinewidth=0.8, transform=apart, **look)
         blank = {"linestyle": "none", "marker": "^", "fillstyle": "none", "color": look["color"], "clip_on": False}
-        ax.plot(places[~reached], np.full((~reached).sum(), budget), transform=apart, **blank)
+        if not reached.all():  # an unclipped line without points would claim room at the sheet's corner
+            ax.plot(places[~reached], np.full((~reached).sum(), budget), transform=apart, **blank)
     ax.axhline(budget, color=style.GREY, linewidth=0.6, linestyle="--")
     ax.set_yscale("log")
     plain_log(ax.yaxis)

@@ -26,6 +26,9 @@ class Estimate:
     high: float
     n: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}], n = {self.n}"
+
 
 @dataclass(frozen=True)
 class GrokTime:
@@ -65,9 +68,9 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Estimate:
     z, p = norm.ppf((1 + level) / 2), successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, middle - half)
-    high = 1.0 if successes == n else min(1.0, middle + half)
-    return Estimate(p, low, high, n)
+    low = 0.0 if successes == 0 else max(0.0, float(middle - half))
+    high = 1.0 if successes == n else min(1.0, float(middle + half))
+    return Estimate(float(p), low, high, n)
 
 
 def rate_difference(successes: int, n: int, others: int, m: int, level: float = LEVEL) -> Estimate:

@@ -7,6 +7,7 @@ stand in ``statistics.py``, each figure in a file of its own.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -21,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from phasemap.record import default_uri
-from phasemap.trial import CURVES, FIELDS, KINDS, Outcome
+from phasemap.trial import CURVES, FIELDS, KINDS, PICTURE_FILE, Outcome
 
 OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
 WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags
@@ -118,6 +119,17 @@ def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: I
     order = ["run_id", "key", "step", "timestamp"]
     latest = points.sort_values(order).drop_duplicates(order[:3], keep="last")
     return latest.drop(columns="timestamp").reset_index(drop=True)
+
+
+def load_pictures(run_ids: Iterable[str], tracking_uri: str | None = None) -> pd.DataFrame:
+    """Tidy frame (run_id, x, y, class) of the hidden vectors on a plane, of the runs that logged them."""
+    client = _client(tracking_uri or default_uri())
+    frames = []
+    for run in run_ids:
+        if any(file.path == PICTURE_FILE for file in client.list_artifacts(run)):
+            with tempfile.TemporaryDirectory() as folder:
+                frames.append(pd.read_csv(client.download_artifacts(run, PICTURE_FILE, folder)).assign(run_id=run))
+    return pd.concat(frames) if frames else pd.DataFrame(columns=["run_id", "x", "y", "class"])
 
 
 def write(table: pd.DataFrame, folder: Path) -> list[Path]:

@@ -51,7 +51,9 @@ def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = No
         "Kaplan–Meier estimate of the share grokked by a step; a tick marks the end of the steps run by trials that "
         "did not grok (censored there, not dropped)",
         f"{caption.seeds(groups.n)}".replace("cell", "curve").replace("seed", "trial"),
-        "Bands: 95 % (log-log)" if groups.groupby("panel").size().max() <= BANDS else "",
+        "Bands: 95 % (log-log)"
+        if groups.groupby("panel").size().max() <= BANDS
+        else "95 % bands stand in the CSV: so many would hide each other",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in (by, panel) if k)),

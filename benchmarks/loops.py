@@ -66,7 +66,7 @@ def published(trial: Trial) -> Iterator[None]:
     loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
     while True:
         for batch in loader:
-            _step(model, optimizer, *batch)
+            step(model, optimizer, *batch)
             yield
 
 
@@ -78,11 +78,11 @@ def plain(trial: Trial, compiled: bool = False) -> Iterator[None]:
         order = torch.randperm(len(labels))
         for start in range(0, len(labels), trial.batch_size):
             rows = order[start : start + trial.batch_size]
-            _step(run, optimizer, tokens[rows], labels[rows])
+            step(run, optimizer, tokens[rows], labels[rows])
             yield
 
 
-def _step(model: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor) -> None:
+def step(model: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor) -> None:
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(tokens), labels).backward()
     optimizer.step()

@@ -1,14 +1,17 @@
-"""Time per trial-step and memory against the number of trials in a stack, K = 1 ... 64, on one core.
+"""Core time per trial-step and memory against the number of trials in a stack, K = 1 ... 64; and two threads.
 
     python benchmarks/stack_size.py [--seconds 2]
 
-Prints a table and writes benchmarks/results/stack_size.csv; ``phasemap.stack.best_size`` follows it.
+Prints a table and writes benchmarks/results/stack_size.csv. ``phasemap.stack.best_size`` follows it where nothing is
+measured, ``phasemap.stack.memory`` must lie above it, and the rows of two threads, whose core time counts both, say why
+a stack has one.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import resource
 import subprocess
 import sys
@@ -19,41 +22,45 @@ sys.path.insert(0, str(Path(__file__).parent))
 from speed import RESULTS, rate, stack
 
 from phasemap.stack import best_size
+from phasemap.stack import memory as stack_memory
 from phasemap.trial import make_trial
 
 CASES = (("mlp", 32), ("mlp", 128), ("mlp", 512), ("transformer", 32), ("transformer", 128))
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
-def one(model: str, width: int, size: int, seconds: float) -> None:
+def one(model: str, width: int, size: int, threads: int, seconds: float) -> None:
     """Measures one stack; a process of its own, so that peak memory is its own."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when the stack begins
     shape = {"model": model, "width": width, "steps": 1_000_000, "data_fraction": 0.4}
     trial = make_trial(shape | ({"depth": 1, "modulus": 59} if model == "mlp" else {}))
     go = stack(trial, size, compiled=True)
     go(), go()
     speed = rate(go, seconds)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{1e6 / speed:.0f},{memory:.0f},{best_size(trial, gpu=False)}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    told = stack_memory(trial) * size / 2**20
+    print(f"{1e6 / speed:.0f},{peak:.0f},{told:.0f},{best_size(trial, gpu=False)}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--one", nargs=3)
+    parser.add_argument("--one", nargs=4)
     arguments = parser.parse_args()
     if arguments.one:
-        model, width, size = arguments.one
-        return one(model, int(width), int(size), arguments.seconds)
+        model, width, size, threads = arguments.one
+        return one(model, int(width), int(size), int(threads), arguments.seconds)
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / "stack_size.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["model", "width", "K", "us per trial-step", "peak MiB", "chosen K"])
+        names = ("us of a core per trial-step", "peak MiB", "MiB by the formula", "K by the formula")
+        writer.writerow(["model", "width", "K", "threads", *names])
         for model, width in CASES:
-            for size in SIZES:
-                command = [sys.executable, __file__, "--one", model, str(width), str(size)]
+            for size, threads in (*((size, 1) for size in SIZES), (1, 2)):
+                command = [sys.executable, __file__, "--one", model, str(width), str(size), str(threads)]
                 command += ["--seconds", str(arguments.seconds)]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
-                row = [model, width, size, *done.stdout.strip().splitlines()[-1].split(",")]
+                row = [model, width, size, threads, *done.stdout.strip().splitlines()[-1].split(",")]
                 writer.writerow(row)
                 print(*row, flush=True)
 

@@ -87,7 +87,7 @@ def costs() -> Iterator[str]:
         trials = space.trials()
         steps = f"{sum(trial.steps for trial in trials):,} trial-steps"
         said = path.read_text().split('"""')[1]
-        if not re.search(rf"\b{len(trials)} trials\b", said) or steps not in said:
+        if not re.search(rf"\b{len(trials):,} trials\b", said) or steps not in said:
             yield f"{path.relative_to(ROOT)}: must say {len(trials)} trials and {steps}"
 
 

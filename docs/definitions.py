@@ -20,8 +20,11 @@ FACCO = "[Facco et al. 2017](https://doi.org/10.1038/s41598-017-11873-y)"
 THILAK = "[Thilak et al. 2022](https://arxiv.org/abs/2206.04817)"
 GAO = "[Gao et al. 2017](https://doi.org/10.1101/214262)"
 OMNIGROK = "[Liu et al. 2023](https://arxiv.org/abs/2210.01117)"
+NANDA = "after [Nanda et al. 2023](https://arxiv.org/abs/2301.05217)"
+BAUER = "ripser, [Bauer 2021](https://doi.org/10.1007/s41468-021-00071-5)"
 OURS = "phasemap"
 EVENTS, DIMENSION, STRIDE, TRAIN = "events.py", "probes/dimension.py", "probes/stride.py", "train.py"
+SPECTRUM = "probes/spectrum.py"
 
 SOURCES: dict[str, tuple[str, str]] = {  # outcome -> (file in phasemap/, where the idea comes from)
     "phase": (EVENTS, f"{LIU}; collapse and diverged: {OURS}"),
@@ -53,9 +56,25 @@ SOURCES: dict[str, tuple[str, str]] = {  # outcome -> (file in phasemap/, where 
     "inner_winning_stride": (STRIDE, OURS),
     "inner_winning_stride_score": (STRIDE, OURS),
     "inner_winning_stride_p_value": (STRIDE, "permutation test"),
-    "weight_norm": ("measure.py", OMNIGROK),
+    "spectrum_frequencies": (SPECTRUM, NANDA),
+    "dominant_frequency": (SPECTRUM, NANDA),
+    "dominant_share": (SPECTRUM, NANDA),
+    "predicted_stride": (SPECTRUM, OURS),
+    "stride_agrees": ("probing.py", OURS),
+    "inner_spectrum_frequencies": (SPECTRUM, NANDA),
+    "inner_dominant_frequency": (SPECTRUM, NANDA),
+    "inner_dominant_share": (SPECTRUM, NANDA),
+    "inner_predicted_stride": (SPECTRUM, OURS),
+    "inner_stride_agrees": ("probing.py", OURS),
+    "coset_purity": ("probes/coset_purity.py", OURS),
+    "weight_norm": ("probing.py", OMNIGROK),
     "activation_sparsity": ("probes/activation.py", OURS),
     "activation_norm": ("probes/activation.py", OURS),
+    "activation_deviation": ("probes/activation.py", OURS),
+    "activation_largest": ("probes/activation.py", OURS),
+    "attention_entropy": ("probes/attention.py", OURS),
+    "betti0": ("probes/homology.py", BAUER),
+    "betti1": ("probes/homology.py", BAUER),
     "parameters": ("model.py", OURS),
     "train_seconds": (TRAIN, OURS),
 }
@@ -82,7 +101,8 @@ A *curve* is also logged along the way under the same key; its last point is the
 {_outcomes()}
 
 Further curves: {", ".join(f"`{name}`" for name in CURVES if name not in Outcome.__dataclass_fields__)}: accuracy and
-mean loss on all training and all test examples.
+mean loss on all training and all test examples. With the probe `layers` also `weight_norm/LAYER`, with `attention` also
+`attention_entropy/BLOCK`.
 
 The *hidden vectors* are the readout token's outputs of the last block (the last hidden layer of an MLP)
 for every test example; strides are read off the classes' means over all examples. `phasemap/task.py` has

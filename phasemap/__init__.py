@@ -8,8 +8,30 @@ same-shaped trials trained as one batched model = one Ray Tune trial. A *cell* i
 axes without the seed. A *sweep* is a search space being run.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from phasemap.space import Space as Space
 from phasemap.trial import Outcome as Outcome
 from phasemap.trial import Trial as Trial
 
-__all__ = ("Outcome", "Space", "Trial")
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ("Outcome", "Space", "Trial", "load")
+
+
+def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
+    """The finished trials of a sweep: a row per trial, a column per field and outcome (``docs/definitions.md``).
+
+    Outcomes that did not happen are NaN. ``tracking_uri`` as for the command; every figure of ``analysis`` is made
+    from this frame: ``phase_diagram.figure(phase_diagram.summarise(load(name), "weight_decay", "width"))``.
+
+    Raises:
+        ValueError: no such sweep or store.
+    """
+    from analysis.table import read  # pandas and MLflow come with the first call, not with ``import phasemap``
+
+    sweep = read(name, tracking_uri)
+    return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)

@@ -71,9 +71,10 @@ class Storage:
         return stacks + ([begin(tuple(fresh), device, compiled)] if fresh else [])
 
     def remove(self, trial_id: str) -> None:
-        """Deletes a trial's checkpoint, if there is one."""
+        """Deletes a trial's checkpoint, if there is one, and what a killed writer left beside it."""
         if "://" not in self.place:
-            (Path(self.place) / f"{trial_id}.pt").unlink(missing_ok=True)
+            for file in Path(self.place).glob(f"{trial_id}.pt*"):
+                file.unlink(missing_ok=True)
             return
         filesystem, folder = _remote(self.place)
         with contextlib.suppress(FileNotFoundError):

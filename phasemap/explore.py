@@ -16,7 +16,7 @@ import optuna
 from phasemap.axes import Axes
 from phasemap.boundary import Planner
 from phasemap.space import Space
-from phasemap.stack import Plan, Stack, best_size
+from phasemap.stack import Plan, Stack
 from phasemap.trial import PHASES, STACKED, Trial, coerce, make_trial
 
 LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
@@ -77,7 +77,7 @@ class Explorer:
         trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
         self.asked += trials
         self.write_down(self.asked)
-        size = self.plan.size or min(best_size(trial, self.plan.gpu) for trial in trials)
+        size = self.plan.size or min(self.plan.best(trial) for trial in trials)
         return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:

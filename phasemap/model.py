@@ -22,6 +22,7 @@ from phasemap.task import Task
 from phasemap.trial import Trial
 
 Weights = dict[str, Tensor]  # name -> [K, *shape]
+Asked = list[tuple[Tensor, Tensor]]
 Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
 
 
@@ -94,10 +95,14 @@ class Model:
             )
         return Layout(tuple(pieces + _linear("readout", trial.width, task.classes)))
 
-    def hidden(self, weights: Weights, tokens: Tensor) -> Tensor:
-        """tokens [K or 1, B, T] -> the readout token's output of the last block, [K, B, D]."""
-        body = _transformer if self.trial.model == "transformer" else _mlp
-        return body(self, weights, tokens)
+    def hidden(self, weights: Weights, tokens: Tensor, asked: Asked | None = None) -> Tensor:
+        """tokens [K or 1, B, T] -> the readout token's output of the last block, [K, B, D].
+
+        Appends each block's queries [K, B, Q, D] and keys [K, B, T, D] to ``asked``, if given.
+        """
+        if self.trial.model == "transformer":
+            return _transformer(self, weights, tokens, [] if asked is None else asked)
+        return _mlp(self, weights, tokens)
 
     def logits(self, weights: Weights, hidden: Tensor) -> Tensor:
         """hidden [K, B, D] -> [K, B, C]."""
@@ -179,7 +184,7 @@ def _transformer_pieces(trial: Trial, tokens: int) -> list[Piece]:
     return pieces
 
 
-def _transformer(model: Model, weights: Weights, tokens: Tensor) -> Tensor:
+def _transformer(model: Model, weights: Weights, tokens: Tensor, asked: Asked) -> Tensor:
     trials, examples, length = len(weights["table"]), tokens.shape[1], tokens.shape[2]
     width = model.trial.width
     here = 0 if model.task.readout == "first" else length - 1
@@ -193,6 +198,7 @@ def _transformer(model: Model, weights: Weights, tokens: Tensor) -> Tensor:
         name = f"block{block}."
         source, lookup = (table, rows) if block == 0 else (x.view(trials, -1, width), None)
         queries, keys, values = _attention_inputs(model, weights, name, source, lookup, x.shape, here if last else None)
+        asked.append((queries, keys))
         if last:
             x = x[:, :, here : here + 1]
         x = _block(model, weights, name, x.reshape(trials, -1, width), queries, keys, values)

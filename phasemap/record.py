@@ -32,11 +32,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from phasemap import screen
+from phasemap import pages, screen
 from phasemap.space import Space
-from phasemap.trial import CURVES, DEFINITIONS, Outcome, Result, Trial, make_trial
+from phasemap.trial import PICTURE_FILE, Outcome, Result, Trial, make_trial
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # else a page for each failed try
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
@@ -89,9 +90,13 @@ def connect(uri: str) -> MlflowClient:
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
     except Exception as error:  # the store's own errors have no common base
-        short = str(error).splitlines()[0][:200]
-        raise ValueError(f"tracking store {uri}: must answer, got {type(error).__name__}: {short}; check it") from error
+        raise ValueError(f"tracking store {uri}: must answer, got {_short(error)}; check it") from error
     return client
+
+
+def _short(error: Exception) -> str:
+    """Kind and first line of an error: stores add whole statements."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
 
 
 def _writable(path: Path) -> bool:
@@ -132,14 +137,20 @@ class Recorder:
     def __init__(self, name: str, uri: str, axes: tuple[str, ...], source: str, say: Callable[[str], None] = print):
         self.uri, self.name, self.axes, self.say = uri, name, axes, say
         self.client = connect(uri)
-        self.experiment = self._experiment()
-        self.parent = self._parent()
-        self._take_over()
-        self._describe(source)
-        self.done = {done.id: done for done in self._read_done()}
+        try:
+            self.experiment = self._experiment()
+            self.parent = self._parent()
+            self._take_over()
+            self._describe(source)
+            self.done = {done.id: done for done in self._read_done()}
+        except (MlflowException, OSError) as error:
+            raise ValueError(
+                f"tracking store {uri}: must take what is written, got {_short(error)}; mend it, and the same command "
+                "continues"
+            ) from error
         self.failed: dict[str, str] = {}
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue()
-        self._error: BaseException | None = None
+        self._error: ValueError | None = None
         self._creating = ""  # id of the trial whose run was created last
         self._writer = threading.Thread(target=self._write_all, daemon=True, name="mlflow writer")
         self._writer.start()
@@ -181,20 +192,29 @@ class Recorder:
         """Queues a folder of figures for the parent run."""
         self._queue.put(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"))
 
+    @property
+    def waiting(self) -> int:
+        """How many results and other things are queued."""
+        return self._queue.qsize()
+
     def flush(self) -> None:
-        """Waits until everything queued is recorded."""
+        """Waits until everything queued is recorded.
+
+        Raises:
+            ValueError: the store stayed away too long.
+        """
         self._queue.join()
         if self._error:
             raise self._error
 
     def close(self, status: str) -> None:
         """Records what is queued, then ends the parent run and lets go of the sweep."""
+        self._queue.put(lambda: self.client.set_tag(self.parent, "phasemap.driver", ""))
+        self._queue.put(lambda: self.client.set_terminated(self.parent, status))
         self._queue.put(None)
         self._writer.join()
         if self._error:
             raise self._error
-        self.client.set_tag(self.parent, "phasemap.driver", "")
-        self.client.set_terminated(self.parent, status)
 
     # ------------------------------------------------------------------ the store
 
@@ -253,9 +273,12 @@ class Recorder:
 
     def _describe(self, source: str) -> None:
         self.client.set_tag(self.parent, "phasemap.axes", ",".join(self.axes))
-        self.client.set_tag(self.parent, "mlflow.note.content", _glossary())
-        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", _glossary())
-        self.client.set_experiment_tag(self.experiment, "mlflow.experimentKind", "custom_model_development")
+        told = pages.description(self.name, self.experiment, self.parent)
+        self.client.set_tag(self.parent, "mlflow.note.content", told)
+        tags = pages.views(self.axes, int(time.time() * 1_000))
+        tags |= {"mlflow.note.content": told, "mlflow.experimentKind": "custom_model_development"}
+        for key, value in tags.items():
+            self.client.set_experiment_tag(self.experiment, key, value)
         self.client.log_text(self.parent, source, "search_space.py")
         self.client.log_dict(self.parent, environment(), "environment.json")
 
@@ -298,11 +321,13 @@ class Recorder:
                 return
             except Exception as error:
                 if time.monotonic() - start > PATIENCE:
-                    self._error = error
+                    self._error = ValueError(
+                        f"tracking store {self.uri}: must come back within {PATIENCE / 60:.0f} minutes, got "
+                        f"{_short(error)}; what was not recorded runs again from its checkpoints with the same command"
+                    )
                     return
                 if not said:
-                    short = str(error).splitlines()[0][:160]
-                    self.say(f"tracking store {self.uri} does not answer, waiting: {type(error).__name__}: {short}")
+                    self.say(f"tracking store {self.uri} does not answer, waiting: {_short(error)}")
                     said = True
                 time.sleep(min(5.0, 0.5 + (time.monotonic() - start) / 4))
 
@@ -318,6 +343,9 @@ class Recorder:
         self.client.log_batch(run, metrics[:900], params)
         for start in range(900, len(metrics), 1_000):
             self.client.log_batch(run, metrics[start : start + 1_000])
+        if result.picture:
+            lines = ["x,y,class", *(f"{x:.4f},{y:.4f},{c}" for x, y, c in result.picture)]
+            self.client.log_text(run, "\n".join(lines), PICTURE_FILE)
         self.client.set_terminated(run, "FINISHED")
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
         self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
@@ -435,9 +463,3 @@ def _process_start(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return ""
-
-
-def _glossary() -> str:
-    lines = [f"- **{name}**: {text}" for name, text in DEFINITIONS.items()]
-    curves = ", ".join(CURVES)
-    return "Each child run is one trial. Curves: " + curves + ".\n\nOutcomes:\n" + "\n".join(lines)

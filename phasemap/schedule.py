@@ -9,6 +9,7 @@ restore are not used.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -28,6 +29,7 @@ for variable, value in (
 
 import ray
 from ray import tune
+from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 
 from phasemap import product
@@ -99,8 +101,7 @@ class WorkSearcher(Searcher):
         self.work, self.storage, self.every, self.wanted, self.device = work, storage, every, wanted, device
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
-        self.counted = 0.0
-        self.slots = Slots(1, 0)
+        self.slots, self.counted = count_slots(wanted, device), time.monotonic()
 
     def suggest(self, trial_id: str) -> Any:
         device = self._free_device()
@@ -129,7 +130,9 @@ class WorkSearcher(Searcher):
         """A device with a free slot; the cluster is counted again every few seconds, for nodes come
         and go."""
         if time.monotonic() - self.counted > 5:
-            self.slots, self.counted = count_slots(self.wanted, self.device), time.monotonic()
+            before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
+            if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
+                self.work.say(_change(before, self.slots))
         busy = list(self.devices.values())
         if busy.count("cuda") < self.slots.cuda + (SPARE if self.slots.cuda else 0):
             return "cuda"
@@ -147,6 +150,13 @@ class WorkSearcher(Searcher):
         """Nothing: MLflow remembers."""
 
 
+def _change(before: Slots, now: Slots) -> str:
+    """What a person should know of nodes that came or went."""
+    slots, were = now.cpu + now.cuda, before.cpu + before.cuda
+    what = "a node joined" if slots > were else "a node is gone" if slots < were else "nodes have changed"
+    return f"{what}: slots {were} -> {slots}" + ("" if slots else ", waiting for a node")
+
+
 def connect(address: str | None, wanted: Resources) -> None:
     """Joins the cluster at ``address``, or starts Ray on this machine.
 
@@ -155,6 +165,9 @@ def connect(address: str | None, wanted: Resources) -> None:
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Ray prints a paragraph about every dead worker and node, and has no switch for it; the work says
+    # it in a line.
+    ray_worker.print_to_stdstream = lambda data, ignore_prefix: None
     quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     root = str(Path(__file__).parent.parent)
     threads = str(max(1, int(wanted.cpus)))
@@ -203,7 +216,9 @@ def count_slots(wanted: Resources, device: str) -> Slots:
     cuda = int(gpus / wanted.gpus + 1e-9) if wanted.gpus and device != "cpu" else 0
     cuda = min(cuda, int(cpus / wanted.cpus))
     cpu = int((cpus - cuda * wanted.cpus) / wanted.cpus + 1e-9) if device != "cuda" else 0
-    return Slots(cpu, cuda)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in nodes), default=math.inf)
+    return Slots(cpu, cuda, memory)
 
 
 def check_storage(place: str) -> None:

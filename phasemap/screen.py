@@ -102,11 +102,11 @@ class Status:
     map: Map
 
 
-def line(status: Status) -> str:
-    """Everything on one line."""
+def line(status: Status, phases: bool = True) -> str:
+    """Everything on one line; without the phases where they stand in the picture's key."""
     found = status.map.phases
-    phases = ", ".join(f"{found[phase]} {phase}" for phase in PHASES if found[phase])
-    parts = [f"{found.total()}/{status.total} trials", phases or "no phase yet"]
+    told = ", ".join(f"{found[phase]} {phase}" for phase in PHASES if found[phase])
+    parts = [f"{found.total()}/{status.total} trials", *([told or "no phase yet"] if phases else [])]
     if status.failed:
         parts.insert(1, f"{status.failed} FAILED")
     if status.rate is not None:
@@ -127,9 +127,20 @@ def picture(field: Map, columns: int = 80) -> list[str]:
         cells = "".join(_cell(field.cells.get((y, x)), wide) for x in range(len(field.columns)))
         rows.append(f"{field.rows[y]:>{margin - 1}} {cells}")
     rows.append(" " * margin + "".join(f"{label:^{wide}}" for label in field.columns) + f" {field.x}")
-    present = [phase for phase in PHASES if field.phases[phase]]
-    keys = "  ".join(f"{_painted(f' {LETTERS[phase].upper()} ', phase)} {phase}" for phase in present)
-    return [*rows, " " * margin + keys] if keys else rows
+    return [*rows, *_keys(field.phases, margin, columns)]
+
+
+def _keys(phases: Counter[str], margin: int, columns: int) -> list[str]:
+    """What the letters mean, with the trials of each; a row too long would wrap and be erased wrongly."""
+    rows, room = [], 0
+    for phase in (phase for phase in PHASES if phases[phase]):
+        told = f" {phase} {phases[phase]}  "
+        if room < len(told) + 3:
+            rows.append(" " * margin)
+            room = columns - margin
+        rows[-1] += _painted(f" {LETTERS[phase].upper()} ", phase) + told
+        room -= len(told) + 3
+    return rows
 
 
 def _cell(counts: Counter[str] | None, wide: int) -> str:
@@ -200,7 +211,8 @@ class Screen:
                 print(f"{time.strftime('%H:%M:%S')} {line(status)}", file=self.stream, flush=True)
                 return
             columns = shutil.get_terminal_size().columns
-            rows = [*picture(status.map, columns), _cut(line(status), columns)]
+            drawn = picture(status.map, columns)
+            rows = [*drawn, _cut(line(status, phases=not drawn), columns)]
             self._erase()
             print("\n".join(rows), file=self.stream, flush=True)
             self._drawn = len(rows)

@@ -8,12 +8,14 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from phasemap.trial import FIELDS, Fault, Outcome, Trial, coerce, make_trial
 
 MOST_FAULTS = 20  # printed; the rest is counted
+LIBRARIES = {"homology": ("ripser", "ripser"), "picture": ("umap", "umap-learn")}  # probe -> module, package
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
 
 
@@ -131,7 +133,17 @@ class Space:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        return faults
+        return faults + self._library_faults()
+
+    def _library_faults(self) -> list[str]:
+        """Probes whose library is not installed here, where the sweep is started."""
+        asked = self.values.get("probes", "")
+        names = "+".join(asked if isinstance(asked, (list, tuple)) else [str(asked)]).split("+")
+        return [
+            f"probes: {name} needs {package}, which is not installed; pip install {package}, or leave {name} out"
+            for name, (module, package) in LIBRARIES.items()
+            if name in names and find_spec(module) is None
+        ]
 
     def _corner_faults(self) -> list[str]:
         """Rules broken at either end of an axis, the others at their starts."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from phasemap import task as tasks
@@ -13,6 +14,7 @@ CPU_LARGEST = 32
 GPU_LARGEST = 512
 SECONDS_PER_COST = 4e-11  # of one core, by eager steps
 COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
+MEASURE_PAYS = 600  # seconds of training: measuring stacks of a shape takes 1-20 s
 STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
 
 
@@ -55,10 +57,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Slots:
-    """How many stacks run at once, by device."""
+    """How many stacks run at once, by device, and the bytes of a machine's memory that each may take."""
 
     cpu: int
     cuda: int
+    memory: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class Plan:
     size: int = 0  # trials per stack
     compiled: str = "auto"  # always, never, auto
     gpu: bool = False
+    memory: float = math.inf  # bytes a stack may take
+    measure: Callable[[Trial, int], int] | None = None  # the best size here, up to the second argument
 
     def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
         """All trials in stacks of one shape each, the dearest first so that no slot ends late."""
@@ -79,10 +84,17 @@ class Plan:
         stacks = []
         for same in shapes.values():
             compiled = self._compiles(same[0])
-            most = self.size or min(best_size(same[0], self.gpu), even)
+            most = self.size or min(self.best(same[0], seconds(same)), even)
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))
+
+    def best(self, trial: Trial, work: float = 0.0) -> int:
+        """Trials that train fastest together, by measurement where ``work`` seconds of training repay it."""
+        fits = max(1, int(min(self.memory / memory(trial), GPU_LARGEST)))
+        if self.measure and work >= MEASURE_PAYS:
+            return self.measure(trial, fits)
+        return min(best_size(trial, self.gpu), fits)
 
     def _compiles(self, trial: Trial) -> bool:
         """Decided by the configuration alone, because compiled and eager steps differ in the last bits:
@@ -102,6 +114,17 @@ def best_size(trial: Trial, gpu: bool) -> int:
     return max(1, min(CPU_LARGEST, CACHED // outputs))
 
 
+def memory(trial: Trial) -> int:
+    """Bytes one more trial takes in a stack, at most (``benchmarks/stack_size.py`` shows what it does take):
+    weights, moments, gradients and their copies; a batch's outputs; one chunk of examples looked at."""
+    width, tokens, classes = trial.width, _tokens(trial), _classes(trial)
+    layer = width * width * (1 if trial.model == "mlp" else 12)
+    weights = trial.depth * layer + (tokens * classes + classes) * width
+    outputs = (trial.batch_size or 4096) * (tokens * trial.depth * 24 * width + 3 * classes)
+    looked = 2048 * (tokens * 12 * width + 3 * classes)
+    return 4 * (10 * weights + max(outputs, looked))
+
+
 def seconds(trials: Iterable[Trial]) -> float:
     """Time to train the trials by eager steps on one core, roughly."""
     return sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST
@@ -110,10 +133,14 @@ def seconds(trials: Iterable[Trial]) -> float:
 def cost(trial: Trial) -> float:
     """Multiply-adds of one training step, roughly: enough to order stacks and to guess their time."""
     batch, width, tokens = trial.batch_size or 4096, trial.width, _tokens(trial)
-    classes = trial.modulus if trial.task in tasks.MODULAR else 256
+    classes = _classes(trial)
     if trial.model == "mlp":
         return 3 * width * (batch * ((trial.depth - 1) * width + classes) + tokens * classes * width) + 2e6
     return 3 * batch * width * (12 * width * tokens * (trial.depth - 0.5) + classes) + 1e7
+
+
+def _classes(trial: Trial) -> int:
+    return trial.modulus if trial.task in tasks.MODULAR else 256
 
 
 def _tokens(trial: Trial) -> int:

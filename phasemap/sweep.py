@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         print(explain(str(arguments.space), fault), file=sys.stderr)
     except ValueError as error:
         print(error, file=sys.stderr)
+    except KeyboardInterrupt:  # outside the training, or for the second time
+        print("left at once: what is recorded and checkpointed is kept, the same command continues", file=sys.stderr)
+        return INTERRUPTED
     return BAD_INPUT
 
 
@@ -144,8 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-every", type=float, default=60, metavar="SECONDS", help="time between checkpoints of a stack"
     )
-    parser.add_argument("--no-figures", action="store_true", help="draw nothing at the end")
-    parser.add_argument("--watch", action="store_true", help="only look at the sweep another process is running")
+    parser.add_argument("--no-figures", action="store_true", help="draw nothing, neither while it runs nor at the end")
+    parser.add_argument("--watch", action="store_true", help="only show the map of a sweep that another process runs")
     return parser
 
 
@@ -205,7 +210,8 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     with screen.Screen(lambda: _status(sweep, work)) as display:
         work.say = sweep.recorder.say = display.say
         try:
-            _run_all(work, arguments, storage)
+            with _refreshing(sweep, arguments, display.say):
+                _run_all(work, arguments, storage)
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
@@ -213,6 +219,17 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     busy = work.seconds / (elapsed * max(1, slots.cpu + slots.cuda))
     print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}; slots {busy:.0%} busy with training")
     return FAILURES if work.trials_failed else OK
+
+
+def _refreshing(sweep: Sweep, arguments: argparse.Namespace, say: Callable[[str], None]) -> AbstractContextManager:
+    """Refreshes the figures of a long sweep, unless none are wanted."""
+    from phasemap.refresh import Refresh
+
+    return nullcontext() if arguments.no_figures else Refresh(sweep.recorder, _out(sweep, arguments), say)
+
+
+def _out(sweep: Sweep, arguments: argparse.Namespace) -> Path:
+    return arguments.out or Path("figures") / sweep.name
 
 
 def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
@@ -240,11 +257,29 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
         fail=recorder.failure,
         say=print,
     )
-    plan = Plan(max(1, slots.cpu + slots.cuda), arguments.stack_size, arguments.compile, slots.cuda > 0)
+    plan = _plan(slots, arguments)
     work.add(plan.stacks(sweep.missing))
     if sweep.space.sampler != "grid":
         work.more = sweep.explorer(plan).more
     return work
+
+
+def _plan(slots: Slots, arguments: argparse.Namespace) -> Plan:
+    from phasemap import pace
+
+    device = "cuda" if slots.cuda else "cpu"
+
+    def measure(trial: Trial, most: int) -> int:
+        return pace.fastest_size(trial, device, most)
+
+    return Plan(
+        slots=max(1, slots.cpu + slots.cuda),
+        size=arguments.stack_size,
+        compiled=arguments.compile,
+        gpu=slots.cuda > 0,
+        memory=slots.memory,
+        measure=measure if pace.can_measure(device) else None,
+    )
 
 
 def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
@@ -316,7 +351,9 @@ def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
 
 def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     """Figures, summary by phase, where everything lies."""
-    recorder, out = sweep.recorder, arguments.out or Path("figures") / sweep.name
+    recorder, out = sweep.recorder, _out(sweep, arguments)
+    if recorder.waiting:
+        print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
     recorder.flush()
     if status != INTERRUPTED and not arguments.no_figures:
         _draw(sweep, out)
@@ -347,8 +384,17 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
     if out:
         lines += [f"figures: {out.resolve()}"]
-    browse = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
-    return "\n".join([*lines, f"browse:  {recorder.uri if recorder.uri.startswith('http') else browse}"])
+    return "\n".join([*lines, *_browse(recorder)])
+
+
+def _browse(recorder: Recorder) -> list[str]:
+    """Where to look at the trials, and what must run for it."""
+    from phasemap.pages import address
+
+    if recorder.uri.startswith("http"):
+        return [f"browse:  {address(recorder.uri, recorder.experiment)}"]
+    served = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
+    return [f"browse:  {served}", f"then:    {address('http://localhost:5000', recorder.experiment)}"]
 
 
 if __name__ == "__main__":

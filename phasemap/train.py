@@ -12,16 +12,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from phasemap import draws, events, product
 from phasemap import task as tasks
-from phasemap.measure import Evaluation, Split, final_measures, measure
+from phasemap.measure import Seen, Split, measure, probes
 from phasemap.model import Model
 from phasemap.optimizer import Rates, losses, rates, update
-from phasemap.trial import Curve, Outcome, Result, Trial, train_examples
+from phasemap.probing import PICTURE
+from phasemap.trial import Curve, Outcome, Result, Trial, is_curve, train_examples
 
 AHEAD = 64  # steps whose batches are drawn at once
 
@@ -91,33 +93,38 @@ class Training:
     def evaluate(self) -> list[Result]:
         """Measures all trials at this step; those that ended leave the stack as results."""
         start = time.perf_counter()
-        shape = self.trials[0]
-        last = self.step >= shape.steps
-        probing = last or self.step % shape.probe_interval == 0
-        found = measure(self.model, self.flat, self.tokens, self.labels, self.split, probing)
-        for k, trial in enumerate(self.trials):
-            curves = self.curves.setdefault(trial.id, {})
-            for key, values in found.curves.items():
-                curves.setdefault(key, []).append((self.step, values[k]))
-        endings = [self._ending(k, found, last) for k in range(len(self.trials))]
-        ended = [k for k, ending in enumerate(endings) if ending]
-        if not ended:
-            self._add_seconds(start)
-            return []
-        final = final_measures(self.model, self.flat, self.tokens, self.labels, self.split, ended, probed=probing)
-        for key, values in final.curves.items():  # trials that settled between two probes get their last point now
-            for k, value in zip(ended, values, strict=True):
-                self.curves[self.trials[k].id].setdefault(key, []).append((self.step, value))
+        shape, everyone = self.trials[0], list(range(len(self.trials)))
+        look = probing(shape, self.step) or self.step >= shape.steps
+        seen = measure(self.model, self.flat, self.tokens, self.labels, self.split, keep=look)
+        self._add_points(everyone, seen.curves)
+        sound = self.flat.isfinite().all(1) & torch.tensor(seen.curves["train_loss"], device=self.device).isfinite()
+        endings = [self._ending(k, fine) for k, fine in enumerate(sound.tolist())]
+        ended = [k for k in everyone if endings[k]]
+        going = [k for k in everyone if not endings[k]]
+        if going and look:
+            self._add_points(going, self._probed(seen, going, last=False))
+        values = self._probed(seen, ended, last=True) if ended else {}
+        self._add_points(ended, {name: column for name, column in values.items() if is_curve(name)})
         self._add_seconds(start)
-        results = [self._result(k, str(endings[k]), row, final) for row, k in enumerate(ended)]
-        self.keep([k for k, ending in enumerate(endings) if not ending])
+        rows = [{name: column[row] for name, column in values.items()} for row in range(len(ended))]
+        results = [self._result(k, str(endings[k]), row) for k, row in zip(ended, rows, strict=True)]
+        if ended:
+            self.keep(going)
         return results
 
-    def _ending(self, k: int, found: Evaluation, last: bool) -> str | None:
+    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
+        return probes(self.model, self.flat, self.tokens, self.labels, self.split.test, seen, rows, last)
+
+    def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
+        for name, column in found.items():
+            for k, value in zip(rows, column, strict=True):
+                self.curves.setdefault(self.trials[k].id, {}).setdefault(name, []).append((self.step, value))
+
+    def _ending(self, k: int, sound: bool) -> str | None:
         trial = self.trials[k]
-        if not found.finite[k]:
+        if not sound:
             return "diverged"
-        if last:
+        if self.step >= trial.steps:
             return "budget"
         if trial.stop_when_settled:
             accuracies = [value for _, value in self.curves[trial.id]["test_accuracy"]]
@@ -125,19 +132,20 @@ class Training:
                 return "settled"
         return None
 
-    def _result(self, k: int, ending: str, row: int, final: Evaluation) -> Result:
+    def _result(self, k: int, ending: str, probed: dict[str, Any]) -> Result:
         trial = self.trials[k]
         curves: dict[str, Curve] = {
             key: (tuple(step for step, _ in points), tuple(value for _, value in points))
             for key, points in self.curves.pop(trial.id).items()
         }
-        values = {name: numbers[row] for name, numbers in final.outcomes.items()}
+        values = {name: value for name, value in probed.items() if not is_curve(name)}
+        picture = values.pop(PICTURE)
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
-        return Result(trial, Outcome(**values), curves, self.notes())
+        return Result(trial, Outcome(**values), curves, self.notes(), picture)
 
     def _overlap(self, k: int) -> float:
         train = torch.zeros(len(self.labels), dtype=torch.bool)
@@ -190,6 +198,11 @@ def next_evaluation(trial: Trial, step: int) -> int:
     if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
         coming = min(coming, max(step + 1, round(step * 1.25)))
     return min(coming, trial.steps)
+
+
+def probing(trial: Trial, step: int) -> bool:
+    """Whether the probes look at this evaluation. Log-spaced evaluations are probed until the even ones begin."""
+    return step % trial.probe_interval == 0 or (trial.log_spaced and step < trial.probe_interval)
 
 
 Step = Callable[..., None]

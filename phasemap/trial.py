@@ -19,6 +19,10 @@ from phasemap import task as tasks
 
 MODELS = ("transformer", "mlp")
 PRECISIONS = ("fp32", "tf32", "bf16")
+PROBES = (
+    *("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers"),
+    *("homology", "picture"),  # need a library of their own
+)
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": tasks.NAMES,
     "split": ("examples", "distinct"),
@@ -88,6 +92,7 @@ class Trial:
     evaluate_every: int = 1_000
     probe_every: int = 0  # 0: about 15 probes over the run, on the evaluation steps
     log_spaced: bool = False  # evaluations at steps growing by a factor, up to evaluate_every
+    probes: str = "dimension+activation+stride+spectrum"  # names joined by +; "" for none
     stop_when_settled: bool = False
     grok_threshold: float = 0.9
     memorization_threshold: float = 0.9
@@ -127,6 +132,7 @@ class Trial:
         return " ".join(f"{name}={_short(getattr(self, name))}" for name in axes) or self.task
 
 
+PICTURE_FILE = "hidden_picture.csv"  # of a trial with the probe picture, beside its metrics
 FIELDS = {f.name: f for f in fields(Trial)}
 KINDS: dict[str, type] = {name: type(f.default) for name, f in FIELDS.items()}
 
@@ -199,6 +205,13 @@ def broken_rules(trial: Trial) -> list[str]:
             rule(math.isfinite(getattr(trial, name)), name, "must be a finite number", "remove it")
     for name, allowed in CHOICES.items():
         rule(getattr(trial, name) in allowed, name, f"must be one of {', '.join(allowed)}", "choose one of these")
+    unknown = sorted(set(filter(None, trial.probes.split("+"))) - set(PROBES))
+    rule(
+        not unknown,
+        "probes",
+        f"must be names of {', '.join(PROBES)}",
+        "join those you want with +, as in dimension+stride",
+    )
     for name in ("width", "depth", "heads", "steps", "evaluate_every", "context", "settle_evaluations"):
         rule(getattr(trial, name) >= 1, name, "must be at least 1", "use a positive whole number")
     for name in ("bottleneck", "batch_size", "warmup", "probe_every", "decay_switch", "delay_limit", "weight_decay"):
@@ -227,6 +240,12 @@ def broken_rules(trial: Trial) -> list[str]:
         "probe_every",
         f"must be a multiple of evaluate_every ({trial.evaluate_every})",
         "use a multiple, or 0 for the default",
+    )
+    rule(
+        not (trial.task in tasks.SEQUENCES and trial.model == "mlp" and trial.embedding == "sum"),
+        "embedding",
+        f"must be concatenate for an MLP on {trial.task}, because a sum forgets the order of the tokens",
+        "use concatenate",
     )
     if trial.task in tasks.NAMES:
         faults += tasks.broken_rules(trial.task, trial.modulus, trial.context, trial.model)
@@ -319,7 +338,8 @@ class Outcome:
         "(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors", curve=True
     )
     twonn_dimension: float | None = _defined(
-        "Facco: dimension from the ratio of the two nearest neighbour distances, at the end"
+        "Facco: dimension from the ratio of the two nearest neighbour distances (a curve with the probe twonn)",
+        curve=True,
     )
     winning_stride: int | None = _defined(
         "stride s with the highest adjacency score of the class centroids, outer reading: the whole group for "
@@ -334,9 +354,39 @@ class Outcome:
     )
     inner_winning_stride_score: float | None = _defined("adjacency score of it, 0 to 1", curve=True)
     inner_winning_stride_p_value: float | None = _defined("its p-value against random relabellings")
+    spectrum_frequencies: int | None = _defined(
+        "frequencies of the outer circle, of 1 to n/2, that hold 90 % of the power of its class vectors", curve=True
+    )
+    dominant_frequency: int | None = _defined("the frequency with the most power", curve=True)
+    dominant_share: float | None = _defined("its share of the power", curve=True)
+    predicted_stride: int | None = _defined(
+        "the stride with the smallest mean distance, as the power of all frequencies predicts it", curve=True
+    )
+    stride_agrees: int | None = _defined("1 if predicted_stride is winning_stride, else 0")
+    inner_spectrum_frequencies: int | None = _defined("as spectrum_frequencies, over the inner circles", curve=True)
+    inner_dominant_frequency: int | None = _defined("as dominant_frequency, over the inner circles", curve=True)
+    inner_dominant_share: float | None = _defined("its share of the power", curve=True)
+    inner_predicted_stride: int | None = _defined("as predicted_stride, over the inner circles", curve=True)
+    inner_stride_agrees: int | None = _defined("1 if inner_predicted_stride is inner_winning_stride, else 0")
+    coset_purity: float | None = _defined(
+        "share of the classes' M - 1 nearest others that are of their own coset of M members (multiplication and "
+        "division only; 0.07 is chance mod 97)",
+        curve=True,
+    )
     weight_norm: float | None = _defined("Euclidean norm of all weights", curve=True)
     activation_sparsity: float | None = _defined("share of hidden test values with |h| < 0.1", curve=True)
     activation_norm: float | None = _defined("mean L2 norm of the hidden test vectors", curve=True)
+    activation_deviation: float | None = _defined("standard deviation of the hidden test values", curve=True)
+    activation_largest: float | None = _defined("largest of the hidden test values", curve=True)
+    attention_entropy: float | None = _defined(
+        "mean entropy, in bits, of the readout token's attention in the last block, over heads and test examples; 1 is "
+        "even attention to two tokens",
+        curve=True,
+    )
+    betti0: int | None = _defined(
+        "pieces: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end"
+    )
+    betti1: int | None = _defined("loops: the same in dimension 1")
     parameters: int | None = _defined("number of trained weights")
     train_seconds: float | None = _defined("wall seconds of the stack's training / trials in it, this trial's share")
 
@@ -349,6 +399,13 @@ CURVES = (
     "test_loss",
     *(f.name for f in fields(Outcome) if f.metadata.get("curve")),
 )
+
+
+def is_curve(name: str) -> bool:
+    """Whether it is followed over the steps; a name with a slash is one layer's or block's share of a curve."""
+    return name in CURVES or "/" in name
+
+
 PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", "diverged")
 
 Curve = tuple[tuple[int, ...], tuple[float, ...]]
@@ -356,9 +413,11 @@ Curve = tuple[tuple[int, ...], tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished trial on its way to the record: its outcome and its curves (steps, values)."""
+    """A finished trial on its way to the record: its outcome, its curves (steps, values) and, if asked
+    for, its hidden vectors on a plane (x, y, class)."""
 
     trial: Trial
     outcome: Outcome
     curves: Mapping[str, Curve]
     notes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # machine, engine, ...
+    picture: tuple[tuple[float, float, int], ...] = ()

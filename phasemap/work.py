@@ -47,6 +47,7 @@ class Work:
     queue: deque[Stack] = field(default_factory=deque)
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
+    noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
     trials_done: int = 0
     trials_failed: int = 0
     trial_steps: int = 0  # taken in this run of the sweep
@@ -82,7 +83,9 @@ class Work:
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds
             for note in report.notes:
-                self.say(note)
+                if note not in self.noted:
+                    self.noted.add(note)
+                    self.say(note)
             for result in report.results:
                 if running.left.pop(result.trial.id, None) is None:
                     continue  # it was reported before its worker died

@@ -52,7 +52,11 @@ class StackRun:
             self.storage.save(self.now)
             self._saved = True
         except OSError as error:
-            self._notes.append(f"no checkpoint: {error}; training goes on, and begins at the last one if it is stopped")
+            why = error.strerror or str(error)  # without the file's name: the same fault is the same note
+            self._notes.append(
+                f"no checkpoint in {self.storage.place}: {why}; training goes on, and begins at the last one if it is "
+                "stopped"
+            )
         self._cost = time.monotonic() - start
 
     def _take_notes(self) -> tuple[str, ...]:

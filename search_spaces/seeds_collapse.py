@@ -23,4 +23,5 @@ space = Space(
     steps=5_000_000,
     evaluate_every=5_000,
     probe_every=10_000,
+    probes="dimension+twonn+activation+stride+spectrum+purity+attention+layers",
 )

@@ -21,4 +21,5 @@ space = Space(
     batch_size=512,
     steps=15_000,
     evaluate_every=1_000,
+    probes="dimension+twonn+activation+stride+spectrum+purity+attention+layers",
 )

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import descendants, kill, trainers
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -63,44 +64,6 @@ def record(folder: Path) -> dict[str, tuple]:
     return found
 
 
-def descendants(pid: int) -> list[int]:
-    """Pids of all living processes below one."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [pid]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
-def workers(pid: int) -> list[int]:
-    """Pids of the actors that train stacks below a driver."""
-    found = []
-    for child in descendants(pid):
-        try:
-            if b"StackTrainable" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(child)
-        except OSError:
-            continue
-    return found
-
-
-def kill(pid: int) -> bool:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict[str, int]:
     """Kills workers, drivers, or everything at once, at random moments, until ``kills`` are done."""
     done = {"worker": 0, "driver": 0, "everything": 0}
@@ -113,14 +76,14 @@ def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict
                 break
             driver = start(folder, *options)
             continue
-        at_work = workers(driver.pid)
+        victims = trainers([driver.pid])
         what = rng.choice(["worker", "worker", "worker", "driver", "everything"])
-        if not at_work:
+        if not victims:
             continue
         if what == "worker":
-            done[what] += kill(rng.choice(at_work))
+            done[what] += kill(rng.choice(victims))
             continue
-        below = descendants(driver.pid) if what == "everything" else []
+        below = descendants([driver.pid]) if what == "everything" else []
         done[what] += kill(driver.pid)
         for pid in below:
             kill(pid)
@@ -140,33 +103,47 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     return record(folder)
 
 
+def at_work(folder: Path) -> subprocess.Popen:
+    """A driver whose stacks are training."""
+    driver = start(folder)
+    deadline = time.monotonic() + 180
+    while not trainers([driver.pid]):
+        assert driver.poll() is None, (folder / "log.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return driver
+
+
 def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbed):
     (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
-    driver = start(tmp_path)
-    deadline = time.monotonic() + 90
-    while not workers(driver.pid) and driver.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
+    driver = at_work(tmp_path)
     time.sleep(2)
-    for pid in workers(driver.pid)[:1]:
-        kill(pid)
+    assert kill(trainers([driver.pid])[0])
     time.sleep(3)
-    kill(driver.pid)
+    assert kill(driver.pid)
     driver.wait()
     finish(tmp_path)
+    told = (tmp_path / "log.txt").read_text()
+    assert "stopped (its worker process died); runs again from its last checkpoint" in told
+    assert "(raylet" not in told, "Ray's paragraph about a dead worker is not for the user"
     assert record(tmp_path) == undisturbed
     assert not list((tmp_path / "phasemap_data").rglob("*.pt")), "checkpoints of recorded trials are removed"
 
 
-def test_an_interrupt_keeps_progress_and_the_same_command_continues(tmp_path, undisturbed):
+def test_an_interrupt_keeps_progress_a_second_leaves_at_once_and_the_same_command_continues(tmp_path, undisturbed):
+    """As a terminal does it: the signal goes to every process of the group."""
     (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
-    driver = start(tmp_path)
-    deadline = time.monotonic() + 90
-    while not workers(driver.pid) and driver.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(4)
-    driver.send_signal(signal.SIGINT)
+    driver = at_work(tmp_path)
+    time.sleep(3)
+    os.killpg(driver.pid, signal.SIGINT)
     assert driver.wait(timeout=60) == 130
-    assert "the same command continues" in (tmp_path / "log.txt").read_text()
+    assert "interrupted: progress is kept, the same command continues" in (tmp_path / "log.txt").read_text()
+    driver = at_work(tmp_path)
+    for _ in range(2):
+        os.killpg(driver.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert driver.wait(timeout=60) == 130
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
     finish(tmp_path)
     assert record(tmp_path) == undisturbed
 

@@ -217,10 +217,12 @@ def test_nothing_is_left_beside_a_checkpoint(storage):
     assert [one.name for one in file.parent.iterdir()] == [file.name]
 
 
-def test_what_a_killed_writer_left_beside_is_not_read(storage):
+def test_what_a_killed_writer_left_beside_is_not_read_and_goes_with_the_checkpoint(storage):
     file = saved(storage)
     (file.parent / f"{file.name}.12345.part").write_bytes(b"half")
     assert [part.step for part in storage.resume((MLP,), say=pytest.fail)] == [20]
+    storage.remove(MLP.id)
+    assert list(file.parent.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_older_checkpoints(storage):

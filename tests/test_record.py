@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from small import MLP, mixed, result
 
+from analysis.table import load_pictures
 from phasemap.record import Held, Recorder, absolute, connect, default_uri
 from phasemap.trial import DEFINITIONS, Outcome, Trial
 
@@ -220,9 +222,17 @@ def test_a_store_that_goes_away_and_comes_back_loses_nothing(uri, tmp_path):
     assert all(how in ("FINISHED", "KILLED") for _, how in status(uri))
 
 
-def test_a_locked_store_is_waited_for(uri, tmp_path):
-    import sqlite3
+def test_a_store_that_stays_away_is_given_up_with_a_message(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr("phasemap.record.PATIENCE", 0.1)
+    recorder = opened(uri, say=lambda text: None)
+    (tmp_path / "mlflow.db").unlink()
+    (tmp_path / "mlflow.db").mkdir()
+    recorder.result(result(TRIALS[0]))
+    with pytest.raises(ValueError, match=r"^tracking store .*: must come back within 0 minutes, got .*same command"):
+        recorder.flush()
 
+
+def test_a_locked_store_is_waited_for(uri, tmp_path):
     recorder = opened(uri, say=lambda text: None)
     lock = sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)
     lock.execute("BEGIN EXCLUSIVE")
@@ -291,3 +301,38 @@ def test_a_relative_store_is_the_same_from_any_directory(tmp_path, monkeypatch):
     assert absolute("sqlite:///runs/a.db") == f"sqlite:///{tmp_path}/runs/a.db"
     for uri in ("sqlite:////data/a.db", "http://somewhere:5000"):
         assert absolute(uri) == uri
+
+
+def test_a_picture_of_the_hidden_vectors_lies_beside_the_metrics(uri, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recorder = opened(uri)
+    drawn = dataclasses.replace(result(TRIALS[0]), picture=((0.5, -1.0, 3), (2.0, 0.25, 0)))
+    recorder.result(drawn, lambda: None)
+    recorder.result(result(TRIALS[1]), lambda: None)
+    recorder.close("FINISHED")
+    pictures = load_pictures([run.info.run_id for run in runs(uri)], uri)
+    assert pictures[["x", "y", "class"]].to_numpy().tolist() == [[0.5, -1.0, 3], [2.0, 0.25, 0]]
+    assert pictures.run_id.nunique() == 1
+
+
+def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_path):
+    """Each writes its own sweep; they wait for each other's locks."""
+    code = f"""
+        import dataclasses, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from small import MLP, result
+        from phasemap.record import Recorder
+        recorder = Recorder(sys.argv[1], {uri!r}, ("seed",), "", say=lambda text: None)
+        for seed in range(30):
+            recorder.result(result(dataclasses.replace(MLP, seed=seed)))
+        recorder.close("FINISHED")
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    both = [subprocess.Popen([*words, name], stderr=subprocess.PIPE) for name in ("one", "two")]
+    for process in both:
+        assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+    assert sqlite3.connect(tmp_path / "mlflow.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    for name in ("one", "two"):
+        found = runs(uri, name)
+        assert sorted(int(run.data.params["seed"]) for run in found) == list(range(30))
+        assert all(run.info.status == "FINISHED" and run.data.metrics["test_accuracy"] == 0.25 for run in found)

@@ -201,3 +201,10 @@ def test_every_shipped_search_space_is_valid_and_says_what_it_is_for(path):
 def test_reading_a_search_space_loads_no_torch():
     code = "import sys, phasemap.space; print(sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_probe_whose_library_is_missing_is_a_fault_at_the_start(monkeypatch):
+    monkeypatch.setattr("phasemap.space.find_spec", lambda module: None)
+    space = Space(model="mlp", modulus=13, probes=["stride", "dimension+homology"], steps=10, evaluate_every=10)
+    with pytest.raises(Fault, match=r"probes: homology needs ripser, which is not installed; pip install ripser"):
+        space.trials()

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from phasemap.stack import COMPILE_PAYS, Plan, Stack, cost, seconds
+from phasemap.stack import COMPILE_PAYS, Plan, Stack, cost, memory, seconds
 from phasemap.trial import Trial
 
 TRIALS = [
@@ -46,6 +46,36 @@ def test_a_gpu_takes_larger_stacks_than_a_core():
     many = [Trial(seed=seed) for seed in range(64)]
     largest = {gpu: max(len(stack.trials) for stack in Plan(gpu=gpu).stacks(many)) for gpu in (True, False)}
     assert largest[True] > largest[False]
+
+
+def test_no_stack_is_planned_that_would_not_fit():
+    many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
+    assert max(len(stack.trials) for stack in Plan().stacks(many)) > 4
+    assert max(len(stack.trials) for stack in Plan(memory=4.5 * memory(many[0])).stacks(many)) == 4
+    assert max(len(stack.trials) for stack in Plan(memory=1).stacks(many)) == 1  # it must be tried
+
+
+def test_a_shape_with_hours_of_work_is_measured_and_one_with_minutes_is_not():
+    asked = []
+
+    def measure(trial, most):
+        asked.append(trial.width)
+        return 5
+
+    short, long = Trial(model="mlp", width=16, steps=100), Trial(steps=100_000)
+    stacks = Plan(measure=measure).stacks(
+        [dataclasses.replace(one, seed=s) for one in (short, long) for s in range(20)]
+    )
+    assert asked == [128]
+    assert {len(stack.trials) for stack in stacks if stack.trials[0].width == 128} == {5}
+
+
+def test_a_size_said_by_hand_is_not_measured():
+    def measure(trial, most):
+        raise AssertionError
+
+    trials = [Trial(steps=100_000, seed=seed) for seed in range(4)]
+    assert {len(stack.trials) for stack in Plan(size=2, measure=measure).stacks(trials)} == {2}
 
 
 def test_the_dearest_stack_comes_first():

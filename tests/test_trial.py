@@ -8,7 +8,7 @@ import math
 import pytest
 
 from phasemap import task
-from phasemap.trial import CHOICES, FIELDS, STACKED, Fault, Trial, broken_rules, coerce, make_trial
+from phasemap.trial import CHOICES, DEFINITIONS, FIELDS, STACKED, Fault, Trial, broken_rules, coerce, make_trial
 
 
 def refusal(**values: object) -> list[str]:
@@ -48,6 +48,8 @@ def test_every_field_is_part_of_the_identity(name):
     default = FIELDS[name].default
     if name in CHOICES:
         other = next(choice for choice in CHOICES[name] if choice != default)
+    elif name == "probes":
+        other = "stride"
     else:
         other = not default if isinstance(default, bool) else default / 2 if default > 1 else default + 1
     changed = dataclasses.replace(Trial(), **{name: other})
@@ -184,3 +186,8 @@ def test_text_is_read_as_the_fields_type():
 
 def test_the_default_trial_breaks_no_rule():
     assert broken_rules(Trial()) == []
+
+
+def test_no_outcome_has_the_name_of_a_setting():
+    """Both are columns of one table and keys of one run."""
+    assert not set(FIELDS) & set(DEFINITIONS)

@@ -72,10 +72,11 @@ def test_stacks_come_in_their_order_and_are_in_flight_until_they_end():
     assert desk.said == []
 
 
-def test_notes_of_a_stack_are_said():
-    desk = Desk(stack(1))
-    one = desk.work.next()
-    desk.work.report(one.id, Report(notes=("no checkpoint: disk full",)))
+def test_notes_of_stacks_are_said_once():
+    desk = Desk(stack(1), stack(1, 10))
+    for one in (desk.work.next(), desk.work.next()):
+        for _ in range(2):
+            desk.work.report(one.id, Report(notes=("no checkpoint: disk full",)))
     assert desk.said == ["no checkpoint: disk full"]
 
 

@@ -35,5 +35,9 @@ def attention_entropy(weights: Tensor, chosen: Tensor) -> Tensor:
     Returns:
         [K] bits, 0 (one token) to log2(T) (all alike).
     """
-    entropy = torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)
-    return nan_unless(finite_trials(weights), mean_chosen(entropy, chosen))
+    return nan_unless(finite_trials(weights), mean_chosen(example_entropy(weights), chosen))
+
+
+def example_entropy(weights: Tensor) -> Tensor:
+    """Mean over heads and asking tokens, of each example: [K, N, H, Q, T] -> [K, N] bits."""
+    return torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)

@@ -13,6 +13,7 @@ from analysis import (
     learning_curves,
     phase_diagram,
     reverse_scaling,
+    stride_spectrum,
     style,
     success_rate,
     takeover,
@@ -194,3 +195,44 @@ def test_takeover_needs_inner_scores(tmp_path):
 def test_no_trials_are_said_in_words(small, module):
     with pytest.raises(style.Absent, match="no finished trial yet"):
         module.summarise(small.iloc[:0], "weight_decay")
+
+
+def _strides(**columns):
+    """Three seeds of a multiplication cell; the columns that records may lack are given."""
+    told = [
+        outcome("grokking", 500, winning_stride=s, winning_stride_score=0.9, winning_stride_p_value=p)
+        for s, p in ((4, 0.001), (7, 0.001), (9, 0.6))
+    ]
+    pairs = [(dataclasses.replace(BASE, task="modular_multiplication", seed=i), one) for i, one in enumerate(told)]
+    return frame(pairs).assign(**columns)
+
+
+def test_predicted_strides_are_counted_where_chance_does_not_explain_the_winner(tmp_path):
+    cell = _strides(predicted_stride=[4.0, 6.0, 9.0], dominant_frequency=[11.0, 2.0, 3.0])
+    lines = pd.concat(
+        pd.DataFrame({"run_id": run, "key": key, "step": [100, 200], "value": [9.0, 2.0]})
+        for run in cell.run_id
+        for key in ("spectrum_frequencies", "winning_stride_score")
+    )
+    summary = stride_spectrum.summarise(cell, lines)
+    assert summary.table.reading.tolist() == ["outer"] * 3
+    assert summary.table.predicted.tolist() == [4, 6, 9]
+    assert "Of the 2 strides better than chance, 50%" in summary.caption
+    figure = stride_spectrum.figure(summary)
+    assert not [text for ax in figure.axes for text in ax.texts]
+    saved(figure, tmp_path)
+
+
+def test_records_older_than_the_spectrum_say_what_they_lack(tmp_path):
+    cell = _strides().drop(columns=["predicted_stride", "dominant_frequency"], errors="ignore")
+    lines = pd.DataFrame({"run_id": "run0000", "key": "winning_stride_score", "step": [100], "value": [0.9]})
+    summary = stride_spectrum.summarise(cell, lines)
+    assert summary.table.predicted.isna().all()
+    assert "Of the" not in summary.caption
+    figure = stride_spectrum.figure(summary)
+    told = " ".join(text.get_text() for ax in figure.axes for text in ax.texts)
+    assert "spectrum_frequencies\nnot recorded" in told
+    assert "predicted_stride\nnot recorded" in told
+    saved(figure, tmp_path)
+    with pytest.raises(style.Absent, match="cyclic group"):
+        stride_spectrum.summarise(cell.assign(winning_stride=float("nan")), lines)

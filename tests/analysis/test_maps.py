@@ -168,3 +168,12 @@ def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     assert 'data-swapped="1"' in body
     for run in cell.run_id:
         assert run not in done.stdout.split("<body")[0]
+
+
+def test_no_figure_claims_room_that_it_does_not_use(table):
+    """An artist without points, laid out outside the axes, once left half of the sheet blank."""
+    sheet = boundary_position.figure(boundary_position.summarise(table, "weight_decay", "width"))
+    sheet.draw_without_rendering()
+    box = sheet.axes[0].get_position()
+    assert box.height * sheet.get_figheight() > 0.8 * 30 / 25.4
+    assert box.y0 < 0.5

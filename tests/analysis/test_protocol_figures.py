@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic import BASE, frame
 
-from analysis import bottleneck, data_fraction, learnability, precision, style, table
+from analysis import bottleneck, data_fraction, hidden_picture, learnability, precision, style, table
 from analysis.__main__ import main
 from analysis.resummarise import recomputed, resummarise
 from analysis.statistics import median
@@ -119,3 +119,16 @@ def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, caps
     assert "≥ 0.95" in (tmp_path / "success_rate.svg").read_text()
     assert main([*command, "--grok-threshold", "1.5"]) == 2
     assert "grok_threshold: must lie in (0, 1]" in capsys.readouterr().err
+
+
+def test_a_cells_pictures_stand_side_by_side_by_seed(tmp_path):
+    cell = frame([(trial(s), outcome(1000)) for s in range(6)])
+    points = pd.DataFrame(
+        [(run, x, -x, x) for run in cell.run_id for x in range(3)], columns=["run_id", "x", "y", "class"]
+    )
+    summary = hidden_picture.summarise(cell, points)
+    assert summary.table.seed.unique().tolist() == [0, 1, 2, 3]
+    assert len(summary.table) == 12
+    saved(hidden_picture.figure(summary), tmp_path)
+    with pytest.raises(style.Absent, match="no trial laid out its hidden vectors"):
+        hidden_picture.summarise(cell, points.iloc[:0])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import boundary, grok_time, kaplan_meier, rate_difference, wilson
+from analysis.statistics import boundary, grok_time, kaplan_meier, median, rate_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,16 @@ def test_kaplan_meier_agrees_with_lifelines_on_its_example_data():
     np.testing.assert_allclose(1 - mine.low[inner], band.iloc[:, 1])
     assert median.value == fit.median_survival_time_ == 56
     assert [median.low, median.high] == median_survival_times(fit.confidence_interval_).iloc[0].tolist()
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(6, 1, 6), (10, 2, 9), (15, 4, 12), (20, 6, 15), (25, 8, 18)])
+def test_medians_have_the_published_ranks(n, low, high):  # David and Nagaraja 2003, section 7.1: 95 % at least
+    found = median(range(n, 0, -1))
+    assert (found.value, found.low, found.high, found.n) == ((n + 1) / 2, low, high, n)
+
+
+def test_five_values_leave_the_median_open():
+    assert (median(range(5)).low, median(range(5)).high) == (-math.inf, math.inf)
 
 
 def _trials(groks, ran, phases=None):
