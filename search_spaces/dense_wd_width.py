@@ -1,6 +1,6 @@
 """The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
 
-2880 trials of 2,000 steps, at most 5,760,000 trial-steps: a trial ends at the evaluation at which it groks, which
+2,880 trials of 2,000 steps, at most 5,760,000 trial-steps: a trial ends at the evaluation at which it groks, which
 its phase does not wait for.
 """
 
