@@ -210,14 +210,14 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
 
 
 def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
-    runs: list[Run] = []
+    runs: dict[str, Run] = {}  # while a sweep is written, pages shift, and a run may stand on two
     token = None
     while True:
         page = client.search_runs([experiment], f"tags.`phasemap.kind` = '{kind}'", max_results=PAGE, page_token=token)
-        runs += page
+        runs |= {run.info.run_id: run for run in page}
         token = page.token
         if not token:
-            return runs
+            return list(runs.values())
 
 
 def _sql_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:

@@ -177,7 +177,8 @@ def connect(address: str | None, wanted: Resources) -> None:
     quiet["runtime_env"] = {"env_vars": variables}
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
-        ray.init(include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
+        # without the word Ray would join any cluster that somebody started on this machine
+        ray.init("local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
         return
     variables["PHASEMAP_PRODUCT"] = product.chosen()  # one for all nodes: it moves the last bits
     try:

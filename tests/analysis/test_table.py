@@ -78,3 +78,18 @@ def test_written_tables_read_back(store, tmp_path):
     csv, parquet = table.write(trials, tmp_path / "new")
     assert len(pd.read_csv(csv)) == len(trials)
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), trials, check_dtype=False)
+
+
+def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(store, monkeypatch):
+    """Pages are cut by number, newest first: a run that is added between two moves the rest on by one."""
+    real = table.MlflowClient.search_runs
+
+    def shifted(client, *arguments, max_results, page_token, **more):
+        page = real(client, *arguments, max_results=2, page_token=page_token, **more)
+        if page_token is None and page.token:
+            page.token = real(client, *arguments, max_results=1, page_token=None, **more).token
+        return page
+
+    expected = table.read("sweep", store.uri).trials
+    monkeypatch.setattr(table.MlflowClient, "search_runs", shifted)
+    assert sorted(table.read("sweep", store.uri).trials.trial) == sorted(expected.trial)
