@@ -85,9 +85,9 @@ def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(sto
     real = table.MlflowClient.search_runs
 
     def shifted(client, *arguments, max_results, page_token, **more):
-        page = real(client, *arguments, max_results=2, page_token=page_token, **more)
+        page = real(client, *arguments, max_results=4, page_token=page_token, **more)
         if page_token is None and page.token:
-            page.token = real(client, *arguments, max_results=1, page_token=None, **more).token
+            page.token = real(client, *arguments, max_results=3, page_token=None, **more).token
         return page
 
     expected = table.read("sweep", store.uri).trials
