@@ -23,6 +23,7 @@ PROBES = (
     *("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers"),
     *("homology", "picture"),  # need a library of their own
 )
+CLOSEST = 200  # steps between two probes, unless said: nearer ones would cost small networks a tenth of their time
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": tasks.NAMES,
     "split": ("examples", "distinct"),
@@ -90,7 +91,7 @@ class Trial:
     seed: int = 0
     steps: int = 15_000
     evaluate_every: int = 1_000
-    probe_every: int = 0  # 0: about 15 probes over the run, on the evaluation steps
+    probe_every: int = 0  # 0: about 15 probes over the run, CLOSEST steps apart or more, on the evaluation steps
     log_spaced: bool = False  # evaluations at steps growing by a factor, up to evaluate_every
     probes: str = "dimension+activation+stride+spectrum"  # names joined by +; "" for none
     stop_when_settled: bool = False
@@ -124,7 +125,7 @@ class Trial:
     @property
     def probe_interval(self) -> int:
         """Steps between two probes, a multiple of ``evaluate_every``."""
-        wanted = self.probe_every or self.steps / 15
+        wanted = self.probe_every or max(self.steps / 15, CLOSEST)
         return max(1, round(wanted / self.evaluate_every)) * self.evaluate_every
 
     def label(self, axes: tuple[str, ...]) -> str:

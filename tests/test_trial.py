@@ -67,7 +67,7 @@ def test_probes_stand_on_evaluation_steps():
     assert Trial(steps=15_000, evaluate_every=1_000).probe_interval == 1_000
     assert Trial(steps=150_000, evaluate_every=1_000).probe_interval == 10_000
     assert Trial(steps=2_500, evaluate_every=100).probe_interval == 200
-    assert Trial(steps=100, evaluate_every=100).probe_interval == 100
+    assert Trial(steps=100, evaluate_every=100).probe_interval == 200  # at its end alone
     assert Trial(steps=100, evaluate_every=10, probe_every=50).probe_interval == 50
 
 
