@@ -134,7 +134,7 @@ class Cluster:
             sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--port",
             str(self.mlflow_port), "--workers", "2", "--artifacts-destination", str(self.folder / "artifacts"),
         )  # fmt: skip
-        until(lambda: answers(self.uri + "/health"), 180, "MLflow server", self.server)
+        until(lambda: answers(self.uri + "/health"), 400, "MLflow server", self.server)
 
     def make_database(self) -> str:
         """The store's address: a PostgreSQL of this test's own, or a file where none is installed."""
