@@ -27,7 +27,7 @@ def figures(recorder) -> set[str]:
     return {file.path for file in recorder.client.list_artifacts(recorder.parent, "figures")}
 
 
-def waited(condition, seconds: float = 60.0) -> None:
+def waited(condition, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came"
