@@ -59,14 +59,19 @@ def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Ten
     return model, optimizer, torch.from_numpy(task.tokens)[train], torch.from_numpy(task.labels)[train]
 
 
-def published(trial: Trial) -> Iterator[None]:
-    """Yields after every step, for ever."""
+def published(trial: Trial, evaluating: bool = False) -> Iterator[None]:
+    """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence."""
     model, optimizer, tokens, labels = network(trial)
+    everything, steps = torch.from_numpy(tasks.load(trial.task, trial.modulus, trial.context).tokens), 0
     data = torch.utils.data.TensorDataset(tokens, labels)
     loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
     while True:
         for batch in loader:
-            step(model, optimizer, *batch)
+            _step(model, optimizer, *batch)
+            steps += 1
+            if evaluating and steps % trial.evaluate_every == 0:
+                with torch.no_grad():
+                    model(everything)
             yield
 
 
@@ -78,11 +83,11 @@ def plain(trial: Trial, compiled: bool = False) -> Iterator[None]:
         order = torch.randperm(len(labels))
         for start in range(0, len(labels), trial.batch_size):
             rows = order[start : start + trial.batch_size]
-            step(run, optimizer, tokens[rows], labels[rows])
+            _step(run, optimizer, tokens[rows], labels[rows])
             yield
 
 
-def step(model: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor) -> None:
+def _step(model: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, tokens: Tensor, labels: Tensor) -> None:
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(tokens), labels).backward()
     optimizer.step()

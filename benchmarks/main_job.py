@@ -20,17 +20,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-# ruff: noqa: E402 - threads are counted when numpy and torch are imported
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
+import one_core  # noqa: F401
 
+# isort: split
 import loops
 import torch
+from speed import loop, rate
 
-from phasemap import task as tasks
 from phasemap.space import load
-from phasemap.trial import Trial
 
 ROOT = Path(__file__).parent.parent
 SPACE = ROOT / "search_spaces" / "wd_width.py"
@@ -45,24 +42,6 @@ def sweep() -> float:
         return time.perf_counter() - start
 
 
-def loop_seconds_per_step(trial: Trial, seconds: float) -> float:
-    """The published loop's time for a step, its share of the evaluations included."""
-    model, optimizer, tokens, labels = loops.network(trial)
-    task = tasks.load(trial.task, trial.modulus, trial.context)
-    everything = torch.from_numpy(task.tokens)
-    data = torch.utils.data.TensorDataset(tokens, labels)
-    loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
-    steps, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
-        for batch in loader:
-            loops.step(model, optimizer, *batch)
-            steps += 1
-            if steps % trial.evaluate_every == 0:
-                with torch.no_grad():
-                    model(everything)
-    return (time.process_time() - start) / steps
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10)
@@ -74,9 +53,9 @@ def main() -> None:
     one = {trial.width: trial for trial in trials}
     rows, whole = [], 0.0
     for width, trial in sorted(one.items()):
-        each = loop_seconds_per_step(trial, arguments.seconds)
-        whole += count[width] * trial.steps * each
-        rows.append([f"published loop, width {width}", count[width], f"{1 / each:.0f} steps/s", ""])
+        each = rate(loop(loops.published(trial, evaluating=True)), arguments.seconds)
+        whole += count[width] * trial.steps / each
+        rows.append([f"published loop, width {width}", count[width], f"{each:.0f} steps/s", ""])
     rows.append([f"published loop, all, {cores} cores", len(trials), f"{whole / cores:.0f} s", "1"])
     rows.append(["main job, whole command", len(trials), f"{ours:.0f} s", f"{whole / cores / ours:.1f}"])
     with (ROOT / "benchmarks" / "results" / "main_job.csv").open("w", newline="") as file:

@@ -10,26 +10,23 @@ default probes at the default cadence over training, for three shapes of trial.
 from __future__ import annotations
 
 import csv
-import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-# ruff: noqa: E402 - threads are counted when numpy and torch are imported
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+import one_core  # noqa: F401
 
+# isort: split
 import torch
 
 from phasemap.measure import measure, probes
-from phasemap.stack import best_size
+from phasemap.stack import COMPILE_PAYS, best_size
 from phasemap.train import Training, begin
 from phasemap.trial import PROBES, Trial, make_trial
 
 RESULTS = Path(__file__).parent / "results" / "probes.csv"
-COMPILE_FROM = 2_000
 SHAPES = {
     "mlp 48, p 59": {"model": "mlp", "width": 48, "depth": 1, "modulus": 59, "steps": 2_000, "evaluate_every": 100},
     "transformer 32, p 59": {"width": 32, "modulus": 59, "steps": 15_000},
@@ -51,7 +48,7 @@ def seconds(run: Callable[[], object], repeats: int = 5) -> float:
 def stack(values: dict[str, object], size: int) -> Training:
     shape = {"task": "modular_multiplication", "data_fraction": 0.4, **values}
     trials = tuple(make_trial({**shape, "seed": seed}) for seed in range(size))
-    training = begin(trials, compiled=trials[0].steps >= COMPILE_FROM)
+    training = begin(trials, compiled=trials[0].steps >= COMPILE_PAYS)
     training.advance(200)
     return training
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-# ruff: noqa: E402 - threads are counted when numpy and torch are imported
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
+import one_core  # noqa: F401
 
+# isort: split
 import loops
 import torch
 

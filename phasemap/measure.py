@@ -40,8 +40,7 @@ class Seen:
     """One forward pass over all examples; the vectors are kept only where probes will ask for them."""
 
     curves: dict[str, list[float]]
-    hidden: Tensor | None  # [K, N, D]
-    predictions: Tensor | None  # [K, N] classes
+    vectors: tuple[Tensor, Tensor] | None  # hidden [K, N, D] and predictions [K, N]
 
 
 @torch.no_grad()
@@ -54,7 +53,7 @@ def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: S
         loss = losses(model.trial.loss, logits, wanted)
         parts.append((predictions == wanted, loss, *((hidden, predictions) if keep else ())))
     hits, loss, *kept = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return Seen(_averages(hits, loss, split), *(kept or (None, None)))
+    return Seen(_averages(hits, loss, split), (kept[0], kept[1]) if kept else None)
 
 
 @torch.no_grad()
@@ -65,8 +64,8 @@ def probes(
     parts: dict[str, list] = {}
     size = max(1, PROBED // (len(tokens) * model.trial.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
-        if seen.hidden is not None and seen.predictions is not None:
-            hidden, predictions = seen.hidden[some], seen.predictions[some]
+        if seen.vectors:
+            hidden, predictions = (part[some] for part in seen.vectors)
         else:
             looked = [(hidden, logits.argmax(-1)) for _, hidden, logits in _forward(model, flat[some], tokens)]
             hidden, predictions = (torch.cat(part, 1) for part in zip(*looked, strict=True))

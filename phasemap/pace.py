@@ -13,10 +13,10 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from phasemap.product import machine_file
 from phasemap.stack import CPU_LARGEST, GPU_LARGEST
 from phasemap.train import begin
 from phasemap.trial import Trial
@@ -34,22 +34,16 @@ def can_measure(device: str) -> bool:
 
 def fastest_size(trial: Trial, device: str, most: int) -> int:
     """Trials per stack, at most ``most``: 1, 2, 4, … as long as doubling makes each trial-step cheaper."""
-    memory = _memory(device)
+    kind = torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" else "cpu"
+    memory = machine_file(f"stacks-{platform.node()}-{kind}-torch{torch.__version__}.json")
     known = json.loads(memory.read_text()) if memory.exists() else {}
     shape = " ".join(str(getattr(trial, name)) for name in SHAPING)
     if shape not in known:
         known[shape] = _measured(trial, device, min(most, GPU_LARGEST if device == "cuda" else CPU_LARGEST))
-        memory.parent.mkdir(parents=True, exist_ok=True)
         own = memory.with_suffix(f".{os.getpid()}")
         own.write_text(json.dumps(known, indent=1))
         own.replace(memory)
     return min(most, known[shape])
-
-
-def _memory(device: str) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    kind = torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" else "cpu"
-    return cache / "phasemap" / f"stacks-{platform.node()}-{kind}-torch{torch.__version__}.json"
 
 
 def _measured(trial: Trial, device: str, most: int) -> int:

@@ -47,9 +47,9 @@ def chosen() -> str:
         if said not in CANDIDATES:
             raise ValueError(f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got {said!r}; choose one")
         return said
-    memory = _memory()
+    cpu = f"{platform.machine()}-{torch.backends.cpu.get_cpu_capability()}"
+    memory = machine_file(f"product-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}")
     if not memory.exists():
-        memory.parent.mkdir(parents=True, exist_ok=True)
         own = memory.with_suffix(f".{os.getpid()}")
         own.write_text(_fastest())
         with contextlib.suppress(FileExistsError):
@@ -58,10 +58,11 @@ def chosen() -> str:
     return memory.read_text()
 
 
-def _memory() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    cpu = f"{platform.machine()}-{torch.backends.cpu.get_cpu_capability()}"
-    return cache / "phasemap" / f"product-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}"
+def machine_file(name: str) -> Path:
+    """Where something measured once on this machine is remembered; its folder exists."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "phasemap"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
 
 
 def _fastest() -> str:

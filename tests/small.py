@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from phasemap.train import Training, begin, train
 from phasemap.trial import Outcome, Result, Trial
@@ -63,3 +64,11 @@ def result(trial: Trial, phase: str = "confusion") -> Result:
         "weight_norm": ((trial.steps,), (2.0,)),
     }
     return Result(trial, outcome, curves, {"device": "cpu", "engine": "eager"})
+
+
+def waited(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)

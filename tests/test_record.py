@@ -18,7 +18,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from small import MLP, mixed, result
+from small import MLP, mixed, result, waited
 
 from analysis.table import load_pictures
 from phasemap.record import Held, Recorder, absolute, connect, default_uri
@@ -47,13 +47,6 @@ def runs(uri: str, name: str = "sweep") -> list[Run]:
 
 def status(uri: str) -> list[tuple[str, str]]:
     return sorted((run.data.tags["phasemap.trial"], run.info.status) for run in runs(uri))
-
-
-def waited(condition, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.05)
 
 
 def test_a_result_becomes_one_finished_run(uri):

@@ -7,10 +7,12 @@ import shutil
 import time
 
 import pytest
-from small import MLP, result
+from small import MLP, result, waited
 
 from phasemap.record import Recorder
 from phasemap.refresh import FIGURES, Refresh
+
+PATIENT = 300.0  # seconds: a drawing has the lowest priority
 
 
 @pytest.fixture
@@ -27,16 +29,9 @@ def figures(recorder) -> set[str]:
     return {file.path for file in recorder.client.list_artifacts(recorder.parent, "figures")}
 
 
-def waited(condition, seconds: float = 300.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.1)
-
-
 def test_a_running_parent_gets_the_map_and_the_page(recorder, tmp_path):
     with Refresh(recorder, tmp_path / "out", print, every=0.1):
-        waited(lambda: {"figures/phase_diagram.png", f"figures/{FIGURES[1]}.html"} <= figures(recorder))
+        waited(lambda: {"figures/phase_diagram.png", f"figures/{FIGURES[1]}.html"} <= figures(recorder), PATIENT)
         assert recorder.client.get_run(recorder.parent).info.status == "RUNNING"
 
 
@@ -51,17 +46,17 @@ def test_nothing_is_drawn_again_without_a_new_trial(recorder, tmp_path, monkeypa
     monkeypatch.setattr(Refresh, "_draw", lambda self: drawn.append(len(recorder.done)) or "")
     (tmp_path / "out").mkdir()
     with Refresh(recorder, tmp_path / "out", print, every=0.02):
-        waited(lambda: drawn == [1])
+        waited(lambda: drawn == [1], PATIENT)
         time.sleep(0.2)
         recorder.result(result(dataclasses.replace(MLP, seed=1), "grokking"))
-        waited(lambda: drawn == [1, 2])
+        waited(lambda: drawn == [1, 2], PATIENT)
 
 
 def test_what_cannot_be_drawn_is_said_once_and_harms_nothing(recorder, tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
     said = []
     with Refresh(recorder, tmp_path / "out", said.append, every=0.1):
-        waited(lambda: said)
+        waited(lambda: said, PATIENT)
         time.sleep(0.5)
     assert len(said) == 1
     assert said[0].startswith("no figures while it runs (")
