@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,25 @@ class Storage:
         filesystem, folder = _remote(self.place)
         with contextlib.suppress(FileNotFoundError):
             filesystem.delete_file(f"{folder}/{trial_id}.pt")
+
+    def forget(self, recorded: Container[str]) -> None:
+        """Deletes the checkpoints of recorded trials that are still there: the driver was killed
+        between the two, or a worker that was given up wrote once more.
+
+        Raises:
+            OSError: the store is away.
+        """
+        for name in self._names():
+            if name.partition(".")[0] in recorded:
+                self.remove(name.partition(".")[0])
+
+    def _names(self) -> list[str]:
+        if "://" not in self.place:
+            return os.listdir(self.place) if os.path.isdir(self.place) else []
+        from pyarrow.fs import FileSelector
+
+        filesystem, folder = _remote(self.place)
+        return [file.base_name for file in filesystem.get_file_info(FileSelector(folder, allow_not_found=True))]
 
     def _load(self, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
         raw = self._read(f"{trial.id}.pt")

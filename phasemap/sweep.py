@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -199,12 +200,13 @@ def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorde
 
 def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
-    storage = arguments.storage or str(Path("phasemap_data").resolve() / sweep.name)
+    storage = _storage(sweep, arguments)
     try:
         slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
     except ValueError:
         sweep.recorder.close("KILLED")
         raise
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # Ray prints its stack on it
     work = _work(sweep, arguments, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with screen.Screen(lambda: _status(sweep, work)) as display:
@@ -219,6 +221,10 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     busy = work.seconds / (elapsed * max(1, slots.cpu + slots.cuda))
     print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}; slots {busy:.0%} busy with training")
     return FAILURES if work.trials_failed else OK
+
+
+def _storage(sweep: Sweep, arguments: argparse.Namespace) -> str:
+    return arguments.storage or str(Path("phasemap_data").resolve() / sweep.name)
 
 
 def _refreshing(sweep: Sweep, arguments: argparse.Namespace, say: Callable[[str], None]) -> AbstractContextManager:
@@ -355,11 +361,21 @@ def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     if recorder.waiting:
         print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
     recorder.flush()
+    _forget_recorded(sweep, _storage(sweep, arguments))
     if status != INTERRUPTED and not arguments.no_figures:
         _draw(sweep, out)
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
     print(_summary(sweep, None if arguments.no_figures else out))
     return status
+
+
+def _forget_recorded(sweep: Sweep, storage: str) -> None:
+    from phasemap.checkpoint import Storage
+
+    try:
+        Storage(storage).forget(sweep.recorder.done)
+    except OSError as error:
+        print(f"checkpoints of recorded trials may be left in {storage}: {error}", file=sys.stderr)
 
 
 def _draw(sweep: Sweep, out: Path) -> None:

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,17 @@ def test_a_checkpoint_is_removed_once_and_again(storage):
     storage.remove(MLP.id)
     assert not file.exists()
     storage.remove(MLP.id)
+
+
+@pytest.mark.parametrize("place", ["folder", "object store"])
+def test_checkpoints_of_recorded_trials_are_forgotten_and_no_others(tmp_path, place):
+    folder = tmp_path / "store"
+    storage = Storage(str(folder) if place == "folder" else folder.as_uri())
+    storage.forget({MLP.id})  # there is none yet, and no folder
+    other = replace(MLP, seed=MLP.seed + 1)
+    storage.save(begin((MLP, other)))
+    storage.forget({MLP.id, "never trained"})
+    assert [file.name for file in folder.iterdir()] == [f"{other.id}.pt"]
 
 
 def test_nothing_is_left_beside_a_checkpoint(storage):
