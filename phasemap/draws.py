@@ -38,7 +38,12 @@ def shuffled(seed: int, count: int, device: torch.device | str = "cpu") -> Tenso
     """The seed's order [count] of the examples; its head is the training set. A larger data
     fraction therefore adds examples and moves none."""
     zero = torch.zeros(1, dtype=torch.int64, device=device)
-    return keys(seed, SPLIT, zero, count)[0].argsort()
+    return _order(keys(seed, SPLIT, zero, count))[0]
+
+
+def _order(drawn: Tensor) -> Tensor:
+    """The order of each line's keys. numpy sorts in half of torch's time on a CPU."""
+    return torch.from_numpy(drawn.numpy().argsort(axis=1)) if drawn.device.type == "cpu" else drawn.argsort(dim=1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Batches:
         count, device = len(train), train.device
         per_epoch = -(-count // self.size)
         epochs = torch.arange(first // per_epoch, (first + steps - 1) // per_epoch + 1, device=device)
-        order = train[keys(seed, BATCHES, epochs, count).argsort(dim=1)]
+        order = train[_order(keys(seed, BATCHES, epochs, count))]
         padding = (0, per_epoch * self.size - count)
         examples = torch.nn.functional.pad(order, padding).view(-1, self.size)
         lengths = torch.full((per_epoch,), self.size, device=device)

@@ -30,6 +30,16 @@ def losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
     return -shares.gather(-1, labels[..., None])[..., 0].log()
 
 
+def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Gradient [K, B, C] of the batch's weighted loss by its logits. Cross-entropy's is written out:
+    half the work of deriving it."""
+    if kind == "cross_entropy":
+        shares = logits.softmax(-1) * weights[..., None]
+        return shares.scatter_add(-1, labels[..., None], -weights[..., None])
+    free = logits.detach().requires_grad_()
+    return torch.autograd.grad((losses(kind, free, labels) * weights).sum(), free)[0]
+
+
 @dataclass(frozen=True)
 class Rates:
     """What the update needs at each of S steps, per trial; computed ahead on the host in float64."""

@@ -1,7 +1,7 @@
 """The batched fp32 matrix product of a stack, one product per trial, with its gradient.
 
 On AMD processors torch's own product (MKL) runs below the machine's best. Three are known here:
-``openblas`` (the BLAS inside numpy's wheel: takes strided operands, writes in place), ``onednn``
+``openblas`` (the BLAS inside numpy's wheel: takes strided operands), ``onednn``
 (inside torch's wheel, under a private name) and ``bmm``. All are IEEE fp32. Which one runs on a
 machine is measured once and remembered, because the choice moves the last bits of a result; the
 environment variable PHASEMAP_PRODUCT fixes it by hand. On a GPU it is always ``bmm``.
@@ -22,12 +22,10 @@ import torch
 from torch import Tensor
 
 
+@np.errstate(all="ignore")  # a diverging trial is recorded as such, not warned about
 def openblas(a: Tensor, b: Tensor) -> Tensor:
     """a [K, M, I] @ b [K, I, N] by the BLAS of numpy."""
-    out = torch.empty(a.shape[0], a.shape[1], b.shape[2])
-    with np.errstate(all="ignore"):  # a diverging trial is recorded as such, not warned about
-        np.matmul(a.numpy(), b.numpy(), out=out.numpy())
-    return out
+    return torch.from_numpy(np.matmul(a.numpy(), b.numpy()))
 
 
 def onednn(a: Tensor, b: Tensor) -> Tensor:
@@ -108,48 +106,38 @@ def _product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     return candidate(rounded(a, precision), rounded(b, precision))
 
 
-class _Eager(torch.autograd.Function):
-    """The product outside torch.compile: a fifth of a custom operator's cost per call."""
-
-    @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, precision: str) -> Tensor:
-        ctx.save_for_backward(a, b)
-        ctx.precision = precision
-        return _product(a, b, precision)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return _gradients(_product, ctx, grad)
+# A bare operator: one that torch.library.custom_op makes costs three times as much per call.
+torch.library.define("phasemap::product", "(Tensor a, Tensor b, str precision) -> Tensor")
+torch.library.impl("phasemap::product", ("cpu", "cuda"), _product)
 
 
-@torch.library.custom_op("phasemap::product", mutates_args=())
-def _compiled(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    """The product inside torch.compile: one opaque step."""
-    return _product(a, b, precision)
-
-
-@_compiled.register_fake
+@torch.library.register_fake("phasemap::product")
 def _(a: Tensor, b: Tensor, precision: str) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
-def _keep(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:2])
-    ctx.precision = inputs[2]
+def _multiply(a: Tensor, b: Tensor, precision: str) -> Tensor:
+    """One opaque step to torch.compile, a plain call elsewhere."""
+    if torch.compiler.is_compiling():
+        return torch.ops.phasemap.product(a, b, precision)
+    return _product(a, b, precision)
 
 
-def _gradients(multiply: Callable[[Tensor, Tensor, str], Tensor], ctx, grad: Tensor):
-    a, b = ctx.saved_tensors
-    da = multiply(grad, b.mT, ctx.precision) if ctx.needs_input_grad[0] else None
-    db = multiply(a.mT, grad, ctx.precision) if ctx.needs_input_grad[1] else None
-    return da, db, None
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor, precision: str) -> Tensor:
+        ctx.save_for_backward(a, b)
+        ctx.precision = precision
+        return _multiply(a, b, precision)
 
-
-_compiled.register_autograd(lambda ctx, grad: _gradients(_compiled, ctx, grad), setup_context=_keep)
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        a, b = ctx.saved_tensors
+        da = _multiply(grad, b.mT, ctx.precision) if ctx.needs_input_grad[0] else None
+        db = _multiply(a.mT, grad, ctx.precision) if ctx.needs_input_grad[1] else None
+        return da, db, None
 
 
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     """a [K, M, I] @ b [K, I, N] -> [K, M, N] with fp32 sums, one product per trial."""
-    if torch.compiler.is_compiling():
-        return _compiled(a, b, precision)
-    return _Eager.apply(a, b, precision)
+    return _Product.apply(a, b, precision)

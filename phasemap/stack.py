@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from phasemap import task as tasks
 from phasemap.trial import Result, Trial
 
-CACHED = 2**18  # numbers in a layer's output at which a core's cache is full (1 MiB of fp32)
+CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)
 CPU_LARGEST = 32
 GPU_LARGEST = 512
 SECONDS_PER_COST = 4e-11  # of one core, by eager steps
@@ -108,9 +108,9 @@ def best_size(trial: Trial, gpu: bool) -> int:
     """Trials that train fastest together. On a CPU: as many as keep a layer's outputs in the cache
     (``benchmarks/stack_size.py`` measures it); a GPU is filled with many more."""
     rows = (trial.batch_size or 4096) * (1 if trial.model == "mlp" else _tokens(trial))
-    outputs = rows * trial.width * (1 if trial.model == "mlp" else 2)  # measured: width 64 trains best by two
+    outputs = rows * trial.width
     if gpu:
-        return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * 16)))
+        return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * (16 if trial.model == "mlp" else 32))))
     return max(1, min(CPU_LARGEST, CACHED // outputs))
 
 

@@ -12,16 +12,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from phasemap import draws, events, product
 from phasemap import task as tasks
 from phasemap.measure import Seen, Split, measure, probes
 from phasemap.model import Model
-from phasemap.optimizer import Rates, losses, rates, update
+from phasemap.optimizer import Rates, rates, slope, update
 from phasemap.probing import PICTURE
 from phasemap.trial import Curve, Outcome, Result, Trial, is_curve, train_examples
 
@@ -44,11 +47,11 @@ class Training:
 
     def __post_init__(self) -> None:
         shape = self.trials[0]
-        self.task = tasks.load(shape.task, shape.modulus, shape.context)
-        self.model = Model(shape, self.task)
+        self.model = _model(shape.shape)
+        self.task = self.model.task
         self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
-        self._step = _engine(self.model, self.compiled)
+        self._step = _engine(shape.shape, self.compiled)
         self._draw_splits()
 
     def _draw_splits(self) -> None:
@@ -73,10 +76,11 @@ class Training:
         while self.step < until:
             steps = min(AHEAD, until - self.step)
             examples, weights = self.batches.draw(self.step, steps)
+            tokens = F.embedding(examples, self.tokens)  # as self.tokens[examples], several times faster
+            labels = self.labels.index_select(0, examples.flatten()).view(examples.shape)
             rate = rates(self.trials, self.step, steps, self.device)
-            for s in range(steps):
-                batch = self.tokens[examples[s]], self.labels[examples[s]], weights[s]
-                self._one_step(*batch, rate.step_size[s], rate.decay[s], rate.root[s])
+            for step in zip(tokens, labels, weights, rate.step_size, rate.decay, rate.root, strict=True):
+                self._one_step(*step)
             self.step += steps
         self._add_seconds(start)
 
@@ -87,7 +91,7 @@ class Training:
             if not self.compiled:
                 raise
             self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
-            self._step = _engine(self.model, False)
+            self._step = _engine(self.trials[0].shape, False)
             self._step(self.flat, self.mean, self.square, *batch)
 
     def evaluate(self) -> list[Result]:
@@ -175,7 +179,7 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     device = torch.device(device)
     prepare(device)
     shape = trials[0]
-    layout = Model(shape, tasks.load(shape.task, shape.modulus, shape.context)).layout
+    layout = _model(shape.shape).layout
     rows = [layout.initial(draws.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
     flat = torch.stack(rows).to(device)
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
@@ -208,29 +212,48 @@ def probing(trial: Trial, step: int) -> bool:
 Step = Callable[..., None]
 
 
-def _engine(model: Model, compiled: bool) -> Step:
+@lru_cache(maxsize=64)
+def _model(shape: tuple) -> Model:
+    trial = Trial(**dict(shape))
+    return Model(trial, tasks.load(trial.task, trial.modulus, trial.context))
+
+
+@lru_cache(maxsize=64)
+def _engine(shape: tuple, compiled: bool) -> Step:
+    """The training step of a shape, for stacks of any size."""
+    model = _model(shape)
     layout = model.layout
 
     def gradient_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
         point = flat.detach().requires_grad_()
         pieces = layout.split(point)
         logits = model.logits(pieces, model.hidden(pieces, tokens))
-        loss = (losses(model.trial.loss, logits, labels) * weights).sum()
-        (gradient,) = torch.autograd.grad(loss, point)
+        downhill = slope(model.trial.loss, logits.detach(), labels, weights)
+        (gradient,) = torch.autograd.grad(logits, point, downhill)
         with torch.no_grad():
             update(model.trial, layout, flat, mean, square, gradient, Rates(step_size, decay, root))
 
-    if not compiled:
-        return gradient_step
-    torch._dynamo.config.trace_autograd_ops = True
-    torch._dynamo.config.recompile_limit = 64
-    fast = torch.compile(gradient_step, fullgraph=True)
+    return _compiled(gradient_step) if compiled else gradient_step
 
-    def compiled_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
-        if len(flat) > 1:  # one compiled step for stacks of any size
-            for part in (flat, mean, square, tokens, labels, weights, step_size, decay):
+
+def _compiled(step: Step) -> Step:
+    """The step compiled twice: for one trial, and for any number of them.
+
+    torch keeps its compiled versions by code object, and before every call compares all the step
+    can see with what it saw. A code object of its own spares it all but the tensors.
+    """
+    torch._dynamo.config.trace_autograd_ops = True
+    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
+    fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
+    marked = False
+
+    def compiled_step(*tensors: Tensor) -> None:
+        nonlocal marked
+        if len(tensors[0]) > 1 and not marked:
+            for part in tensors[:-1]:
                 torch._dynamo.mark_dynamic(part, 0)
-        fast(flat, mean, square, tokens, labels, weights, step_size, decay, root)
+            marked = True
+        fast(*tensors)
 
     return compiled_step
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.model import Layout, Piece, constant
-from phasemap.optimizer import Rates, losses, orthogonal, rates, update
+from phasemap.optimizer import Rates, losses, orthogonal, rates, slope, update
 from phasemap.trial import Trial
 
 LAYOUT = Layout((Piece("a", (5, 4), constant(0.0)), Piece("b", (7,), constant(0.0))))
@@ -177,3 +177,12 @@ def test_cross_entropy_is_torchs():
         torch.testing.assert_close(
             losses("cross_entropy", logits, labels)[k], F.cross_entropy(logits[k], labels[k], reduction="none")
         )
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "mean_squared_error", "stablemax"])
+def test_the_slope_is_the_gradient_of_the_weighted_loss(kind):
+    logits, labels = 5 * noise(2, 6, 4), torch.arange(12).view(2, 6) % 4
+    weights = torch.tensor([0.25, 0.25, 0.25, 0.25, 0.0, 0.0]).expand(2, -1)  # the last two are padding
+    exact = logits.double().requires_grad_()
+    (wanted,) = torch.autograd.grad((losses(kind, exact, labels) * weights).sum(), exact)
+    torch.testing.assert_close(slope(kind, logits, labels, weights).double(), wanted, rtol=1e-5, atol=1e-7)

@@ -89,6 +89,17 @@ def compiled_alone_and_together(trial: Trial) -> None:
     assert facts(alone[trials[4].id]) == facts(together[trials[4].id])
 
 
+def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
+    """What the step closes over is not compared before a call, so each shape needs steps of its own."""
+    for change in ({}, {"activation": "gelu"}, {"optimizer": "adam"}, {"beta1": 0.5}):
+        trial = dataclasses.replace(MLP, **change)
+        eager, fast = begin((trial,)), begin((trial,), compiled=True)
+        for training in (eager, fast):
+            training.advance(10)
+        assert fast.compiled
+        torch.testing.assert_close(fast.flat, eager.flat, rtol=1e-4, atol=1e-5)
+
+
 def test_a_compiled_trial_alone_is_the_same_in_a_stack():
     compiled_alone_and_together(dataclasses.replace(TRANSFORMER, depth=1))
 
