@@ -201,8 +201,11 @@ class Screen:
             print(text, file=self.stream, flush=True)
 
     def _loop(self) -> None:
-        while not self._stop.wait(self.every):
+        pause = self.every
+        while not self._stop.wait(pause):
+            start = time.perf_counter()
             self._show()
+            pause = max(self.every, 50 * (time.perf_counter() - start))  # a map of thousands takes its time
 
     def _show(self) -> None:
         status = self.status()
