@@ -28,7 +28,7 @@ import torch
 
 from phasemap import product
 from phasemap.stack import best_size
-from phasemap.train import begin
+from phasemap.train import AHEAD, begin
 from phasemap.trial import Trial, make_trial
 
 RESULTS = Path(__file__).parent / "results"
@@ -77,13 +77,15 @@ def best_product(width: int) -> float:
 
 
 def stack(trial: Trial, size: int, compiled: bool) -> Callable[[], int]:
-    """Trains a stack; each call takes 8 steps and returns the trial-steps."""
+    """Trains a stack; each call takes as many steps as a sweep draws batches for at once (a transformer's are too
+    long for that, and its draws next to nothing) and returns the trial-steps."""
+    steps = AHEAD if trial.model == "mlp" else 8
     trials = tuple(replace(trial, seed=seed) for seed in range(size))
     training = begin(trials, compiled=compiled)
 
     def go() -> int:
-        training.advance(training.step + 8)
-        return 8 * size
+        training.advance(training.step + steps)
+        return steps * size
 
     return go
 

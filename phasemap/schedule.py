@@ -134,6 +134,7 @@ class WorkSearcher(Searcher):
             before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
             if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
+                self.work.offer(self.slots.cpu + self.slots.cuda)
         busy = list(self.devices.values())
         if busy.count("cuda") < self.slots.cuda + (SPARE if self.slots.cuda else 0):
             return "cuda"

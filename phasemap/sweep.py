@@ -218,8 +218,8 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
     elapsed = time.monotonic() - work.started
-    busy = work.seconds / (elapsed * max(1, slots.cpu + slots.cuda))
-    print(f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}; slots {busy:.0%} busy with training")
+    told = f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}"
+    print(f"{told}; slots {work.busy():.0%} busy with training")
     return FAILURES if work.trials_failed else OK
 
 
@@ -262,6 +262,7 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
         record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
         fail=recorder.failure,
         say=print,
+        slots=slots.cpu + slots.cuda,
     )
     plan = _plan(slots, arguments)
     work.add(plan.stacks(sweep.missing))

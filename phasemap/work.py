@@ -53,7 +53,22 @@ class Work:
     trial_steps: int = 0  # taken in this run of the sweep
     seconds: float = 0.0  # of training, over all stacks
     started: float = field(default_factory=time.monotonic)
+    slots: int = 1  # stacks that may run at once; changes as nodes come and go
+    slot_seconds: float = 0.0  # offered so far, up to the last change
+    changed: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def offer(self, slots: int) -> None:
+        """From now on so many stacks may run at once."""
+        with self.lock:
+            now = time.monotonic()
+            self.slot_seconds += self.slots * (now - self.changed)
+            self.slots, self.changed = slots, now
+
+    def busy(self) -> float:
+        """Share of the offered time that went into training."""
+        self.offer(self.slots)
+        return self.seconds / self.slot_seconds if self.slot_seconds else 0.0
 
     def add(self, stacks: Iterable[Stack]) -> None:
         with self.lock:

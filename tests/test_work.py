@@ -246,3 +246,14 @@ def test_however_stacks_die_every_trial_leaves_once(seed):
     assert Counter(left) == Counter(trials)
     assert guilty <= {trial for trial, _ in desk.failed}
     assert desk.work.trials_done + desk.work.trials_failed == len(trials)
+
+
+def test_the_busy_share_counts_slots_as_nodes_come_and_go(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("phasemap.work.time.monotonic", lambda: now[0])
+    work = Work(record=print, fail=print, say=print, slots=2, changed=0.0)
+    now[0] = 10.0  # 20 slot seconds
+    work.offer(1)
+    now[0] = 30.0  # and 20 more
+    work.seconds = 30.0
+    assert work.busy() == 0.75
