@@ -460,6 +460,7 @@ def _git(*words: str) -> str:
 def _process_start(pid: int) -> str:
     """When a process of this machine started, empty if it does not run: tells a pid used again."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if told[0] == "Z" else told[19]  # a killed one whose parent does not ask for it runs no more

@@ -169,8 +169,9 @@ def test_a_sweep_is_held_by_a_living_driver_and_taken_over_from_a_dead_one(uri):
             opened(uri)
     finally:
         other.send_signal(signal.SIGKILL)
-        other.wait()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # dead, and still in the table of processes
     recorder = opened(uri)
+    other.wait()
     recorder.result(result(TRIALS[0]))
     recorder.close("FINISHED")
     assert status(uri) == [(TRIALS[0].id, "FINISHED")]
