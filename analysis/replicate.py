@@ -20,7 +20,10 @@ from analysis.axis import text
 from analysis.claims import CLAIMS, Claim, chosen
 from analysis.statistics import Estimate
 from analysis.table import experiments, read
+from phasemap.space import load
+from phasemap.stack import seconds
 
+SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
 COLOURS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GREY, NOT_MEASURED: "#cccccc"}
 DECIMALS = {"accuracy": 3, "optimiser steps": 0, "components": 1, "dimensions": 1, "oscillations": 1}
@@ -62,14 +65,18 @@ def verdict(measured: Estimate, low: float, high: float) -> str:
 
 
 def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
-    """``replication.md`` in the folder, its table as CSV and a figure per claim beside it."""
+    """``replication.md`` in the folder; beside it its table and the trials as CSV, and a figure per claim."""
     wanted = {name for claim in CLAIMS for name in claim.experiments} & set(experiments(tracking_uri))
-    summary = summarise({name: read(name, tracking_uri).finished for name in sorted(wanted)})
+    tables = {name: read(name, tracking_uri).finished for name in sorted(wanted)}
+    summary = summarise(tables)
     pictures = out / "replication"
     pictures.mkdir(parents=True, exist_ok=True)
     paths = [out / "replication.md", pictures / "replication.csv"]
     paths[0].write_text(report(summary), encoding="utf-8")
     summary.table.to_csv(paths[1], index=False)
+    for name, table in tables.items():
+        paths.append(pictures / f"trials_{name}.csv")
+        table.dropna(axis=1, how="all").to_csv(paths[-1], index=False, float_format="%.6g")
     sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in summary.findings if f.measured.n}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
 
@@ -104,11 +111,29 @@ def report(summary: Summary) -> str:
             "",
             "![overview](replication/overview.png)",
             "",
+            *_not_run(summary),
             "## A figure per claim",
             "",
             *pictures,
         ]
     )
+
+
+def _not_run(summary: Summary) -> list[str]:
+    """The search spaces that were not run as published, and what they cost; both counted, not typed."""
+    lines = []
+    for name in dict.fromkeys(f.claim.experiments[0] for f in summary.findings if f.other_settings or not f.measured.n):
+        of_space = [f for f in summary.findings if f.claim.experiments[0] == name]
+        how = "at other settings" if any(f.measured.n for f in of_space) else "not at all"
+        for file in sorted(SPACES.glob(f"{name}*.py")):
+            trials = load(file).trials()
+            steps, hours = sum(trial.steps for trial in trials), seconds(trials) / 3600 / 2
+            lines.append(f"| `{file.stem}` | {how} | {len(trials)} | {steps:,} | {hours:,.1f} |")
+    if not lines:
+        return []
+    head = ["search space", "run", "trials", "trial-steps", "hours on 2 cores, roughly"]
+    table = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *lines]
+    return ["## What was not run as published", "", *table, ""]
 
 
 def draw(ax: Axes, finding: Finding) -> None:

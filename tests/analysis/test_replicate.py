@@ -72,9 +72,11 @@ def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
         store.add(*pair, lines=False)
     assert main(["replicate", "--tracking-uri", store.uri, "--out", str(tmp_path / "docs")]) == 0
     report = (tmp_path / "docs" / "replication.md").read_text()
-    assert report.count("\n| ") == len(CLAIMS) + 2  # head and rule
+    claims, _, left = report.partition("## What was not run as published")
+    assert claims.count("\n| ") == len(CLAIMS) + 2  # head and rule
+    assert "| `seeds_takeover` | not at all | 32 | 32,000,000 | " in left
     assert "0.83 [0.44, 0.97]" in report
-    for name in ("overview.png", "success_rate_addition.png", "replication.csv"):
+    for name in ("overview.png", "success_rate_addition.png", "replication.csv", "trials_seeds_success_rate.csv"):
         assert (tmp_path / "docs" / "replication" / name).stat().st_size > 500
     assert "replication/success_rate_addition.png" in report
     assert str(tmp_path / "docs" / "replication.md") in capsys.readouterr().out
