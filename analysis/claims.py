@@ -158,7 +158,7 @@ def _grok(task: str, settings: dict[str, Any], low: float, high: float) -> Claim
 def _dimension(task: str, settings: dict[str, Any], told: str, low: float, high: float) -> Claim:
     return Claim(
         f"dimension_{task}",
-        (f"seeds_{task}",),
+        (f"seeds_{task}", "seeds_success_rate"),
         f"{task.capitalize()}: smallest number of principal components holding 95 % of the variance",
         f"{SEEDS}, hidden test vectors",
         told,
