@@ -23,7 +23,7 @@ PROBES = (
     *("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers"),
     *("homology", "picture"),  # need a library of their own
 )
-CLOSEST = 200  # steps between two probes, unless said: nearer ones would cost small networks a tenth of their time
+CLOSEST = 300  # steps between two probes, unless said: nearer ones would cost small networks a tenth of their time
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": tasks.NAMES,
     "split": ("examples", "distinct"),

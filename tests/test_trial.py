@@ -66,8 +66,8 @@ def test_the_training_set_of_a_full_batch_fixes_its_shape():
 def test_probes_stand_on_evaluation_steps():
     assert Trial(steps=15_000, evaluate_every=1_000).probe_interval == 1_000
     assert Trial(steps=150_000, evaluate_every=1_000).probe_interval == 10_000
-    assert Trial(steps=2_500, evaluate_every=100).probe_interval == 200
-    assert Trial(steps=100, evaluate_every=100).probe_interval == 200  # at its end alone
+    assert Trial(steps=2_500, evaluate_every=100).probe_interval == 300
+    assert Trial(steps=100, evaluate_every=100).probe_interval == 300  # at its end alone
     assert Trial(steps=100, evaluate_every=10, probe_every=50).probe_interval == 50
 
 
