@@ -191,7 +191,7 @@ def overview(summary: Summary) -> Figure:
         _draw_estimate(ax, Estimate(value, low, high, measured.n), i, COLOURS[finding.verdict], (-1.5, 2.5))
         ax.annotate(
             f"n = {measured.n}, {finding.verdict}" + (", other settings" if finding.other_settings else ""),
-            (1.01, i),
+            (1.03, i),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=6,
