@@ -70,7 +70,7 @@ def run(record, **settings):
 
 def test_a_batch_is_one_stack_however_many_slots_there_are():
     record = Record()
-    explorer = record.explorer(slots=8)
+    explorer = record.explorer(slots=8, batch_size=256)
     for _ in range(6):
         (stack,) = explorer.more()
         assert len(stack.trials) == 8
