@@ -48,7 +48,8 @@ class Record:
 
     def explorer(self, axes=2, slots=2, trials=64, **settings):
         named = dict(list(AXES.items())[:axes])
-        space = Space(**named, sampler="boundary", trials=trials, model="mlp", **settings)
+        small = {"model": "mlp", "batch_size": 256}  # eight of the widest fit one stack
+        space = Space(**named, sampler="boundary", trials=trials, **small, **settings)
         return Explorer(space, Plan(slots), self.phases.get, lambda trial: None, self.write_down, list(self.asked))
 
     def write_down(self, trials):
@@ -70,7 +71,7 @@ def run(record, **settings):
 
 def test_a_batch_is_one_stack_however_many_slots_there_are():
     record = Record()
-    explorer = record.explorer(slots=8, batch_size=256)
+    explorer = record.explorer(slots=8)
     for _ in range(6):
         (stack,) = explorer.more()
         assert len(stack.trials) == 8
