@@ -87,8 +87,7 @@ def report(summary: Summary) -> str:
     counts = summary.table.verdict.value_counts()
     told = ", ".join(f"{counts.get(v, 0)} {v}" for v in COLOURS)
     head = ["claim", "source", "published", "measured", "n", "counts as replicated", "verdict"]
-    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    lines += [_line(f) for f in summary.findings]
+    table = _table(head, [_cells(f) for f in summary.findings])
     pictures = [
         f"### {f.claim.claim}\n\n![{f.claim.name}](replication/{f.claim.name}.png)\n"
         for f in summary.findings
@@ -108,7 +107,7 @@ def report(summary: Summary) -> str:
             "differences: Newcombe. A median of fewer than six trials has an open interval. Trials run at other "
             "settings than the published ones are named as such: their verdict speaks of these settings only.",
             "",
-            *lines,
+            *table,
             "",
             "![overview](replication/overview.png)",
             "",
@@ -122,7 +121,7 @@ def report(summary: Summary) -> str:
 
 def _not_run(summary: Summary) -> list[str]:
     """The search spaces that were not run as published, and what they cost; both counted, not typed."""
-    lines = []
+    rows = []
     for name in dict.fromkeys(name for claim in CLAIMS for name in claim.experiments):
         measured = [f for f in summary.findings if f.experiment == name]
         if measured and not any(f.other_settings for f in measured):
@@ -131,12 +130,16 @@ def _not_run(summary: Summary) -> list[str]:
         for file in sorted(SPACES.glob(f"{name}*.py")):
             trials = load(file).trials()
             steps, hours = sum(trial.steps for trial in trials), seconds(trials) / 3600 / 2
-            lines.append(f"| `{file.stem}` | {how} | {len(trials)} | {steps:,} | {hours:,.1f} |")
-    if not lines:
+            rows.append([f"`{file.stem}`", how, str(len(trials)), f"{steps:,}", f"{hours:,.1f}"])
+    if not rows:
         return []
     head = ["search space", "run", "trials", "trial-steps", "hours on 2 cores, roughly"]
-    table = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *lines]
-    return ["## What was not run as published", "", *table, ""]
+    return ["## What was not run as published", "", *_table(head, rows), ""]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
+    return [f"| {' | '.join(head)} |", "|" + " --- |" * len(head), *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def draw(ax: Axes, finding: Finding) -> None:
@@ -241,13 +244,12 @@ def _row(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _line(finding: Finding) -> str:
+def _cells(finding: Finding) -> list[str]:
     claim = finding.claim
     told = _told(finding) if finding.measured.n else "–"
     other = f"<br>{finding.other_settings}" if finding.other_settings else ""
     sure = f"**{finding.verdict}**" + (" (at these settings)" if other and finding.verdict != NOT_MEASURED else "")
-    cells = [claim.claim, claim.source, claim.published, told + other, str(finding.measured.n), _span(claim), sure]
-    return f"| {' | '.join(cells)} |"
+    return [claim.claim, claim.source, claim.published, told + other, str(finding.measured.n), _span(claim), sure]
 
 
 def _told(finding: Finding) -> str:

@@ -80,7 +80,6 @@ class StackTrainable(tune.Trainable):
         except Exception as error:  # a fault of the stack, not of the actor: tell it and stay alive
             import traceback
 
-            self.run.now = None  # it runs again, perhaps elsewhere: nothing of it is saved here any more
             return {"report": Report(), "failure": f"{traceback.format_exc()}\n{error!r}", "done": True}
         return {"report": report or Report(), "failure": "", "done": report is None}
 

@@ -46,12 +46,12 @@ class Training:
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
 
     def __post_init__(self) -> None:
-        shape = self.trials[0]
-        self.model = _model(shape.shape)
+        shape = self.trials[0].shape
+        self.model = _model(shape)
         self.task = self.model.task
         self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
-        self._step = _engine(shape.shape, self.compiled)
+        self._step = _engine(shape, self.compiled)
         self._draw_splits()
 
     def _draw_splits(self) -> None:
@@ -178,8 +178,7 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     differ in the last bits; each is the same in every stack."""
     device = torch.device(device)
     prepare(device)
-    shape = trials[0]
-    layout = _model(shape.shape).layout
+    layout = _model(trials[0].shape).layout
     rows = [layout.initial(draws.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
     flat = torch.stack(rows).to(device)
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)

@@ -26,9 +26,15 @@ class StackRun:
         self._saved = False  # since the last report
 
     def __iter__(self) -> Iterator[Report]:
-        for training in self.storage.resume(self.stack.trials, self.device, self.stack.compiled, self._notes.append):
-            self.now = training
-            yield from self._train(training)
+        try:
+            for training in self.storage.resume(
+                self.stack.trials, self.device, self.stack.compiled, self._notes.append
+            ):
+                self.now = training
+                yield from self._train(training)
+        except Exception:
+            self.now = None  # it runs again, perhaps elsewhere: nothing of it is saved here any more
+            raise
         self.now = None
 
     def _train(self, training: Training) -> Iterator[Report]:

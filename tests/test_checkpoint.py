@@ -17,7 +17,9 @@ import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
 from phasemap.checkpoint import MAGIC, Storage
+from phasemap.stack import Stack
 from phasemap.train import Training, begin
+from phasemap.worker import StackRun
 
 
 @pytest.fixture
@@ -211,6 +213,17 @@ def test_a_checkpoint_is_removed_once_and_again(storage):
     storage.remove(MLP.id)
     assert not file.exists()
     storage.remove(MLP.id)
+
+
+def test_a_stack_that_raised_saves_no_more(storage, monkeypatch):
+    run = StackRun(Stack((MLP,)), storage, "cpu", every=60)
+    reports = iter(run)
+    next(reports)
+    monkeypatch.setattr(Training, "advance", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(reports)
+    run.checkpoint()
+    assert not list(Path(storage.place).glob("*"))
 
 
 @pytest.mark.parametrize("place", ["folder", "object store"])
