@@ -30,8 +30,14 @@ def openblas(a: Tensor, b: Tensor) -> Tensor:
 
 def onednn(a: Tensor, b: Tensor) -> Tensor:
     """a [K, M, I] @ b [K, I, N] by oneDNN. It has no batched form: one call per trial."""
-    linear = torch.ops.mkldnn._linear_pointwise
+    linear, b = torch.ops.mkldnn._linear_pointwise, _dense(b)
     return torch.stack([linear(x, w.t(), None, "none", [], "") for x, w in zip(a, b, strict=True)])
+
+
+def _dense(b: Tensor) -> Tensor:
+    """Matrices without gaps between rows or columns: others oneDNN multiplies by its reference loops, a
+    hundred times slower."""
+    return b if b[0].is_contiguous() or b[0].mT.is_contiguous() else b.contiguous()
 
 
 CANDIDATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"openblas": openblas, "onednn": onednn, "bmm": torch.bmm}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,23 @@ def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name)
     for k in (0, 2, 4):
         assert torch.equal(whole[k], CANDIDATES[name](a[k : k + 1], b[k : k + 1])[0])
     assert whole[3].isnan().all()
+
+
+def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
+    code = "import small; small.trained([small.TRANSFORMER])"
+    environment = {**os.environ, "PHASEMAP_PRODUCT": "onednn", "ONEDNN_VERBOSE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    run = [line.split(",") for line in told.splitlines() if line.startswith("onednn_verbose") and ",exec," in line]
+    kernels = {kernel for line in run for kernel in line if "inner_product" not in kernel and ":" in kernel}
+    assert run
+    assert not [kernel for kernel in kernels if kernel.startswith("ref:")]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
