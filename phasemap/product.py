@@ -2,7 +2,7 @@
 
 On AMD processors torch's own product (MKL) runs below the machine's best. Three are known here:
 ``openblas`` (the BLAS inside numpy's wheel: takes strided operands), ``onednn``
-(inside torch's wheel, under a private name) and ``bmm``. All are IEEE fp32. Which one runs on a
+(inside torch's wheel, under a private name; for large matrices) and ``bmm``. All are IEEE fp32. Which one runs on a
 machine is measured once and remembered, because the choice moves the last bits of a result; the
 environment variable PHASEMAP_PRODUCT fixes it by hand. On a GPU it is always ``bmm``.
 """
@@ -22,6 +22,9 @@ import torch
 from torch import Tensor
 
 
+ONEDNN_PAYS = 2**22  # multiply-adds of one trial's product
+
+
 @np.errstate(all="ignore")  # a diverging trial is recorded as such, not warned about
 def openblas(a: Tensor, b: Tensor) -> Tensor:
     """a [K, M, I] @ b [K, I, N] by the BLAS of numpy."""
@@ -29,7 +32,10 @@ def openblas(a: Tensor, b: Tensor) -> Tensor:
 
 
 def onednn(a: Tensor, b: Tensor) -> Tensor:
-    """a [K, M, I] @ b [K, I, N] by oneDNN. It has no batched form: one call per trial."""
+    """a [K, M, I] @ b [K, I, N] by oneDNN. It has no batched form, so it is called once per trial, and
+    left to ``openblas`` where a product is too small to repay the calls."""
+    if a.shape[1] * a.shape[2] * b.shape[2] < ONEDNN_PAYS:
+        return openblas(a, b)
     linear, b = torch.ops.mkldnn._linear_pointwise, _dense(b)
     return torch.stack([linear(x, w.t(), None, "none", [], "") for x, w in zip(a, b, strict=True)])
 

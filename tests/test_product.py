@@ -61,7 +61,8 @@ def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name)
 
 
 def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
-    code = "import small; small.trained([small.TRANSFORMER])"
+    wide = "width=128, modulus=31, batch_size=512, steps=2, evaluate_every=2, probe_every=2"
+    code = f"import dataclasses, small; small.trained([dataclasses.replace(small.TRANSFORMER, {wide})])"
     environment = {**os.environ, "PHASEMAP_PRODUCT": "onednn", "ONEDNN_VERBOSE": "1"}
     told = subprocess.run(
         [sys.executable, "-c", code],
