@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 ONEDNN_PAYS = 2**22  # multiply-adds of one trial's product
 
 
