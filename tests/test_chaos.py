@@ -21,7 +21,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 SPACE = """
 from phasemap import Space
-space = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range(3), task="modular_addition", modulus=23,
+space = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range({seeds}), task="modular_addition", modulus=23,
               data_fraction=0.5, model="mlp", depth=1, learning_rate=1e-2, beta2=0.98, batch_size=128,
               steps={steps}, evaluate_every=100, delay_limit=200)
 """
@@ -98,7 +98,7 @@ def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     """The record of a sweep nobody touched; run in one process, without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "space.py").write_text(SPACE.format(steps=1_500))
+    (folder / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
     finish(folder, "--local")
     return record(folder)
 
@@ -115,16 +115,21 @@ def at_work(folder: Path) -> subprocess.Popen:
 
 
 def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbed):
-    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
+    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
     driver = at_work(tmp_path)
     time.sleep(2)
     assert kill(trainers([driver.pid])[0])
-    time.sleep(3)
+    died = "stopped (its worker process died); runs again from its last checkpoint"
+    deadline = time.monotonic() + 60
+    while died not in (tmp_path / "log.txt").read_text():
+        assert driver.poll() is None, (tmp_path / "log.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     assert kill(driver.pid)
     driver.wait()
     finish(tmp_path)
     told = (tmp_path / "log.txt").read_text()
-    assert "stopped (its worker process died); runs again from its last checkpoint" in told
+    assert "are recorded already" in told, "the driver was killed after its last trial"
     assert "(raylet" not in told, "Ray's paragraph about a dead worker is not for the user"
     assert record(tmp_path) == undisturbed
     assert not list((tmp_path / "phasemap_data").rglob("*.pt")), "checkpoints of recorded trials are removed"
@@ -132,7 +137,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbe
 
 def test_interrupts_and_termination_keep_progress_and_the_same_command_continues(tmp_path, undisturbed):
     """A terminal's Ctrl-C goes to every process of the group; the second leaves at once."""
-    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500))
+    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
     driver = at_work(tmp_path)
     time.sleep(3)
     os.killpg(driver.pid, signal.SIGINT)
@@ -157,7 +162,7 @@ def test_interrupts_and_termination_keep_progress_and_the_same_command_continues
 def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
     quiet = tmp_path_factory.mktemp("quiet")
     for folder in (quiet, tmp_path):
-        (folder / "space.py").write_text(SPACE.format(steps=8_000))
+        (folder / "space.py").write_text(SPACE.format(steps=8_000, seeds=3))
     finish(quiet, "--local")
     rng, done = random.Random(0), {"worker": 0, "driver": 0, "everything": 0}
     rounds = 0
@@ -165,7 +170,7 @@ def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
         rounds += 1
         folder = tmp_path / f"round{rounds}"
         folder.mkdir()
-        (folder / "space.py").write_text(SPACE.format(steps=8_000))
+        (folder / "space.py").write_text(SPACE.format(steps=8_000, seeds=3))
         for what, count in disturb(folder, KILLS - sum(done.values()), rng).items():
             done[what] += count
         finish(folder)
