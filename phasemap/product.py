@@ -35,14 +35,10 @@ def onednn(a: Tensor, b: Tensor) -> Tensor:
     left to ``openblas`` where a product is too small to repay the calls."""
     if a.shape[1] * a.shape[2] * b.shape[2] < ONEDNN_PAYS:
         return openblas(a, b)
-    linear, b = torch.ops.mkldnn._linear_pointwise, _dense(b)
+    if not (b[0].is_contiguous() or b[0].mT.is_contiguous()):
+        b = b.contiguous()  # matrices with gaps between rows fall to its reference loops, a hundred times slower
+    linear = torch.ops.mkldnn._linear_pointwise
     return torch.stack([linear(x, w.t(), None, "none", [], "") for x, w in zip(a, b, strict=True)])
-
-
-def _dense(b: Tensor) -> Tensor:
-    """Matrices without gaps between rows or columns: others oneDNN multiplies by its reference loops, a
-    hundred times slower."""
-    return b if b[0].is_contiguous() or b[0].mT.is_contiguous() else b.contiguous()
 
 
 CANDIDATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"openblas": openblas, "onednn": onednn, "bmm": torch.bmm}

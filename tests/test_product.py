@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from phasemap.product import CANDIDATES, product, rounded
+from phasemap.product import CANDIDATES, ONEDNN_PAYS, product, rounded
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 UNIT = {"fp32": 2**-24, "tf32": 2**-11, "bf16": 2**-8}  # largest relative error of rounding
@@ -24,22 +24,28 @@ def operands(
     return torch.randn(trials, m, inner, generator=generator), torch.randn(trials, inner, n, generator=generator)
 
 
+SIZES = {"small": {}, "large": {"m": 530, "inner": 96, "n": 88}}  # onednn leaves small ones to openblas
+assert ONEDNN_PAYS <= 530 * 96 * 88
+
+
 def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float((found.double() - exact).norm() / exact.norm())
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidate_agrees_with_float64(name):
-    a, b = operands()
+def test_a_candidate_agrees_with_float64(name, size):
+    a, b = operands(**SIZES[size])
     assert distance(CANDIDATES[name](a, b), a.double() @ b.double()) < 1e-6
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidate_takes_operands_that_are_not_contiguous(name):
-    a, b = operands()
+def test_a_candidate_takes_operands_that_are_not_contiguous(name, size):
+    a, b = operands(**SIZES[size])
     views = {
         "transposed": (a.mT.contiguous().mT, b.mT.contiguous().mT),
-        "columns of a wider one": (torch.cat([a, a], 2)[..., :24], torch.cat([b, b], 2)[..., 19:]),
+        "columns of a wider one": (torch.cat([a, a], 2)[..., : a.shape[2]], torch.cat([b, b], 2)[..., b.shape[2] :]),
         "every second row": (torch.stack([a, -a], 2).flatten(1, 2)[:, ::2], b),
         "trials in the middle": (a.transpose(0, 1).contiguous().transpose(0, 1), b),
         "one row": (a[:, :1], b),
@@ -50,9 +56,10 @@ def test_a_candidate_takes_operands_that_are_not_contiguous(name):
         assert distance(CANDIDATES[name](left, right), exact) < 1e-6, told
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name):
-    a, b = operands(trials=5)
+def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name, size):
+    a, b = operands(trials=5, **SIZES[size])
     a[3] = torch.nan
     whole = CANDIDATES[name](a, b)
     for k in (0, 2, 4):
@@ -72,10 +79,9 @@ def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
         text=True,
         check=True,
     ).stdout
-    run = [line.split(",") for line in told.splitlines() if line.startswith("onednn_verbose") and ",exec," in line]
-    kernels = {kernel for line in run for kernel in line if "inner_product" not in kernel and ":" in kernel}
+    run = [line for line in told.splitlines() if line.startswith("onednn_verbose") and ",exec," in line]
     assert run
-    assert not [kernel for kernel in kernels if kernel.startswith("ref:")]
+    assert not [line for line in run if ",ref:" in line]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
