@@ -2,7 +2,7 @@
 
 A run is created, filled and only then set FINISHED; a trial counts as done only when a FINISHED run
 bears its id. What a dead driver left RUNNING is closed as KILLED at the next start. One process
-writes, in one thread, with few large calls (a call costs 20 ms, a metric next to nothing).
+writes, in one thread, with few large calls (a call costs much, a metric next to nothing).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # we wait longer 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.request_header.registry import _request_header_provider_registry as header_providers
 
 from phasemap import pages, screen
 from phasemap.space import Space
@@ -44,6 +45,25 @@ PATIENCE = 3_600.0  # seconds a tracking server may stay away
 HEARTBEAT = 10.0  # seconds between two signs of life of a driver
 DEAD_AFTER = 60.0  # seconds without one after which a driver elsewhere counts as dead
 PAGE = 5_000
+
+
+class CloseConnections:
+    """A new connection for each call, where the server is near (no TLS).
+
+    MLflow's server sends the head and the body of an answer apart; on a connection that is kept the
+    system holds the body back until our side says, 40 ms later, that the head has come.
+    """
+
+    wanted = False
+
+    def in_context(self) -> bool:
+        return self.wanted
+
+    def request_headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
+
+
+header_providers.register(CloseConnections)
 
 
 class Held(RuntimeError):
@@ -85,6 +105,7 @@ def connect(uri: str) -> MlflowClient:
         )
     if uri.startswith("http"):
         _answers(uri)
+    CloseConnections.wanted = uri.startswith("http://")
     try:
         with _alone(path):  # two first openings at once would break the database for ever
             client = MlflowClient(tracking_uri=uri)

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -271,6 +273,28 @@ def test_a_server_that_does_not_answer_is_refused_at_once():
     ):
         connect("http://127.0.0.1:9")
     assert time.monotonic() - start < 5
+
+
+def test_a_near_server_is_asked_for_a_connection_per_call():
+    asked = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path.split("?")[0], self.headers["Connection"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_GET
+
+        def log_message(self, *said: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        connect(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert asked[-1] == ("/api/2.0/mlflow/experiments/search", "close")
 
 
 def test_an_experiment_in_the_bin_is_refused_with_the_way_out(uri):
