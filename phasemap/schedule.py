@@ -30,7 +30,10 @@ for variable, value in (
 import ray
 from ray import tune
 from ray._private import worker as ray_worker
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phasemap import product
 from phasemap.checkpoint import Storage
@@ -93,19 +96,34 @@ class StackTrainable(tune.Trainable):
         raise NotImplementedError("stacks resume by themselves")
 
 
+class SameShapeFirst(FIFOScheduler):
+    """Gives a free actor a waiting stack of the shape it has compiled, if there is one."""
+
+    shape: tuple | None = None  # of the stack that ended last
+
+    def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
+        self.shape = trial.config["job"].stack.shape
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        waiting = [trial for trial in tune_controller.get_trials() if trial.status == TuneTrial.PENDING]
+        same = [trial for trial in waiting if trial.config["job"].stack.shape == self.shape]
+        return next(iter(same or waiting), None)
+
+
 class WorkSearcher(Searcher):
     """Hands stacks to Tune and news back to the work."""
 
     def __init__(self, work: Work, storage: str, every: float, wanted: Resources, device: str):
         super().__init__()
         self.work, self.storage, self.every, self.wanted, self.device = work, storage, every, wanted, device
+        self.order = SameShapeFirst()
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.slots, self.counted = count_slots(wanted, device), time.monotonic()
 
     def suggest(self, trial_id: str) -> Any:
         device = self._free_device()
-        stack = self.work.next() if device else None
+        stack = self.work.next(self.order.shape) if device else None
         if device is None or stack is None:
             return Searcher.FINISHED if self.work.finished() else None
         self.stacks[trial_id], self.devices[trial_id] = stack.id, device
@@ -223,8 +241,8 @@ def count_slots(wanted: Resources, device: str) -> Slots:
     return Slots(cpu, cuda, memory)
 
 
-def check_storage(place: str) -> None:
-    """Raises ValueError unless every node of the cluster reads and writes the storage.
+def check_storage(place: str, shared: bool) -> None:
+    """Raises ValueError unless this machine, and every other that trains if it is ``shared``, reads and writes there.
 
     Only a path needs it: an object store is one for all.
     """
@@ -237,7 +255,9 @@ def check_storage(place: str) -> None:
     except OSError as error:
         raise ValueError(f"--storage {place}: must be writable, got {error}; choose another folder") from error
     try:
-        blind = [node for node in ray.nodes() if node["Alive"] and not _sees(node, mark)]
+        nodes = [node for node in ray.nodes() if shared and node["Alive"] and node["Resources"].get("CPU")]
+        looks = [_sees.options(scheduling_strategy=_on(node)).remote(str(mark)) for node in nodes]
+        blind = [node for node, look in zip(nodes, looks, strict=True) if not _answer(look)]
     finally:
         mark.unlink(missing_ok=True)
     if blind:
@@ -248,16 +268,21 @@ def check_storage(place: str) -> None:
         )
 
 
-def _sees(node: dict[str, Any], mark: Path) -> bool:
-    @ray.remote(num_cpus=0, max_retries=1)
-    def look(path: str) -> bool:
-        return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
+@ray.remote(num_cpus=0, max_retries=1)
+def _sees(path: str) -> bool:
+    """Whether a node can read and write there."""
+    return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
 
-    place = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+
+
+def _answer(look: ray.ObjectRef) -> bool:
     try:
-        return bool(ray.get(look.options(scheduling_strategy=place).remote(str(mark)), timeout=60))
+        return bool(ray.get(look, timeout=60))
     except ray.exceptions.RayError:
-        return True  # it went away: no longer a node
+        return True  # the node went away
 
 
 def run(work: Work, storage: str, every: float, wanted: Resources, device: str, state: Path) -> None:
@@ -276,6 +301,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
         tune.with_resources(StackTrainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=searcher.order,
             num_samples=-1,
             max_concurrent_trials=10_000,  # the searcher itself holds back: the cluster may grow
             reuse_actors=True,

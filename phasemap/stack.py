@@ -32,6 +32,10 @@ class Stack:
         return f"{self.trials[0].id}x{len(self.trials)}t{self.tries}"
 
     @property
+    def shape(self) -> tuple:
+        return self.trials[0].shape
+
+    @property
     def trial_steps(self) -> int:
         return sum(trial.steps for trial in self.trials)
 

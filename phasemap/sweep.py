@@ -7,6 +7,7 @@ step comes: a dry run loads neither torch nor Ray nor MLflow.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -173,12 +174,10 @@ def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.N
     print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
     for axis, values in space.grid.items():
         print(f"  {axis}: {', '.join(screen.short(value) for value in values)}")
-    shapes = Counter({stack.trials[0].shape: 0 for stack in stacks})
-    for stack in stacks:
-        shapes[stack.trials[0].shape] += 1
+    shapes = Counter(stack.shape for stack in stacks)
     differing = {n for n, _ in set.symmetric_difference(*map(set, list(shapes)[:2]))} if len(shapes) > 1 else set()
     for shape, count in shapes.items():
-        same = [stack for stack in stacks if stack.trials[0].shape == shape]
+        same = [stack for stack in stacks if stack.shape == shape]
         told = ", ".join(f"{n} {screen.short(v)}" for n, v in shape if n in differing) or same[0].trials[0].model
         print(
             f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
@@ -249,7 +248,7 @@ def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
             "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
             "give a folder on a shared disk, or an object store such as s3://bucket/folder"
         )
-    schedule.check_storage(storage)
+    schedule.check_storage(storage, shared=bool(address))
     return schedule.count_slots(wanted, arguments.device)
 
 
@@ -415,4 +414,6 @@ def _browse(recorder: Recorder) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    gc.freeze()  # else Python searches a million objects for cycles before it ends, for a second
+    sys.exit(status)

@@ -74,14 +74,22 @@ class Work:
         with self.lock:
             self.queue.extend(stacks)
 
-    def next(self) -> Stack | None:
-        """The next stack to start, or None if there is none now."""
+    def next(self, shape: tuple | None = None) -> Stack | None:
+        """The next stack to start, or None if there is none now.
+
+        A worker compiles a training step for each shape it meets, so one that ended a stack goes on
+        with its ``shape``; else comes a shape that nobody works at, else the first of the queue.
+        """
         with self.lock:
             if not self.queue:
                 self.queue.extend(self.more())
             if not self.queue:
                 return None
-            stack = self.queue.popleft()
+            taken = {one.stack.shape for one in self.running.values()}
+            ranks = [(stack.shape != shape, stack.shape in taken) for stack in self.queue]
+            chosen = ranks.index(min(ranks))
+            stack = self.queue[chosen]
+            del self.queue[chosen]
             self.running[stack.id] = Running(stack, {trial.id: trial for trial in stack.trials})
             return stack
 

@@ -13,6 +13,7 @@ from phasemap.stack import Report, Stack
 from phasemap.train import Training, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
+REPORT_EVERY = 1.0  # seconds; a report costs the driver's processor 5 ms
 
 
 class StackRun:
@@ -38,16 +39,18 @@ class StackRun:
         self.now = None
 
     def _train(self, training: Training) -> Iterator[Report]:
-        saved = time.monotonic()
-        start, step, count = time.perf_counter(), training.step, len(training.trials)
+        saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
+        begun = time.perf_counter()
         for results in train(training):
-            seconds = time.perf_counter() - start
-            yield Report((training.step - step) * count, seconds, tuple(results), self._take_notes(), self._saved)
-            self._saved = False
+            seconds += time.perf_counter() - begun
+            if results or seconds > REPORT_EVERY:
+                steps = (training.step - step) * count
+                yield Report(steps, seconds, tuple(results), self._take_notes(), self._saved)
+                self._saved, seconds, step, count = False, 0.0, training.step, len(training.trials)
             if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
                 self.checkpoint()
                 saved = time.monotonic()
-            start, step, count = time.perf_counter(), training.step, len(training.trials)
+            begun = time.perf_counter()
 
     def checkpoint(self) -> None:
         """Saves the stack as it stands; a full disk is said and does not stop the training."""

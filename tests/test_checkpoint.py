@@ -216,6 +216,7 @@ def test_a_checkpoint_is_removed_once_and_again(storage):
 
 
 def test_a_stack_that_raised_saves_no_more(storage, monkeypatch):
+    monkeypatch.setattr("phasemap.worker.REPORT_EVERY", 0.0)
     run = StackRun(Stack((MLP,)), storage, "cpu", every=60)
     reports = iter(run)
     next(reports)

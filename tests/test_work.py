@@ -44,8 +44,8 @@ class Desk:
         return stack
 
 
-def stack(count: int, first: int = 0) -> Stack:
-    return Stack(tuple(dataclasses.replace(MLP, seed=first + seed) for seed in range(count)))
+def stack(count: int, first: int = 0, width: int = 16) -> Stack:
+    return Stack(tuple(dataclasses.replace(MLP, seed=first + seed, width=width) for seed in range(count)))
 
 
 def test_an_empty_work_is_finished():
@@ -70,6 +70,19 @@ def test_stacks_come_in_their_order_and_are_in_flight_until_they_end():
     assert desk.work.trial_steps == 20
     assert desk.work.phases == {"confusion": 5}
     assert desk.said == []
+
+
+def test_each_worker_keeps_to_a_shape_as_long_as_there_is_work_of_it():
+    wide = [stack(1, seed, width=32) for seed in range(3)]
+    narrow = [stack(1, seed, width=8) for seed in range(3)]
+    desk = Desk(*wide, *narrow)
+    assert desk.work.next() is wide[0]
+    assert desk.work.next() is narrow[0]  # nobody works at it yet
+    assert desk.work.next(narrow[0].shape) is narrow[1]
+    assert desk.work.next(wide[0].shape) is wide[1]
+    assert desk.work.next(narrow[0].shape) is narrow[2]
+    assert desk.work.next(narrow[0].shape) is wide[2]  # helps with the rest
+    assert desk.work.next(wide[0].shape) is None
 
 
 def test_notes_of_stacks_are_said_once():
