@@ -44,6 +44,10 @@ from phasemap.worker import StackRun
 SPARE = 2  # stacks waiting beyond the slots, so that no slot waits for the driver
 
 
+class NodeLost(RuntimeError):
+    """The Ray node that the driver talks through has died: nothing runs any more, and Tune would wait for ever."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one stack takes. ``gpus`` is a share; 0 where the cluster has none."""
@@ -120,6 +124,7 @@ class WorkSearcher(Searcher):
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.slots, self.counted = count_slots(wanted, device), time.monotonic()
+        self.node = ray.get_runtime_context().get_node_id()
 
     def suggest(self, trial_id: str) -> Any:
         device = self._free_device()
@@ -149,6 +154,8 @@ class WorkSearcher(Searcher):
         and go."""
         if time.monotonic() - self.counted > 5:
             before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
+            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self.node):
+                raise NodeLost
             if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
                 self.work.offer(self.slots.cpu + self.slots.cuda)
@@ -290,6 +297,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
 
     Raises:
         KeyboardInterrupt: it was interrupted; stacks in flight have checkpointed.
+        NodeLost: connect again, and run what is left.
     """
     searcher = WorkSearcher(work, storage, every, wanted, device)
 

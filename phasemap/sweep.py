@@ -216,6 +216,9 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
+        except ValueError as error:  # Ray's node here is gone, and there is no other
+            print(f"{error}; then the same command continues", file=sys.stderr)
+            return FAILURES
     elapsed = time.monotonic() - work.started
     told = f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}"
     print(f"{told}; slots {work.busy():.0%} busy with training")
@@ -297,8 +300,16 @@ def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
     from phasemap import schedule
 
     wanted = schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
-    with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
-        schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+    while True:
+        try:
+            with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
+                schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+            break
+        except schedule.NodeLost:
+            work.say("this machine's Ray node is gone; connecting again")
+            schedule.ray.shutdown()
+            schedule.connect(_address(arguments), wanted)
+            work.lost("its Ray node died")
     schedule.ray.shutdown()
 
 

@@ -130,6 +130,15 @@ class Work:
         with self.lock:
             self._again(self.running.pop(stack_id), reason)
 
+    def lost(self, reason: str) -> None:
+        """All that was in flight is gone; what had not begun is no worse for it."""
+        with self.lock:
+            for stack_id, one in list(self.running.items()):
+                if one.started:
+                    self.died(stack_id, reason)
+                else:
+                    self.queue.appendleft(self.running.pop(stack_id).stack)
+
     def _again(self, running: Running, reason: str) -> None:
         left = tuple(running.left.values())
         if not left:

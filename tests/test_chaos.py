@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from processes import descendants, kill, trainers
+from processes import command_line, descendants, kill, trainers
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -120,7 +120,7 @@ def until(holds: Callable[[], bool], driver: subprocess.Popen, folder: Path) -> 
         time.sleep(0.2)
 
 
-def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbed):
+def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_path, undisturbed):
     (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
     driver = at_work(tmp_path)
     time.sleep(2)
@@ -129,9 +129,13 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(tmp_path, undisturbe
     until(lambda: died in (tmp_path / "log.txt").read_text(), driver, tmp_path)
     assert kill(driver.pid)
     driver.wait()
-    finish(tmp_path)
+    driver = at_work(tmp_path)
+    node = next(pid for pid in descendants([driver.pid]) if b"/raylet " in command_line(pid))
+    for pid in (node, *descendants([node])):
+        kill(pid)
+    assert driver.wait(timeout=180) == 0
     told = (tmp_path / "log.txt").read_text()
-    assert "nothing to do" not in told, "the driver was killed after its last trial"
+    assert "this machine's Ray node is gone; connecting again" in told
     assert "(raylet" not in told, "Ray's paragraph about a dead worker is not for the user"
     assert record(tmp_path) == undisturbed
     assert not list((tmp_path / "phasemap_data").rglob("*.pt")), "checkpoints of recorded trials are removed"

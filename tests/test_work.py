@@ -212,6 +212,18 @@ def test_a_stack_too_large_for_the_memory_is_halved_at_once(reason):
     assert sorted(len(one.trials) for one in desk.work.queue) == [2, 2]
 
 
+def test_when_all_is_lost_only_what_had_begun_has_failed_once():
+    begun, waiting = stack(2), stack(3, 10)
+    desk = Desk(begun, waiting)
+    for one in (desk.work.next(), desk.work.next()):
+        if one is begun:
+            desk.work.report(one.id, Report(trial_steps=10))
+    desk.work.lost("its Ray node died")
+    assert not desk.work.running
+    assert {one.trials: one.tries for one in desk.work.queue} == {begun.trials: 1, waiting.trials: 0}
+    assert len(desk.said) == 1
+
+
 def test_a_stack_that_ends_without_its_results_is_run_again_and_finally_failed():
     desk = Desk(stack(2))
     while (one := desk.work.next()) is not None:
