@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ class WorkSearcher(Searcher):
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.slots, self.counted = count_slots(wanted, device), time.monotonic()
+        self.work.offer(self.slots.cpu + self.slots.cuda)
         self.node = ray.get_runtime_context().get_node_id()
 
     def suggest(self, trial_id: str) -> Any:
@@ -154,7 +156,7 @@ class WorkSearcher(Searcher):
         and go."""
         if time.monotonic() - self.counted > 5:
             before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
-            if not any(node["Alive"] for node in ray.nodes() if node["NodeID"] == self.node):
+            if not _is_alive(self.node):
                 raise NodeLost
             if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
@@ -201,6 +203,14 @@ def connect(address: str | None, wanted: Resources) -> None:
     variables["PYTHONPATH"] = root
     variables |= {name: said for name, said in os.environ.items() if name.startswith("PHASEMAP_")}
     quiet["runtime_env"] = {"env_vars": variables}
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        _join(address, quiet, variables)
+    finally:
+        signal.signal(signal.SIGTERM, terminate)  # Ray sets its own, which prints its stack and checkpoints nothing
+
+
+def _join(address: str | None, quiet: dict[str, Any], variables: dict[str, str]) -> None:
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
         # without the word Ray would join any cluster that somebody started on this machine
@@ -246,6 +256,10 @@ def count_slots(wanted: Resources, device: str) -> Slots:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in nodes), default=math.inf)
     return Slots(cpu, cuda, memory)
+
+
+def _is_alive(node_id: str) -> bool:
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def check_storage(place: str, shared: bool) -> None:
@@ -323,6 +337,19 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    tuner.fit()
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        tuner.fit()
+    except NodeLost:
+        raise
+    except Exception as error:  # perhaps of a dying node: the cluster knows in a while
+        end = time.monotonic() + 30
+        while _is_alive(searcher.node):
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
+        raise NodeLost from error
+    finally:
+        signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own behind when it raises
     if not work.finished():
         raise KeyboardInterrupt

@@ -28,6 +28,7 @@ from phasemap.trial import PHASES, Fault, Trial
 if TYPE_CHECKING:
     from phasemap.explore import Explorer
     from phasemap.record import Recorder
+    from phasemap.schedule import Resources
     from phasemap.work import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -199,13 +200,13 @@ def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorde
 
 def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     storage = _storage(sweep, arguments)
     try:
         slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
     except ValueError:
         sweep.recorder.close("KILLED")
         raise
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # Ray prints its stack on it
     work = _work(sweep, arguments, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with screen.Screen(lambda: _status(sweep, work)) as display:
@@ -216,8 +217,8 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("interrupted: progress is kept, the same command continues", file=sys.stderr)
             return INTERRUPTED
-        except ValueError as error:  # Ray's node here is gone, and there is no other
-            print(f"{error}; then the same command continues", file=sys.stderr)
+        except ConnectionError as error:
+            print(error, file=sys.stderr)
             return FAILURES
     elapsed = time.monotonic() - work.started
     told = f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}"
@@ -307,10 +308,22 @@ def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
             break
         except schedule.NodeLost:
             work.say("this machine's Ray node is gone; connecting again")
-            schedule.ray.shutdown()
-            schedule.connect(_address(arguments), wanted)
             work.lost("its Ray node died")
+            _connect_again(_address(arguments), wanted)
     schedule.ray.shutdown()
+
+
+def _connect_again(address: str | None, wanted: Resources) -> None:
+    """Raises ConnectionError if this machine has no other Ray node."""
+    from phasemap import schedule
+
+    try:
+        schedule.ray.shutdown()
+        if address:
+            schedule.check_address(address)
+        schedule.connect(address, wanted)
+    except Exception as error:  # Ray raises many kinds here
+        raise ConnectionError(f"{error}; then the same command continues") from error
 
 
 def _address(arguments: argparse.Namespace) -> str | None:

@@ -51,6 +51,7 @@ class Work:
     trials_done: int = 0
     trials_failed: int = 0
     trial_steps: int = 0  # taken in this run of the sweep
+    steps_at_loss: int = 0  # of these, when all that was in flight was lost
     seconds: float = 0.0  # of training, over all stacks
     started: float = field(default_factory=time.monotonic)
     slots: int = 1  # stacks that may run at once; changes as nodes come and go
@@ -131,10 +132,12 @@ class Work:
             self._again(self.running.pop(stack_id), reason)
 
     def lost(self, reason: str) -> None:
-        """All that was in flight is gone; what had not begun is no worse for it."""
+        """All that was in flight is gone. What had not reported is no worse for it, unless nothing at
+        all was done since the last loss: one of these may be what kills."""
         with self.lock:
+            fruitless, self.steps_at_loss = self.trial_steps == self.steps_at_loss, self.trial_steps
             for stack_id, one in list(self.running.items()):
-                if one.started:
+                if one.started or fruitless:
                     self.died(stack_id, reason)
                 else:
                     self.queue.appendleft(self.running.pop(stack_id).stack)

@@ -13,7 +13,7 @@ from phasemap.stack import Report, Stack
 from phasemap.train import Training, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
-REPORT_EVERY = 1.0  # seconds; a report costs the driver's processor 5 ms
+REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
 
 
 class StackRun:

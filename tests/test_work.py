@@ -222,6 +222,10 @@ def test_when_all_is_lost_only_what_had_begun_has_failed_once():
     assert not desk.work.running
     assert {one.trials: one.tries for one in desk.work.queue} == {begun.trials: 1, waiting.trials: 0}
     assert len(desk.said) == 1
+    assert {desk.work.next().trials, desk.work.next().trials} == {begun.trials, waiting.trials}
+    desk.work.lost("its Ray node died")  # and nothing was done in between
+    assert sorted(len(one.trials) for one in desk.work.queue) == [1, 1, 3]
+    assert {one.tries for one in desk.work.queue if len(one.trials) == 3} == {1}
 
 
 def test_a_stack_that_ends_without_its_results_is_run_again_and_finally_failed():
