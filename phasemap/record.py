@@ -2,7 +2,7 @@
 
 A run is created, filled and only then set FINISHED; a trial counts as done only when a FINISHED run
 bears its id. What a dead driver left RUNNING is closed as KILLED at the next start. One process
-writes, in one thread, with few large calls (a call costs much, a metric next to nothing).
+writes, in one thread, with few large calls (one costs a server as much as fifty metrics).
 """
 
 from __future__ import annotations

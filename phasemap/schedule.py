@@ -210,6 +210,21 @@ def connect(address: str | None, wanted: Resources) -> None:
         signal.signal(signal.SIGTERM, terminate)  # Ray sets its own, which prints its stack and checkpoints nothing
 
 
+def connect_again(address: str | None, wanted: Resources) -> None:
+    """After NodeLost: goes through another node of this machine, or starts Ray again where it was ours.
+
+    Raises:
+        ConnectionError: there is no other node.
+    """
+    try:
+        ray.shutdown()
+        if address:
+            check_address(address)
+        connect(address, wanted)
+    except Exception as error:  # Ray raises many kinds here
+        raise ConnectionError(f"{error}; then the same command continues") from error
+
+
 def _join(address: str | None, quiet: dict[str, Any], variables: dict[str, str]) -> None:
     if address is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
@@ -311,7 +326,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
 
     Raises:
         KeyboardInterrupt: it was interrupted; stacks in flight have checkpointed.
-        NodeLost: connect again, and run what is left.
+        NodeLost: ``connect_again``, and run what is left.
     """
     searcher = WorkSearcher(work, storage, every, wanted, device)
 
@@ -340,9 +355,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         tuner.fit()
-    except NodeLost:
-        raise
-    except Exception as error:  # perhaps of a dying node: the cluster knows in a while
+    except Exception as error:  # of a dying node, perhaps: the cluster knows in a while
         end = time.monotonic() + 30
         while _is_alive(searcher.node):
             if time.monotonic() > end:

@@ -28,7 +28,6 @@ from phasemap.trial import PHASES, Fault, Trial
 if TYPE_CHECKING:
     from phasemap.explore import Explorer
     from phasemap.record import Recorder
-    from phasemap.schedule import Resources
     from phasemap.work import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -309,21 +308,8 @@ def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
         except schedule.NodeLost:
             work.say("this machine's Ray node is gone; connecting again")
             work.lost("its Ray node died")
-            _connect_again(_address(arguments), wanted)
+            schedule.connect_again(_address(arguments), wanted)
     schedule.ray.shutdown()
-
-
-def _connect_again(address: str | None, wanted: Resources) -> None:
-    """Raises ConnectionError if this machine has no other Ray node."""
-    from phasemap import schedule
-
-    try:
-        schedule.ray.shutdown()
-        if address:
-            schedule.check_address(address)
-        schedule.connect(address, wanted)
-    except Exception as error:  # Ray raises many kinds here
-        raise ConnectionError(f"{error}; then the same command continues") from error
 
 
 def _address(arguments: argparse.Namespace) -> str | None:

@@ -244,7 +244,7 @@ def _compiled(step: Step) -> Step:
     torch._dynamo.config.trace_autograd_ops = True
     # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
     torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
-    torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 1-5 s
+    torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
     marked = False
