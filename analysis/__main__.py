@@ -38,7 +38,7 @@ from analysis import (
     time_to_grok,
 )
 from analysis.table import Sweep, default_uri, read, write
-from phasemap.trial import KINDS
+from phasemap.plan.trial import KINDS
 
 FIGURES: dict[str, ModuleType] = {
     module.__name__.removeprefix("analysis."): module

@@ -20,7 +20,7 @@ from analysis import caption, style
 from analysis.axis import Axis, label, plain_log, text
 from analysis.probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
 from analysis.table import Sweep
-from phasemap.phase_map import Boundary
+from phasemap.maps.phase_map import Boundary
 
 
 @dataclass(frozen=True)

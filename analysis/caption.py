@@ -1,6 +1,6 @@
 """The sentences below the figures: which definition and threshold was used, and how many trials.
 
-Text only; the definitions themselves stand in ``phasemap.trial``.
+Text only; the definitions themselves stand in ``phasemap.plan.trial``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def phases(table: pd.DataFrame) -> str:
 
 def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
     """Which varying settings a figure lumps together."""
-    from phasemap.trial import FIELDS
+    from phasemap.plan.trial import FIELDS
 
     others = [n for n in FIELDS if n not in (*shown, "seed") and table[n].nunique() > 1]
     return f"Pooled over {', '.join(o.replace('_', ' ') for o in others)}." if others else ""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from analysis import caption, style
 from analysis.axis import text
 from analysis.table import Sweep, load_curves
-from phasemap.trial import FIELDS
+from phasemap.plan.trial import FIELDS
 
 KEYS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 

@@ -1,7 +1,7 @@
 """Probability map: how likely a trial is to grok at each point of one or two axes, and how sure that is.
 
 Contours at 0.1, 0.5 and 0.9 with the band of the middle one, the trials themselves, and the entropy
-of the phases. The fit is ``phasemap.phase_map``; the positions as numbers: ``boundary_position.py``.
+of the phases. The fit is ``phasemap.maps.phase_map``; the positions as numbers: ``boundary_position.py``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from matplotlib.patches import Patch
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, label, text
 from analysis.table import Sweep
-from phasemap import axes as coordinates
-from phasemap.phase_map import PhaseMap
-from phasemap.trial import PHASES
+from phasemap.maps import axes as coordinates
+from phasemap.maps.phase_map import PhaseMap
+from phasemap.plan.trial import PHASES
 
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)

@@ -20,8 +20,8 @@ from analysis.axis import text
 from analysis.claims import CLAIMS, Claim, chosen
 from analysis.statistics import Estimate
 from analysis.table import experiments, read
-from phasemap.space import load
-from phasemap.stack import seconds
+from phasemap.plan.space import load
+from phasemap.plan.stack import seconds
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"

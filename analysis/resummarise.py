@@ -1,6 +1,6 @@
 """Another threshold without training again: events and phases read off the logged curves anew.
 
-The definitions are those of ``phasemap.events``, the very ones used while training.
+The definitions are those of ``phasemap.training.events``, the very ones used while training.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.table import Sweep, load_curves
-from phasemap.events import events
-from phasemap.trial import FIELDS, Trial, make_trial
+from phasemap.plan.trial import FIELDS, Trial, make_trial
+from phasemap.training.events import events
 
 SETTINGS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
 KEYS = ("train_accuracy", "test_accuracy")

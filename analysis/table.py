@@ -21,8 +21,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from phasemap.record import default_uri
-from phasemap.trial import CURVES, FIELDS, KINDS, PICTURE_FILE, Outcome
+from phasemap.plan.trial import CURVES, FIELDS, KINDS, PICTURE_FILE, Outcome
+from phasemap.record.writer import default_uri
 
 OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
 WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags

@@ -36,9 +36,9 @@ from scipy.spatial.distance import cdist
 from scipy.special import expit
 from scipy.stats import qmc
 
-from phasemap.axes import Axes, Axis, unit_axes
-from phasemap.boundary import Planner
-from phasemap.phase_map import PhaseMap
+from phasemap.maps.axes import Axes, Axis, unit_axes
+from phasemap.maps.boundary_sampler import Planner
+from phasemap.maps.phase_map import PhaseMap
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "boundary_replay.csv"

@@ -35,8 +35,8 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from phasemap.phase_map import PhaseMap
-from phasemap.space import load
+from phasemap.maps.phase_map import PhaseMap
+from phasemap.plan.space import load
 
 SPACES = HERE.parent / "search_spaces"
 BOUNDARY, MAIN = "boundary_wd_width", "wd_width"

@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from phasemap.checkpoint import Storage
-from phasemap.space import load
-from phasemap.stack import Plan
-from phasemap.train import begin
-from phasemap.worker import CHECKPOINT_SHARE
+from phasemap.plan.space import load
+from phasemap.plan.stack import Plan
+from phasemap.scheduling.worker import CHECKPOINT_SHARE
+from phasemap.training.checkpoint import Storage
+from phasemap.training.train import begin
 
 EVERY = 60.0  # seconds, the command's default
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from phasemap import draws
-from phasemap import task as tasks
-from phasemap.trial import Trial, train_examples
+from phasemap.numerics import random_streams
+from phasemap.plan.trial import Trial, train_examples
+from phasemap.tasks import task as tasks
 
 
 class Transformer(nn.Module):
@@ -55,7 +55,7 @@ def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Ten
     betas = (trial.beta1, trial.beta2)
     optimizer = torch.optim.AdamW(model.parameters(), trial.learning_rate, betas, weight_decay=trial.weight_decay)
     count = len(task.labels)
-    train = draws.shuffled(trial.seed, count)[: train_examples(count, trial.data_fraction)]
+    train = random_streams.shuffled(trial.seed, count)[: train_examples(count, trial.data_fraction)]
     return model, optimizer, torch.from_numpy(task.tokens)[train], torch.from_numpy(task.labels)[train]
 
 

@@ -27,7 +27,7 @@ import loops
 import torch
 from speed import loop, rate
 
-from phasemap.space import load
+from phasemap.plan.space import load
 
 ROOT = Path(__file__).parent.parent
 SPACE = ROOT / "search_spaces" / "wd_width.py"

@@ -21,10 +21,10 @@ import one_core  # noqa: F401
 # isort: split
 import torch
 
-from phasemap.measure import measure, probes
-from phasemap.stack import COMPILE_PAYS, best_size
-from phasemap.train import Training, begin
-from phasemap.trial import PROBES, Trial, make_trial
+from phasemap.plan.stack import COMPILE_PAYS, best_size
+from phasemap.plan.trial import PROBES, Trial, make_trial
+from phasemap.training.evaluate import measure, probes
+from phasemap.training.train import Training, begin
 
 RESULTS = Path(__file__).parent / "results" / "probes.csv"
 SHAPES = {

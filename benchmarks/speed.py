@@ -26,10 +26,10 @@ import one_core  # noqa: F401
 import loops
 import torch
 
-from phasemap import product
-from phasemap.stack import best_size
-from phasemap.train import AHEAD, begin
-from phasemap.trial import Trial, make_trial
+from phasemap.numerics import matmul
+from phasemap.plan.stack import best_size
+from phasemap.plan.trial import Trial, make_trial
+from phasemap.training.train import AHEAD, begin
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,7 +67,7 @@ def best_product(width: int) -> float:
     """The machine's best fp32 multiply-adds per second over products [512, w] @ [w, 4 w]."""
     a, b = torch.randn(2, 512, width), torch.randn(2, width, 4 * width)
     rates = []
-    for candidate in product.CANDIDATES.values():
+    for candidate in matmul.CANDIDATES.values():
         for _ in range(20):
             start = time.process_time()
             for _ in range(10):

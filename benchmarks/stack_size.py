@@ -2,9 +2,9 @@
 
     python benchmarks/stack_size.py [--seconds 2]
 
-Prints a table and writes benchmarks/results/stack_size.csv. ``phasemap.stack.best_size`` follows it where nothing is
-measured, ``phasemap.stack.memory`` must lie above it, and the rows of two threads, whose core time counts both, say why
-a stack has one.
+Prints a table and writes benchmarks/results/stack_size.csv. ``phasemap.plan.stack.best_size`` follows it where
+nothing is measured, ``phasemap.plan.stack.memory`` must lie above it, and the rows of two threads, whose core time
+counts both, say why a stack has one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from speed import RESULTS, rate, stack
 
-from phasemap.stack import best_size
-from phasemap.stack import memory as stack_memory
-from phasemap.trial import make_trial
+from phasemap.plan.stack import best_size
+from phasemap.plan.stack import memory as stack_memory
+from phasemap.plan.trial import make_trial
 
 CASES = (("mlp", 32), ("mlp", 128), ("mlp", 512), ("transformer", 32), ("transformer", 128))
 SIZES = (1, 2, 4, 8, 16, 32, 64)

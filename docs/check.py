@@ -16,16 +16,16 @@ from pathlib import Path
 
 import definitions
 
-from phasemap.space import load
-from phasemap.trial import FIELDS
+from phasemap.plan.space import load
+from phasemap.plan.trial import FIELDS
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 TINY = {"modulus": 7, "width": 8, "depth": 1, "data_fraction": 0.5, "batch_size": 16, "steps": 20, "evaluate_every": 10}
 TRIED = ({"task": "modular_squares", "model": "mlp"}, {"model": "bilinear"}, {"model": "mlp"})  # one per change shown
 RUN = """
-from phasemap.train import begin, train
-from phasemap.trial import make_trial
+from phasemap.training.train import begin, train
+from phasemap.plan.trial import make_trial
 results = [r for ended in train(begin((make_trial({values!r}),))) for r in ended]
 assert results[0].outcome.phase, results
 {more}

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from phasemap.space import Space as Space
-from phasemap.trial import Outcome as Outcome
-from phasemap.trial import Trial as Trial
+from phasemap.plan.space import Space as Space
+from phasemap.plan.trial import Outcome as Outcome
+from phasemap.plan.trial import Trial as Trial
 
 if TYPE_CHECKING:
     import pandas as pd

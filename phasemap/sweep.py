@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phasemap import screen
-from phasemap.space import Space, explain, load
-from phasemap.stack import Plan, Slots, seconds
-from phasemap.trial import PHASES, Fault, Trial
+from phasemap.command import terminal
+from phasemap.plan.space import Space, explain, load
+from phasemap.plan.stack import Plan, Slots, seconds
+from phasemap.plan.trial import PHASES, Fault, Trial
 
 if TYPE_CHECKING:
-    from phasemap.explore import Explorer
-    from phasemap.record import Recorder
-    from phasemap.work import Work
+    from phasemap.maps.explorer import Explorer
+    from phasemap.record.writer import Recorder
+    from phasemap.scheduling.queue import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -57,9 +57,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return _watch(name, space, arguments)
     if not arguments.local and (address := _address(arguments)):
-        from phasemap import schedule
+        from phasemap.scheduling import ray_tune
 
-        schedule.check_address(address)
+        ray_tune.check_address(address)
     sweep = Sweep(name, space, trials, _recorder(name, space, arguments))
     status = _train(sweep, arguments) if sweep.remains() else OK
     return _finish(sweep, arguments, status)
@@ -90,7 +90,7 @@ class Sweep:
 
     def explorer(self, plan: Plan) -> Explorer:
         """What chooses the points that are still to be asked for."""
-        from phasemap.explore import Explorer
+        from phasemap.maps.explorer import Explorer
 
         recorder = self.recorder
 
@@ -173,12 +173,12 @@ def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.N
     cells = len({trial.cell for trial in trials})
     print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
     for axis, values in space.grid.items():
-        print(f"  {axis}: {', '.join(screen.short(value) for value in values)}")
+        print(f"  {axis}: {', '.join(terminal.short(value) for value in values)}")
     shapes = Counter(stack.shape for stack in stacks)
     differing = {n for n, _ in set.symmetric_difference(*map(set, list(shapes)[:2]))} if len(shapes) > 1 else set()
     for shape, count in shapes.items():
         same = [stack for stack in stacks if stack.shape == shape]
-        told = ", ".join(f"{n} {screen.short(v)}" for n, v in shape if n in differing) or same[0].trials[0].model
+        told = ", ".join(f"{n} {terminal.short(v)}" for n, v in shape if n in differing) or same[0].trials[0].model
         print(
             f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
             f"{max(len(s.trials) for s in same)}, {sum(s.trial_steps for s in same):,} trial-steps"
@@ -187,13 +187,13 @@ def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.N
 
 
 def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorder:
-    from phasemap import record
+    from phasemap.record import writer
 
-    uri = record.absolute(arguments.tracking_uri or record.default_uri())
+    uri = writer.absolute(arguments.tracking_uri or writer.default_uri())
     source = arguments.space.read_text() + "".join(f"\n# --set {said}" for said in arguments.set)
     try:
-        return record.Recorder(name, uri, space.axes, source)
-    except record.Held as held:
+        return writer.Recorder(name, uri, space.axes, source)
+    except writer.Held as held:
         raise ValueError(str(held)) from held
 
 
@@ -208,7 +208,7 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
         raise
     work = _work(sweep, arguments, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
-    with screen.Screen(lambda: _status(sweep, work)) as display:
+    with terminal.Screen(lambda: _status(sweep, work)) as display:
         work.say = sweep.recorder.say = display.say
         try:
             with _refreshing(sweep, arguments, display.say):
@@ -220,7 +220,7 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             return FAILURES
     elapsed = time.monotonic() - work.started
-    told = f"{work.trial_steps:,} trial-steps in {screen.duration(elapsed)}"
+    told = f"{work.trial_steps:,} trial-steps in {terminal.duration(elapsed)}"
     print(f"{told}; slots {work.busy():.0%} busy with training")
     return FAILURES if work.trials_failed else OK
 
@@ -231,7 +231,7 @@ def _storage(sweep: Sweep, arguments: argparse.Namespace) -> str:
 
 def _refreshing(sweep: Sweep, arguments: argparse.Namespace, say: Callable[[str], None]) -> AbstractContextManager:
     """Refreshes the figures of a long sweep, unless none are wanted."""
-    from phasemap.refresh import Refresh
+    from phasemap.command.refresh import Refresh
 
     return nullcontext() if arguments.no_figures else Refresh(sweep.recorder, _out(sweep, arguments), say)
 
@@ -242,22 +242,22 @@ def _out(sweep: Sweep, arguments: argparse.Namespace) -> Path:
 
 def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
     """Joins or starts Ray; how many stacks it runs at once."""
-    from phasemap import schedule
+    from phasemap.scheduling import ray_tune
 
-    address, wanted = _address(arguments), schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
-    schedule.connect(address, wanted)
-    if address and not arguments.storage and schedule.alive_nodes() > 1:
+    address, wanted = _address(arguments), ray_tune.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    ray_tune.connect(address, wanted)
+    if address and not arguments.storage and ray_tune.alive_nodes() > 1:
         raise ValueError(
             "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
             "give a folder on a shared disk, or an object store such as s3://bucket/folder"
         )
-    schedule.check_storage(storage, shared=bool(address))
-    return schedule.count_slots(wanted, arguments.device)
+    ray_tune.check_storage(storage, shared=bool(address))
+    return ray_tune.count_slots(wanted, arguments.device)
 
 
 def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: str) -> Work:
-    from phasemap.checkpoint import Storage
-    from phasemap.work import Work
+    from phasemap.scheduling.queue import Work
+    from phasemap.training.checkpoint import Storage
 
     recorder, store = sweep.recorder, Storage(storage)
     work = Work(
@@ -274,12 +274,12 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
 
 
 def _plan(slots: Slots, arguments: argparse.Namespace) -> Plan:
-    from phasemap import pace
+    from phasemap.scheduling import stack_size
 
     device = "cuda" if slots.cuda else "cpu"
 
     def measure(trial: Trial, most: int) -> int:
-        return pace.fastest_size(trial, device, most)
+        return stack_size.fastest_size(trial, device, most)
 
     return Plan(
         slots=max(1, slots.cpu + slots.cuda),
@@ -287,29 +287,29 @@ def _plan(slots: Slots, arguments: argparse.Namespace) -> Plan:
         compiled=arguments.compile,
         gpu=slots.cuda > 0,
         memory=slots.memory,
-        measure=measure if pace.can_measure(device) else None,
+        measure=measure if stack_size.can_measure(device) else None,
     )
 
 
 def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
     if arguments.local:
-        from phasemap import local
+        from phasemap.scheduling import in_process
 
-        local.run(work, storage, arguments.checkpoint_every, "cuda" if arguments.device == "cuda" else "cpu")
+        in_process.run(work, storage, arguments.checkpoint_every, "cuda" if arguments.device == "cuda" else "cpu")
         return
-    from phasemap import schedule
+    from phasemap.scheduling import ray_tune
 
-    wanted = schedule.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    wanted = ray_tune.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
     while True:
         try:
             with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
-                schedule.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
+                ray_tune.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
             break
-        except schedule.NodeLost:
+        except ray_tune.NodeLost:
             work.say("this machine's Ray node is gone; connecting again")
             work.lost("its Ray node died")
-            schedule.connect_again(_address(arguments), wanted)
-    schedule.ray.shutdown()
+            ray_tune.connect_again(_address(arguments), wanted)
+    ray_tune.ray.shutdown()
 
 
 def _address(arguments: argparse.Namespace) -> str | None:
@@ -327,7 +327,7 @@ def _opening(sweep: Sweep, work: Work, slots: int) -> str:
     return told + (f"; {already} are recorded already" if already else "")
 
 
-def _status(sweep: Sweep, work: Work) -> screen.Status:
+def _status(sweep: Sweep, work: Work) -> terminal.Status:
     with work.lock:
         running = [one for one in work.running.values() if one.started]
         waiting = [one for one in work.running.values() if not one.started]
@@ -338,7 +338,7 @@ def _status(sweep: Sweep, work: Work) -> screen.Status:
     left += sum(seconds(one.left.values()) for one in running) / 2
     share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
     elapsed = time.monotonic() - work.started
-    return screen.Status(
+    return terminal.Status(
         name=sweep.name,
         total=total,
         failed=work.trials_failed,
@@ -346,17 +346,17 @@ def _status(sweep: Sweep, work: Work) -> screen.Status:
         running=sum(len(one.left) for one in running),
         rate=work.trial_steps / elapsed,
         seconds_left=elapsed / share - elapsed if share > 0.02 else None,
-        map=screen.Map.of(sweep.space, [(trial, done[trial.id].phase) for trial in trials if trial.id in done]),
+        map=terminal.Map.of(sweep.space, [(trial, done[trial.id].phase) for trial in trials if trial.id in done]),
     )
 
 
 def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
     """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
-    from phasemap import record
+    from phasemap.record import writer
 
-    watched = record.Watched(name, record.absolute(arguments.tracking_uri or record.default_uri()))
+    watched = writer.Watched(name, writer.absolute(arguments.tracking_uri or writer.default_uri()))
     try:
-        with screen.Screen(lambda: watched.status(space), every=3.0) as display:
+        with terminal.Screen(lambda: watched.status(space), every=3.0) as display:
             while watched.is_running():
                 time.sleep(3)
             display.say(f"{name}: no process is running it now")
@@ -380,7 +380,7 @@ def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
 
 
 def _forget_recorded(sweep: Sweep, storage: str) -> None:
-    from phasemap.checkpoint import Storage
+    from phasemap.training.checkpoint import Storage
 
     try:
         Storage(storage).forget(sweep.recorder.done)
@@ -415,7 +415,7 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
 
 def _browse(recorder: Recorder) -> list[str]:
     """Where to look at the trials, and what must run for it."""
-    from phasemap.pages import address
+    from phasemap.record.mlflow_views import address
 
     if recorder.uri.startswith("http"):
         return [f"browse:  {address(recorder.uri, recorder.experiment)}"]

@@ -6,8 +6,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
-from phasemap.train import Training, begin, train
-from phasemap.trial import Outcome, Result, Trial
+from phasemap.plan.trial import Outcome, Result, Trial
+from phasemap.training.train import Training, begin, train
 
 MLP = Trial(
     modulus=13,

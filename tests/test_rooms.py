@@ -15,22 +15,12 @@ FILES = {
     for file in sorted((ROOT / package).rglob("*.py"))
 }
 DOORS = {  # library -> the modules that may import it
-    "ray": {"phasemap.schedule"},
-    "mlflow": {"phasemap.record", "analysis.table"},
-    "optuna": {"phasemap.boundary", "phasemap.explore"},
+    "ray": {"phasemap.scheduling.ray_tune"},
+    "mlflow": {"phasemap.record.writer", "analysis.table"},
+    "optuna": {"phasemap.maps.boundary_sampler", "phasemap.maps.explorer"},
 }
-TENSORS = {
-    "product",
-    "draws",
-    "model",
-    "optimizer",
-    "probing",
-    "measure",
-    "train",
-    "pace",
-    "checkpoint",
-}  # and the probes
-LIGHT = {"trial", "space", "stack", "task", "sequences", "permutations", "screen", "sweep"}  # a dry run's rooms
+TENSORS = {"numerics", "networks", "training", "probes", "scheduling.stack_size"}  # folders, or files
+LIGHT = {"plan.trial", "plan.space", "plan.stack", "tasks.task", "command.terminal", "sweep"}  # a dry run's rooms
 
 
 def _is_for_types_alone(node: ast.AST) -> bool:
@@ -86,8 +76,8 @@ def test_an_outside_library_has_its_doors(library):
 
 
 def test_tensors_stay_in_the_rooms_of_training():
-    allowed = {f"phasemap.{name}" for name in TENSORS} | {m for m in FILES if m.startswith("phasemap.probes")}
-    assert {module for module in FILES if "torch" in libraries(module)} <= allowed
+    allowed = tuple(f"phasemap.{name}" for name in TENSORS)
+    assert not [m for m in FILES if "torch" in libraries(m) and not m.startswith(allowed)]
 
 
 def test_figures_are_drawn_in_analysis_alone():
@@ -109,19 +99,20 @@ def test_no_room_reaches_itself(module):
 
 
 def test_training_knows_neither_the_cluster_nor_the_record():
-    above = {"work", "worker", "checkpoint", "schedule", "record", "sweep", "screen", "space", "stack", "explore"}
-    for name in ("train", "measure", "model", "optimizer", "product", "draws", "events"):
-        assert not reached(f"phasemap.{name}") & {f"phasemap.{one}" for one in above}, name
+    above = ("scheduling", "record", "sweep", "command", "maps", "plan.space", "plan.stack")
+    below = [m for m in FILES if m.startswith(("phasemap.training.", "phasemap.networks.", "phasemap.numerics."))]
+    for module in below:
+        assert not [room for room in reached(module) if room.removeprefix("phasemap.").startswith(above)], module
 
 
 def test_a_worker_knows_neither_the_record_nor_the_figures():
-    found = reached("phasemap.worker")
-    assert not found & {"phasemap.record", "phasemap.sweep", "phasemap.schedule"}
+    found = reached("phasemap.scheduling.worker")
+    assert not found & {"phasemap.record.writer", "phasemap.sweep", "phasemap.scheduling.ray_tune"}
     assert not [module for module in found if module.startswith("analysis")]
 
 
 def test_the_record_holds_no_tensors():
-    for room in {"phasemap.record"} | reached("phasemap.record"):
+    for room in {"phasemap.record.writer"} | reached("phasemap.record.writer"):
         assert not libraries(room) & {"torch", "ray"}, room
 
 
@@ -139,6 +130,6 @@ def test_the_two_packages_meet_at_few_doors():
 
 
 def test_the_bottom_rooms_import_nothing_of_ours():
-    assert rooms("phasemap.permutations") == rooms("phasemap.sequences") == set()
-    assert rooms("phasemap.draws") == rooms("phasemap.product") == set()
-    assert rooms("phasemap.trial") == {"phasemap.task"}
+    assert rooms("phasemap.tasks.permutations") == rooms("phasemap.tasks.sequences") == set()
+    assert rooms("phasemap.numerics.random_streams") == rooms("phasemap.numerics.matmul") == set()
+    assert rooms("phasemap.plan.trial") == {"phasemap.tasks.task"}

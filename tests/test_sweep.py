@@ -13,8 +13,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from mlflow import MlflowClient
 
-from phasemap import sweep, worker
-from phasemap.space import load
+from phasemap import sweep
+from phasemap.plan.space import load
+from phasemap.scheduling import worker
 
 SPACE = """
 from phasemap import Space

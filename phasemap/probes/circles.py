@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phasemap.task import Group
+from phasemap.tasks.task import Group
 
 FEWEST_PLACES = 4  # with 3 places everyone's two nearest others are everyone
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from phasemap.probes.batch import nan_unless, only_finite
 from phasemap.probes.circles import whole_circle
-from phasemap.task import Group
+from phasemap.tasks.task import Group
 
 
 def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:

@@ -10,7 +10,7 @@ from analysis import replicate
 from analysis.__main__ import main
 from analysis.claims import CLAIMS
 from analysis.statistics import Estimate
-from phasemap.trial import FIELDS, Outcome, Trial
+from phasemap.plan.trial import FIELDS, Outcome, Trial
 
 
 def success(n, of, **fields):

@@ -8,7 +8,7 @@ import pytest
 from synthetic import BASE, Store, made
 
 from analysis import table
-from phasemap.trial import FIELDS
+from phasemap.plan.trial import FIELDS
 
 
 def test_a_row_per_ended_trial_with_typed_columns(store):

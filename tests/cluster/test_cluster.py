@@ -23,7 +23,7 @@ from pandas.testing import assert_frame_equal
 from processes import kill
 
 from analysis.table import load_curves, read
-from phasemap.trial import FIELDS, Outcome
+from phasemap.plan.trial import FIELDS, Outcome
 
 pytestmark = pytest.mark.long
 

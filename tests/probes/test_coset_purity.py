@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phasemap import task
 from phasemap.probes.coset_purity import chance, coset_purity
+from phasemap.tasks import task
 
 GROUP = task.load("modular_multiplication", 97, 0).group
 assert GROUP is not None

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from phasemap import task
 from phasemap.probes import activation, attention, coset_purity, dimension, information, spectrum, stride
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
+from phasemap.tasks import task
 
 TASK = task.load("modular_multiplication", 17, 0)
 GROUP = TASK.group

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from phasemap import task
 from phasemap.probes.circles import inner_circles, outer_circle
 from phasemap.probes.spectrum import nearest_stride, power, spectrum
 from phasemap.probes.stride import winning_stride
+from phasemap.tasks import task
 
 
 def waves(places: int, amplitudes: dict[int, float]) -> Tensor:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from phasemap import task
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
 from phasemap.probes.stride import adjacency, winning_score, winning_stride
+from phasemap.tasks import task
 
 
 def ring(places: int) -> Tensor:

@@ -1,0 +1,230 @@
+"""What a person sees while a sweep runs: a map filling in on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from phasemap.plan.space import Space
+from phasemap.plan.trial import PHASES, Trial
+
+LETTERS = {
+    "comprehension": "c",
+    "grokking": "g",
+    "memorization": "m",
+    "confusion": "x",
+    "collapse": "v",
+    "diverged": "!",
+}
+COLORS = {  # 256-colour codes near those of the figures
+    "comprehension": 228,
+    "grokking": 79,
+    "memorization": 166,
+    "confusion": 62,
+    "collapse": 89,
+    "diverged": 232,
+}
+
+
+@dataclass(frozen=True)
+class Map:
+    """Recorded trials on the first two axes of a sweep. ``cells``: (row, column) -> counts of phases."""
+
+    x: str
+    y: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: Mapping[tuple[int, int], Counter[str]]
+    phases: Counter[str]
+
+    @classmethod
+    def of(cls, space: Space, recorded: Sequence[tuple[Trial, str]]) -> Map:
+        axes = [name for name in space.axes if name != "seed"][:2]
+        x, y = (*axes, "", "")[:2]
+        columns, rows = Bins.of(space, x), Bins.of(space, y)
+        cells: dict[tuple[int, int], Counter[str]] = {}
+        for trial, phase in recorded:
+            place = rows.place(getattr(trial, y) if y else None), columns.place(getattr(trial, x) if x else None)
+            cells.setdefault(place, Counter())[phase] += 1
+        return cls(x, y, columns.labels, rows.labels, cells, Counter(phase for _, phase in recorded))
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The values of a grid axis, or 12 equal parts of a continuous one."""
+
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, space: Space, name: str) -> Bins:
+        if name in space.grid:
+            return cls(tuple(space.grid[name]))
+        axis = space.distributions.get(name)
+        if axis is None:
+            return cls((None,))
+        if hasattr(axis, "choices"):
+            return cls(tuple(axis.choices))
+        low, high = (math.log(end) if axis.log else end for end in (axis.low, axis.high))
+        middles = [low + (high - low) * (i + 0.5) / 12 for i in range(12)]
+        return cls(tuple(math.exp(middle) if axis.log else middle for middle in middles))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple("" if value is None else short(value) for value in self.values)
+
+    def place(self, value: Any) -> int:
+        """Index of the value, or of the nearest bin."""
+        if value in self.values:
+            return self.values.index(value)
+        ratio = all(one > 0 for one in self.values)
+        distance = [abs(math.log(one / value)) if ratio else abs(one - value) for one in self.values]
+        return distance.index(min(distance))
+
+
+@dataclass(frozen=True)
+class Status:
+    """A sweep at one moment."""
+
+    name: str
+    total: int  # trials
+    failed: int  # trials
+    stacks: int  # running
+    running: int  # trials in them
+    rate: float | None  # trial-steps per second
+    seconds_left: float | None
+    map: Map
+
+
+def line(status: Status, phases: bool = True) -> str:
+    """Everything on one line; without the phases where they stand in the picture's key."""
+    found = status.map.phases
+    told = ", ".join(f"{found[phase]} {phase}" for phase in PHASES if found[phase])
+    parts = [f"{found.total()}/{status.total} trials", *([told or "no phase yet"] if phases else [])]
+    if status.failed:
+        parts.insert(1, f"{status.failed} FAILED")
+    if status.rate is not None:
+        parts.append(f"{status.running} running in {status.stacks} stacks")
+        parts.append(f"{status.rate:,.0f} trial-steps/s")
+        parts.append(f"{duration(status.seconds_left)} left")
+    return " | ".join(parts)
+
+
+def picture(field: Map, columns: int = 80) -> list[str]:
+    """The map: a coloured letter per cell by majority phase, small letters where trials disagree."""
+    margin = max([len(label) for label in field.rows] + [len(field.y)]) + 1
+    wide = max(len(label) for label in field.columns) + 1
+    if not field.x or margin + wide * len(field.columns) > columns:
+        return []
+    rows = [field.y] if field.y else []
+    for y in reversed(range(len(field.rows))):
+        cells = "".join(_cell(field.cells.get((y, x)), wide) for x in range(len(field.columns)))
+        rows.append(f"{field.rows[y]:>{margin - 1}} {cells}")
+    rows.append(" " * margin + "".join(f"{label:^{wide}}" for label in field.columns) + f" {field.x}")
+    return [*rows, *_keys(field.phases, margin, columns)]
+
+
+def _keys(phases: Counter[str], margin: int, columns: int) -> list[str]:
+    """What the letters mean, with the trials of each; a row too long would wrap and be erased wrongly."""
+    rows, room = [], 0
+    for phase in (phase for phase in PHASES if phases[phase]):
+        told = f" {phase} {phases[phase]}  "
+        if room < len(told) + 3:
+            rows.append(" " * margin)
+            room = columns - margin
+        rows[-1] += _painted(f" {LETTERS[phase].upper()} ", phase) + told
+        room -= len(told) + 3
+    return rows
+
+
+def _cell(counts: Counter[str] | None, wide: int) -> str:
+    if not counts:
+        return f"{'·':^{wide}}"
+    phase, most = counts.most_common(1)[0]
+    letter = LETTERS.get(phase, "?")
+    text = f"{letter.upper() if most == counts.total() else letter:^{wide}}"
+    return _painted(text, phase)
+
+
+def _painted(text: str, phase: str) -> str:
+    color = COLORS.get(phase, 240)
+    ink = 16 if color in (228, 79) else 231
+    return f"\x1b[48;5;{color};38;5;{ink}m{text}\x1b[0m"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "? s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6_000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h"
+
+
+def short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+class Screen:
+    """Shows a status again and again until closed. ``status`` is asked from a thread of its own."""
+
+    def __init__(self, status: Callable[[], Status], stream: TextIO | None = None, every: float | None = None):
+        self.status, self.stream = status, stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.every = every or (0.5 if self.live else 15.0)
+        self._drawn = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True, name="screen")
+
+    def __enter__(self) -> Screen:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._show()
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the live part."""
+        with self._lock:
+            self._erase()
+            print(text, file=self.stream, flush=True)
+
+    def _loop(self) -> None:
+        pause = self.every
+        while not self._stop.wait(pause):
+            start = time.perf_counter()
+            self._show()
+            pause = max(self.every, 50 * (time.perf_counter() - start))  # a map of thousands takes its time
+
+    def _show(self) -> None:
+        status = self.status()
+        with self._lock:
+            if not self.live:
+                print(f"{time.strftime('%H:%M:%S')} {line(status)}", file=self.stream, flush=True)
+                return
+            columns = shutil.get_terminal_size().columns
+            drawn = picture(status.map, columns)
+            rows = [*drawn, _cut(line(status, phases=not drawn), columns)]
+            self._erase()
+            print("\n".join(rows), file=self.stream, flush=True)
+            self._drawn = len(rows)
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self.stream.write(f"\x1b[{self._drawn}F\x1b[J")
+            self._drawn = 0
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if len(text) < columns else text[: columns - 2] + "…"

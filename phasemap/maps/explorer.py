@@ -1,0 +1,141 @@
+"""Chooses the points of a sweep whose sampler is not the grid, a stack at a time, from what is recorded.
+
+What was asked for is written down before it runs, so a sweep that was stopped first finishes what it
+had asked for and then goes on as if it never had been. Trains nothing and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import optuna
+
+from phasemap.maps.axes import Axes
+from phasemap.maps.boundary_sampler import Planner
+from phasemap.plan.space import Space
+from phasemap.plan.stack import Plan, Stack
+from phasemap.plan.trial import PHASES, STACKED, Trial, coerce, make_trial
+
+LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
+CHECK_EVERY = 8  # results between two looks at the target
+
+
+@dataclass
+class Explorer:
+    """The trials of a sampled sweep, in the order asked for.
+
+    Args:
+        space: the axes, the sampler and its budget.
+        plan: how stacks are made.
+        phase_of: phase of a trial id, None while it is not recorded.
+        value_of: the space's objective of a trial id, None where it has none.
+        write_down: called with all asked trials whenever some were added.
+        asked: trials asked for by earlier runs of the sweep.
+    """
+
+    space: Space
+    plan: Plan
+    phase_of: Callable[[str], str | None]
+    value_of: Callable[[str], float | None]
+    write_down: Callable[[list[Trial]], None]
+    asked: list[Trial] = field(default_factory=list)
+    _looked_at: int = 0
+    _certain: bool = False
+
+    @cached_property
+    def distributions(self) -> dict[str, Any]:
+        """Every axis but the seed as an Optuna distribution; lists of numbers stay exact choices."""
+        choices = {
+            name: optuna.distributions.CategoricalDistribution(values)
+            for name, values in self.space.grid.items()
+            if name != "seed"
+        }
+        named = {**choices, **self.space.distributions}
+        return {name: named[name] for name in self.space.axes if name in named}
+
+    @cached_property
+    def axes(self) -> Axes:
+        return Axes.from_distributions(self.distributions)
+
+    @cached_property
+    def _planner(self) -> Planner:
+        return Planner(self.axes, seed=self.space.sampler_seed)
+
+    def unfinished(self) -> list[Trial]:
+        """Asked for, not recorded."""
+        return [trial for trial in self.asked if self.phase_of(trial.id) is None]
+
+    def more(self) -> list[Stack]:
+        """The next stack, or nothing once the budget is spent or the map is certain enough."""
+        left = self.space.trials_wanted - len(self.asked)
+        if left <= 0 or self._is_certain():
+            return []
+        rows = self._ask(min(LARGEST_BATCH, left))
+        trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
+        self.asked += trials
+        self.write_down(self.asked)
+        size = self.plan.size or min(self.plan.best(trial) for trial in trials)
+        return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
+
+    def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
+        seeds = self.space.grid.get("seed")
+        seed = {"seed": seeds[index % len(seeds)] if seeds else self.space.fixed.get("seed", 0) + index}
+        return make_trial({**self.space.fixed, **row, **seed})
+
+    def _ask(self, count: int) -> list[dict[str, Any]]:
+        if self.space.sampler == "boundary":
+            known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
+            pending = self._points(self.unfinished())
+            labels = [_label(self.phase_of(trial.id)) for trial in known]
+            shared = [name for name in self.axes.names if name not in STACKED]
+            points = self._planner.ask(count, self._points(known), labels, pending, shared)
+            rows = self.axes.values(points)
+        else:
+            study = self._study()
+            rows = [study.ask(self.distributions).params for _ in range(count)]
+        return [{name: _tidy(name, value) for name, value in row.items()} for row in rows]
+
+    def _points(self, trials: list[Trial]) -> Any:
+        return self.axes.unit([{name: getattr(trial, name) for name in self.axes.names} for trial in trials])
+
+    def _study(self) -> optuna.Study:
+        """Optuna's view of the sweep, made anew from what was asked for and recorded."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        seed = self.space.sampler_seed + len(self.asked)  # an ask is a function of seed and history
+        kinds: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
+            "sobol": lambda: optuna.samplers.QMCSampler(seed=self.space.sampler_seed, warn_independent_sampling=False),
+            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        }
+        said = self.space.sampler
+        sampler = kinds[said]() if isinstance(said, str) else said
+        study = optuna.create_study(sampler=sampler, direction=self.space.direction)  # type: ignore[arg-type]
+        for trial in self.asked:
+            study.enqueue_trial({name: getattr(trial, name) for name in self.axes.names})
+            frozen = study.ask(self.distributions)
+            if self.phase_of(trial.id) is not None:
+                value = self.value_of(trial.id)
+                state = None if value is not None else optuna.trial.TrialState.FAIL
+                study.tell(frozen, value, state=state)
+        return study
+
+    def _is_certain(self) -> bool:
+        known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
+        if self.space.sampler == "boundary" and self.space.target > 0 and len(known) - self._looked_at >= CHECK_EVERY:
+            self._looked_at = len(known)
+            labels = [_label(self.phase_of(trial.id)) for trial in known]
+            self._certain = self._planner.uncertainty(self._points(known), labels) < self.space.target
+        return self._certain
+
+
+def _label(phase: str | None) -> int | None:
+    return PHASES.index(phase) if phase in PHASES else None
+
+
+def _tidy(name: str, value: Any) -> Any:
+    """Six digits: what a person can type again."""
+    value = coerce(name, value)
+    return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,0 +1,151 @@
+"""Groups trials of one shape into stacks, and says what they cost. Pure list work, no tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from phasemap.plan.trial import Result, Trial
+from phasemap.tasks import task as tasks
+
+CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)
+CPU_LARGEST = 32
+GPU_LARGEST = 512
+SECONDS_PER_COST = 4e-11  # of one core, by eager steps
+COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
+MEASURE_PAYS = 600  # seconds of training: measuring stacks of a shape takes 1-20 s
+STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Same-shaped trials to train together, by compiled or eager steps. ``tries``: how often it has
+    failed already."""
+
+    trials: tuple[Trial, ...]
+    compiled: bool = False
+    tries: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.trials[0].id}x{len(self.trials)}t{self.tries}"
+
+    @property
+    def shape(self) -> tuple:
+        return self.trials[0].shape
+
+    @property
+    def trial_steps(self) -> int:
+        return sum(trial.steps for trial in self.trials)
+
+    def halves(self) -> tuple[Stack, ...]:
+        """Two stacks of half the trials, to find the one that kills it; itself if it is alone."""
+        if len(self.trials) == 1:
+            return (replace(self, tries=self.tries + 1),)
+        middle = len(self.trials) // 2
+        parts = self.trials[:middle], self.trials[middle:]
+        return tuple(replace(self, trials=part, tries=self.tries + 1) for part in parts)
+
+
+@dataclass(frozen=True)
+class Report:
+    """News of a running stack since its last report."""
+
+    trial_steps: int = 0
+    seconds: float = 0.0  # of training and measuring
+    results: tuple[Result, ...] = ()
+    notes: tuple[str, ...] = ()
+    saved: bool = False  # a checkpoint was written: what died later would go on from there
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many stacks run at once, by device, and the bytes of a machine's memory that each may take."""
+
+    cpu: int
+    cuda: int
+    memory: float = math.inf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How stacks are made: ``size`` 0 and ``compiled`` "auto" choose by shape."""
+
+    slots: int = 1  # stacks that run at once
+    size: int = 0  # trials per stack
+    compiled: str = "auto"  # always, never, auto
+    gpu: bool = False
+    memory: float = math.inf  # bytes a stack may take
+    measure: Callable[[Trial, int], int] | None = None  # the best size here, up to the second argument
+
+    def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
+        """All trials in stacks of one shape each, the dearest first so that no slot ends late."""
+        shapes: dict[tuple, list[Trial]] = {}
+        for trial in trials:
+            shapes.setdefault(trial.shape, []).append(trial)
+        even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
+        stacks = []
+        for same in shapes.values():
+            compiled = self._compiles(same[0])
+            most = self.size or min(self.best(same[0], seconds(same)), even)
+            count = -(-len(same) // most)
+            stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
+        return sorted(stacks, key=lambda stack: -seconds(stack.trials))
+
+    def best(self, trial: Trial, work: float = 0.0) -> int:
+        """Trials that train fastest together, by measurement where ``work`` seconds of training repay it."""
+        fits = max(1, int(min(self.memory / memory(trial), GPU_LARGEST)))
+        if self.measure and work >= MEASURE_PAYS:
+            return self.measure(trial, fits)
+        return min(best_size(trial, self.gpu), fits)
+
+    def _compiles(self, trial: Trial) -> bool:
+        """Decided by the configuration alone, because compiled and eager steps differ in the last bits:
+        a trial's numbers must not depend on the sweep it stands in."""
+        if self.compiled != "auto":
+            return self.compiled == "always"
+        return self.gpu or trial.steps >= COMPILE_PAYS
+
+
+def best_size(trial: Trial, gpu: bool) -> int:
+    """Trials that train fastest together. On a CPU: as many as keep a layer's outputs in the cache
+    (``benchmarks/stack_size.py`` measures it); a GPU is filled with many more."""
+    rows = (trial.batch_size or 4096) * (1 if trial.model == "mlp" else _tokens(trial))
+    outputs = rows * trial.width
+    if gpu:
+        return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * (16 if trial.model == "mlp" else 32))))
+    return max(1, min(CPU_LARGEST, CACHED // outputs))
+
+
+def memory(trial: Trial) -> int:
+    """Bytes one more trial takes in a stack, at most (``benchmarks/stack_size.py`` shows what it does take):
+    weights, moments, gradients and their copies; a batch's outputs; one chunk of examples looked at."""
+    width, tokens, classes = trial.width, _tokens(trial), _classes(trial)
+    layer = width * width * (1 if trial.model == "mlp" else 12)
+    weights = trial.depth * layer + (tokens * classes + classes) * width
+    outputs = (trial.batch_size or 4096) * (tokens * trial.depth * 24 * width + 3 * classes)
+    looked = 2048 * (tokens * 12 * width + 3 * classes)
+    return 4 * (10 * weights + max(outputs, looked))
+
+
+def seconds(trials: Iterable[Trial]) -> float:
+    """Time to train the trials by eager steps on one core, roughly."""
+    return sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST
+
+
+def cost(trial: Trial) -> float:
+    """Multiply-adds of one training step, roughly: enough to order stacks and to guess their time."""
+    batch, width, tokens = trial.batch_size or 4096, trial.width, _tokens(trial)
+    classes = _classes(trial)
+    if trial.model == "mlp":
+        return 3 * width * (batch * ((trial.depth - 1) * width + classes) + tokens * classes * width) + 2e6
+    return 3 * batch * width * (12 * width * tokens * (trial.depth - 0.5) + classes) + 1e7
+
+
+def _classes(trial: Trial) -> int:
+    return trial.modulus if trial.task in tasks.MODULAR else 256
+
+
+def _tokens(trial: Trial) -> int:
+    return 2 if trial.task in tasks.MODULAR or trial.task == "permutation_composition" else trial.context

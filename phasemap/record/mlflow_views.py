@@ -1,0 +1,101 @@
+"""How MLflow's pages show a sweep: saved views, the description, the address that opens them.
+
+Pure text, made from names; ``writer.py`` writes it. What a view is was read off MLflow 3.17's own pages: an
+experiment tag ``mlflow.sharedViewState.ID`` that holds the state its *Views* menu would save.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from phasemap.plan.trial import CURVES, DEFINITIONS, PHASES
+
+TRIALS = "trials"  # id of the view that a sweep's address opens
+SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")
+PLOTTED = ("test_accuracy", "train_accuracy", "test_loss", "intrinsic_dimension", "winning_stride_score")
+EVERYWHERE = ("weight_norm", "final_train_accuracy", "final_test_accuracy")  # without one of them a run is not drawn
+MODE = "?workflowType=machine_learning"  # else MLflow opens its pages for language models; no tag can say it
+NAME = "attributes.`Run Name`"
+
+
+def views(axes: Iterable[str], now: int = 0) -> dict[str, str]:
+    """Experiment tags: one saved view of all trials, one per phase, one of those that failed. ``now``: ms since 1970.
+
+    Any order but that of creation parts the trials from their parent, below which MLflow would fold them away;
+    that of names keeps the seeds of a cell together.
+    """
+    listed = tuple(axes)
+    found = {TRIALS: ("All trials", "tags.`phasemap.kind` = 'trial'")}
+    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'") for phase in PHASES}
+    found["failed"] = ("Failed trials", "tags.`phasemap.kind` = 'trial' and attributes.status = 'FAILED'")
+    tags = {}
+    for place, (view, (name, condition)) in enumerate(found.items()):
+        state = json.dumps(_state(listed, condition))
+        age = now - place  # the menu lists the youngest first
+        tags[f"mlflow.sharedViewState.{view}"] = json.dumps(
+            {"name": name, "createdAt": age, "updatedAt": age, "state": state}
+        )
+    return tags
+
+
+def address(server: str, experiment: str, view: str = TRIALS, charts: bool = False) -> str:
+    """Where a browser finds a view."""
+    shown = "&compareRunsMode=CHART" if charts else ""
+    return f"{server.rstrip('/')}/#/experiments/{experiment}/runs{MODE}&viewStateShareKey={view}{shown}"
+
+
+def description(name: str, experiment: str, parent: str) -> str:
+    """Markdown for the experiment and the parent run: where to look, and what each metric means."""
+    figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
+    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in PHASES)
+    definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
+    return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
+
+- [All trials]({address("", experiment)[1:]}), [their curves]({address("", experiment, charts=True)[1:]})
+- By phase (tag `phase`): {phases}
+- [Interactive map]({figures}/interactive_map.html{MODE}), [phase diagram]({figures}/phase_diagram.png{MODE})
+
+Curves, at optimiser steps: {", ".join(CURVES)}. A metric that is absent did not happen.
+
+{definitions}
+"""
+
+
+def _state(axes: tuple[str, ...], condition: str) -> dict[str, object]:
+    """What MLflow's pages keep of a list of runs: filter, order, columns, charts."""
+    columns = ["tags.`phase`", *(f"params.`{a}`" for a in axes), *(f"metrics.`{m}`" for m in SHOWN)]
+    section = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False, "columns": 2}
+    return {
+        "searchFilter": condition,
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "selectedColumns": columns,
+        "columnOrder": [NAME, *columns],
+        "columnWidths": {NAME: 290, **{f"metrics.`{m}`": 30 + 7 * len(m) for m in SHOWN}},
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "isAccordionReordered": True,
+        "compareRunCharts": [_parallel(axes), *(_line(key) for key in PLOTTED)],
+        "compareRunSections": [{"uuid": "phasemap", "name": "phasemap", **section}],
+    }
+
+
+def _line(key: str) -> dict[str, object]:
+    return {**_chart("LINE", key), "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step"}
+
+
+def _parallel(axes: tuple[str, ...]) -> dict[str, object]:
+    shown = [a for a in axes if a != "seed"]
+    chosen = {"selectedParams": shown, "selectedMetrics": list(EVERYWHERE), "showAllRuns": True}
+    return {**_chart("PARALLEL", "parallel"), **chosen}
+
+
+def _chart(kind: str, name: str) -> dict[str, object]:
+    return {
+        "type": kind,
+        "uuid": f"phasemap-{name}",
+        "metricSectionId": "phasemap",
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }

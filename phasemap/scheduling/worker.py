@@ -1,0 +1,73 @@
+"""Runs one stack wherever it is put: resumes it, trains it, checkpoints it, reports its results.
+
+Used alike in this process (``--local``) and inside a Ray actor. Writes no record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from phasemap.plan.stack import Report, Stack
+from phasemap.training.checkpoint import Storage
+from phasemap.training.train import Training, train
+
+CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
+REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
+
+
+class StackRun:
+    """A stack at work. Iterate for its reports; ``checkpoint`` may be called between two."""
+
+    def __init__(self, stack: Stack, storage: Storage, device: str, every: float):
+        self.stack, self.storage, self.device, self.every = stack, storage, device, every
+        self.now: Training | None = None
+        self._notes: list[str] = []
+        self._cost = 0.0  # seconds the last checkpoint took
+        self._saved = False  # since the last report
+
+    def __iter__(self) -> Iterator[Report]:
+        try:
+            for training in self.storage.resume(
+                self.stack.trials, self.device, self.stack.compiled, self._notes.append
+            ):
+                self.now = training
+                yield from self._train(training)
+        except Exception:
+            self.now = None  # it runs again, perhaps elsewhere: nothing of it is saved here any more
+            raise
+        self.now = None
+
+    def _train(self, training: Training) -> Iterator[Report]:
+        saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
+        begun = time.perf_counter()
+        for results in train(training):
+            seconds += time.perf_counter() - begun
+            if results or seconds > REPORT_EVERY:
+                steps = (training.step - step) * count
+                yield Report(steps, seconds, tuple(results), self._take_notes(), self._saved)
+                self._saved, seconds, step, count = False, 0.0, training.step, len(training.trials)
+            if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
+                self.checkpoint()
+                saved = time.monotonic()
+            begun = time.perf_counter()
+
+    def checkpoint(self) -> None:
+        """Saves the stack as it stands; a full disk is said and does not stop the training."""
+        if self.now is None or not self.now.trials:
+            return
+        start = time.monotonic()
+        try:
+            self.storage.save(self.now)
+            self._saved = True
+        except OSError as error:
+            why = error.strerror or str(error)  # without the file's name: the same fault is the same note
+            self._notes.append(
+                f"no checkpoint in {self.storage.place}: {why}; training goes on, and begins at the last one if it is "
+                "stopped"
+            )
+        self._cost = time.monotonic() - start
+
+    def _take_notes(self) -> tuple[str, ...]:
+        notes, self._notes = tuple(self._notes), []
+        return notes

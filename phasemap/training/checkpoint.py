@@ -1,0 +1,161 @@
+"""Progress that survives: one file per unfinished trial, in a folder or an object store.
+
+A trial's file does not depend on the stack it trained in, so after a crash the trials may be
+stacked otherwise. Files are written beside and moved, bear their own digest, and are read as data,
+never as code. What is torn or foreign is refused, and the trial starts again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phasemap.plan.trial import Trial
+from phasemap.training.train import Training, begin, prepare
+
+MAGIC = b"phasemap checkpoint 1\n"
+ROWS = ("flat", "mean", "square")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where checkpoints lie: a path, or a URI such as s3://bucket/folder (read through pyarrow)."""
+
+    place: str
+
+    def save(self, training: Training) -> None:
+        """Writes every trial of a stack as it stands.
+
+        Raises:
+            OSError: the disk is full or the store is away; older checkpoints are untouched.
+        """
+        for k, trial in enumerate(training.trials):
+            content = {
+                "trial": trial.id,
+                "step": training.step,
+                "curves": training.curves.get(trial.id, {}),
+                "seconds": training.seconds.get(trial.id, 0.0),
+                **{name: getattr(training, name)[k].cpu().clone() for name in ROWS},
+            }
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            payload = buffer.getvalue()
+            self._write(f"{trial.id}.pt", MAGIC + hashlib.sha256(payload).digest() + payload)
+
+    def resume(
+        self,
+        trials: tuple[Trial, ...],
+        device: torch.device | str = "cpu",
+        compiled: bool = False,
+        say: Callable[[str], None] = print,
+    ) -> list[Training]:
+        """The trials as stacks in progress: those with a checkpoint grouped by its step, the most
+        advanced first, then those that start from nothing."""
+        at: dict[int, list[tuple[Trial, dict[str, Any]]]] = {}
+        fresh = []
+        for trial in trials:
+            content = self._load(trial, say)
+            if content is None:
+                fresh.append(trial)
+            else:
+                at.setdefault(content["step"], []).append((trial, content))
+        stacks = [_stack(at[step], step, torch.device(device), compiled) for step in sorted(at, reverse=True)]
+        return stacks + ([begin(tuple(fresh), device, compiled)] if fresh else [])
+
+    def remove(self, trial_id: str) -> None:
+        """Deletes a trial's checkpoint, if there is one, and what a killed writer left beside it."""
+        if "://" not in self.place:
+            for file in Path(self.place).glob(f"{trial_id}.pt*"):
+                file.unlink(missing_ok=True)
+            return
+        filesystem, folder = _remote(self.place)
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.delete_file(f"{folder}/{trial_id}.pt")
+
+    def forget(self, recorded: Container[str]) -> None:
+        """Deletes the checkpoints of recorded trials that are still there: the driver was killed
+        between the two, or a worker that was given up wrote once more.
+
+        Raises:
+            OSError: the store is away.
+        """
+        for name in self._names():
+            if name.partition(".")[0] in recorded:
+                self.remove(name.partition(".")[0])
+
+    def _names(self) -> list[str]:
+        if "://" not in self.place:
+            return os.listdir(self.place) if os.path.isdir(self.place) else []
+        from pyarrow.fs import FileSelector
+
+        filesystem, folder = _remote(self.place)
+        return [file.base_name for file in filesystem.get_file_info(FileSelector(folder, allow_not_found=True))]
+
+    def _load(self, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
+        raw = self._read(f"{trial.id}.pt")
+        if raw is None:
+            return None
+        head = len(MAGIC) + 32
+        if not raw.startswith(MAGIC) or hashlib.sha256(raw[head:]).digest() != raw[len(MAGIC) : head]:
+            say(f"checkpoint {self.place}/{trial.id}.pt is torn or not ours: refused, the trial starts again")
+            return None
+        try:
+            content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
+            if content["trial"] == trial.id and all(name in content for name in ("step", "curves", "seconds", *ROWS)):
+                return content
+        except Exception:
+            content = {}
+        say(f"checkpoint {self.place}/{trial.id}.pt is not of this trial: refused, the trial starts again")
+        return None
+
+    def _write(self, name: str, content: bytes) -> None:
+        if "://" in self.place:
+            filesystem, folder = _remote(self.place)
+            filesystem.create_dir(folder, recursive=True)
+            with filesystem.open_output_stream(f"{folder}/{name}") as stream:
+                stream.write(content)
+            return
+        place = Path(self.place)
+        place.mkdir(parents=True, exist_ok=True)
+        beside = place / f"{name}.{os.getpid()}.part"
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(place / name)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            if "://" not in self.place:
+                return (Path(self.place) / name).read_bytes()
+            filesystem, folder = _remote(self.place)
+            with filesystem.open_input_stream(f"{folder}/{name}") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+
+def _remote(place: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    return FileSystem.from_uri(place)
+
+
+def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:
+    prepare(device)
+    flat, mean, square = (torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS)
+    curves = {trial.id: content["curves"] for trial, content in rows}
+    seconds = {trial.id: content["seconds"] for trial, content in rows}
+    trials = tuple(trial for trial, _ in rows)
+    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds)

@@ -1,0 +1,99 @@
+"""The update of a stack: losses, AdamW and its kin on one flat [K, P] tensor.
+
+Hyperparameters that may differ between trials are [K, 1] tensors, so a new value recompiles nothing
+and no loop runs over trials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from phasemap.networks.network import Layout
+from phasemap.plan.trial import Trial
+
+EPSILON = 1e-8
+
+
+def losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss of every example. logits [K, B, C], labels [K, B] -> [K, B]."""
+    if kind == "cross_entropy":
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+    if kind == "mean_squared_error":  # against one-hot labels, mean over classes
+        return (logits - F.one_hot(labels, logits.shape[-1])).square().mean(-1)
+    # StableMax (Prieto et al. 2025, arXiv 2501.04697): exp replaced by x + 1, or 1 / (1 - x) below 0
+    weights = torch.where(logits >= 0, logits + 1, 1 / (1 - logits.clamp(max=0)))
+    shares = weights / weights.sum(-1, keepdim=True)
+    return -shares.gather(-1, labels[..., None])[..., 0].log()
+
+
+def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Gradient [K, B, C] of the batch's weighted loss by its logits. Cross-entropy's is written out:
+    half the work of deriving it."""
+    if kind == "cross_entropy":
+        shares = logits.softmax(-1) * weights[..., None]
+        return shares.scatter_add(-1, labels[..., None], -weights[..., None])
+    free = logits.detach().requires_grad_()
+    return torch.autograd.grad((losses(kind, free, labels) * weights).sum(), free)[0]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the update needs at each of S steps, per trial; computed ahead on the host in float64."""
+
+    step_size: Tensor  # [S, K, 1] learning rate over AdamW's first bias correction
+    decay: Tensor  # [S, K, 1] learning rate x weight decay (decoupled), or weight decay (adam, sgd)
+    root: Tensor  # [S, 1, 1] square root of the second bias correction
+
+
+def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.device) -> Rates:
+    """Rates of steps ``first`` … ``first + steps - 1`` (counted from 0)."""
+    shape = trials[0]  # warm-up, schedule and betas are part of the shape
+    count = torch.arange(first, first + steps, dtype=torch.float64)[:, None, None]
+    learning_rate = torch.tensor([t.learning_rate for t in trials], dtype=torch.float64)[:, None]
+    decay = torch.tensor([t.weight_decay for t in trials], dtype=torch.float64)[:, None].expand(steps, -1, -1)
+    if shape.late_weight_decay >= 0:
+        decay = torch.where(count >= shape.decay_switch, shape.late_weight_decay, decay)
+    learning_rate = learning_rate * ((count + 1) / max(shape.warmup, 1)).clamp(max=1)
+    momentum = shape.optimizer != "sgd"
+    first_correction = 1 - shape.beta1 ** (count + 1) if momentum else torch.ones_like(count)
+    root = (1 - shape.beta2 ** (count + 1)).sqrt()
+    if shape.optimizer == "adamw":
+        decay = decay * learning_rate
+    return Rates(*((part.float().to(device)) for part in (learning_rate / first_correction, decay, root)))
+
+
+def update(
+    trial: Trial, layout: Layout, flat: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, rate: Rates
+) -> None:
+    """One step in place on flat, mean and square [K, P]; each tensor of ``rate`` is [K, 1] or [1, 1].
+
+    AdamW: Loshchilov & Hutter 2019, in torch.optim.AdamW's order of operations, decay on all weights.
+    """
+    if trial.orthogonal_gradient:
+        gradient = orthogonal(layout, flat, gradient)
+    if trial.optimizer == "adamw":
+        flat.mul_(1 - rate.decay)
+    else:  # L2 in the gradient
+        gradient = torch.addcmul(gradient, flat, rate.decay)
+    if trial.optimizer == "sgd":
+        flat.addcmul_(gradient, rate.step_size, value=-1)
+        return
+    mean.lerp_(gradient, 1 - trial.beta1)
+    square.mul_(trial.beta2).addcmul_(gradient, gradient, value=1 - trial.beta2)
+    scale = square.sqrt().div_(rate.root).add_(EPSILON)
+    flat.sub_((mean / scale).mul_(rate.step_size))
+
+
+def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient without its part along the weights, tensor by tensor (Prieto et al. 2025)."""
+    weights, parts = layout.split(flat), layout.split(gradient)
+    kept = []
+    for name, part in parts.items():
+        w, g = weights[name].flatten(1), part.flatten(1)
+        along = (w * g).sum(1, keepdim=True) / ((w * w).sum(1, keepdim=True) + 1e-30)
+        kept.append(g - along * w)
+    return torch.cat(kept, 1)

@@ -1,0 +1,293 @@
+"""Trains one stack: K same-shaped trials as one batched model, from first step to their results.
+
+Knows torch and numpy alone: neither Ray nor MLflow nor files of the sweep. A trial's result is the
+same alone and in any stack, bit for bit on a CPU in fp32: nothing here sums, sorts or draws across
+the trial axis.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from phasemap.networks.network import Model
+from phasemap.numerics import matmul, random_streams
+from phasemap.plan.trial import Curve, Outcome, Result, Trial, is_curve, train_examples
+from phasemap.probes.view import PICTURE
+from phasemap.tasks import task as tasks
+from phasemap.training import events
+from phasemap.training.evaluate import Seen, Split, measure, probes
+from phasemap.training.optimizers import Rates, rates, slope, update
+
+AHEAD = 64  # steps whose batches are drawn at once
+
+
+@dataclass
+class Training:
+    """A stack in progress. Tensors of the weights and of AdamW's two moments are [K, P]."""
+
+    trials: tuple[Trial, ...]
+    device: torch.device
+    flat: Tensor
+    mean: Tensor
+    square: Tensor
+    compiled: bool = False
+    step: int = 0
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
+    seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
+
+    def __post_init__(self) -> None:
+        shape = self.trials[0].shape
+        self.model = _model(shape)
+        self.task = self.model.task
+        self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
+        self.labels = torch.from_numpy(self.task.labels).to(self.device)
+        self._step = _engine(shape, self.compiled)
+        self._draw_splits()
+
+    def _draw_splits(self) -> None:
+        train = [_training_set(trial, self.task, self.device) for trial in self.trials]
+        shape = self.trials[0]
+        full = len(self.labels) if shape.split == "distinct" else len(train[0])  # the same in any stack
+        size = shape.batch_size or full
+        self.batches = random_streams.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
+        self.split = Split.of(train, len(self.labels), self.device)
+
+    def keep(self, chosen: list[int]) -> None:
+        """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
+        rows = torch.tensor(chosen, device=self.device, dtype=torch.int64)
+        self.trials = tuple(self.trials[k] for k in chosen)
+        self.flat, self.mean, self.square = (part[rows].contiguous() for part in (self.flat, self.mean, self.square))
+        if chosen:
+            self._draw_splits()
+
+    def advance(self, until: int) -> None:
+        """Trains up to step ``until``; no host synchronisation in between."""
+        start = time.perf_counter()
+        while self.step < until:
+            steps = min(AHEAD, until - self.step)
+            examples, weights = self.batches.draw(self.step, steps)
+            tokens = F.embedding(examples, self.tokens)  # as self.tokens[examples], several times faster
+            labels = self.labels.index_select(0, examples.flatten()).view(examples.shape)
+            rate = rates(self.trials, self.step, steps, self.device)
+            for step in zip(tokens, labels, weights, rate.step_size, rate.decay, rate.root, strict=True):
+                self._one_step(*step)
+            self.step += steps
+        self._add_seconds(start)
+
+    def _one_step(self, *batch: Tensor) -> None:
+        try:
+            self._step(self.flat, self.mean, self.square, *batch)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError):
+            if not self.compiled:
+                raise
+            self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
+            self._step = _engine(self.trials[0].shape, False)
+            self._step(self.flat, self.mean, self.square, *batch)
+
+    def evaluate(self) -> list[Result]:
+        """Measures all trials at this step; those that ended leave the stack as results."""
+        start = time.perf_counter()
+        shape, everyone = self.trials[0], list(range(len(self.trials)))
+        look = probing(shape, self.step) or self.step >= shape.steps
+        seen = measure(self.model, self.flat, self.tokens, self.labels, self.split, keep=look)
+        self._add_points(everyone, seen.curves)
+        sound = self.flat.isfinite().all(1) & torch.tensor(seen.curves["train_loss"], device=self.device).isfinite()
+        endings = [self._ending(k, fine) for k, fine in enumerate(sound.tolist())]
+        ended = [k for k in everyone if endings[k]]
+        going = [k for k in everyone if not endings[k]]
+        if going and look:
+            self._add_points(going, self._probed(seen, going, last=False))
+        values = self._probed(seen, ended, last=True) if ended else {}
+        self._add_points(ended, {name: column for name, column in values.items() if is_curve(name)})
+        self._add_seconds(start)
+        rows = [{name: column[row] for name, column in values.items()} for row in range(len(ended))]
+        results = [self._result(k, str(endings[k]), row) for k, row in zip(ended, rows, strict=True)]
+        if ended:
+            self.keep(going)
+        return results
+
+    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
+        return probes(self.model, self.flat, self.tokens, self.labels, self.split.test, seen, rows, last)
+
+    def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
+        for name, column in found.items():
+            for k, value in zip(rows, column, strict=True):
+                self.curves.setdefault(self.trials[k].id, {}).setdefault(name, []).append((self.step, value))
+
+    def _ending(self, k: int, sound: bool) -> str | None:
+        trial = self.trials[k]
+        if not sound:
+            return "diverged"
+        if self.step >= trial.steps:
+            return "budget"
+        if trial.stop_when_settled:
+            accuracies = [value for _, value in self.curves[trial.id]["test_accuracy"]]
+            if events.is_settled(accuracies, trial.grok_threshold, trial.settle_evaluations):
+                return "settled"
+        return None
+
+    def _result(self, k: int, ending: str, probed: dict[str, Any]) -> Result:
+        trial = self.trials[k]
+        curves: dict[str, Curve] = {
+            key: (tuple(step for step, _ in points), tuple(value for _, value in points))
+            for key, points in self.curves.pop(trial.id).items()
+        }
+        values = {name: value for name, value in probed.items() if not is_curve(name)}
+        picture = values.pop(PICTURE)
+        values |= events.events(trial, curves, ending == "diverged")
+        values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
+        values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
+        values["train_seconds"] = self.seconds.pop(trial.id)
+        values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
+        return Result(trial, Outcome(**values), curves, self.notes(), picture)
+
+    def _overlap(self, k: int) -> float:
+        train = torch.zeros(len(self.labels), dtype=torch.bool)
+        train[self.batches.train[k].cpu()] = True
+        return tasks.overlap(self.task.distinct, train.numpy())
+
+    def notes(self) -> dict[str, str]:
+        """What the numbers' last bits depend on besides the configuration."""
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
+        return {
+            "device": kind,
+            "product": backend,
+            "engine": "compiled" if self.compiled else "eager",
+            "torch": torch.__version__,
+        }
+
+    def _add_seconds(self, start: float) -> None:
+        share = (time.perf_counter() - start) / max(len(self.trials), 1)
+        for trial in self.trials:
+            self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:
+    """A fresh stack: row k's weights are drawn from trial k's seed alone. Compiled and eager steps
+    differ in the last bits; each is the same in every stack."""
+    device = torch.device(device)
+    prepare(device)
+    layout = _model(trials[0].shape).layout
+    rows = [layout.initial(random_streams.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
+    flat = torch.stack(rows).to(device)
+    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+
+
+def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
+    """Runs a stack to its end. Yields about every ``pause`` seconds and after every evaluation: the
+    trials that ended there, if any."""
+    while training.trials:
+        goal = next_evaluation(training.trials[0], training.step)
+        start = time.perf_counter()
+        while training.step < goal and time.perf_counter() - start < pause:
+            training.advance(min(training.step + AHEAD, goal))
+        yield training.evaluate() if training.step == goal else []
+
+
+def next_evaluation(trial: Trial, step: int) -> int:
+    """The first evaluation step after ``step``; the last step is always one."""
+    coming = (step // trial.evaluate_every + 1) * trial.evaluate_every
+    if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
+        coming = min(coming, max(step + 1, round(step * 1.25)))
+    return min(coming, trial.steps)
+
+
+def probing(trial: Trial, step: int) -> bool:
+    """Whether the probes look at this evaluation. Log-spaced evaluations are probed until the even ones begin."""
+    return step % trial.probe_interval == 0 or (trial.log_spaced and step < trial.probe_interval)
+
+
+Step = Callable[..., None]
+
+
+@lru_cache(maxsize=64)
+def _model(shape: tuple) -> Model:
+    trial = Trial(**dict(shape))
+    return Model(trial, tasks.load(trial.task, trial.modulus, trial.context))
+
+
+@lru_cache(maxsize=64)
+def _engine(shape: tuple, compiled: bool) -> Step:
+    """The training step of a shape, for stacks of any size."""
+    model = _model(shape)
+    layout = model.layout
+
+    def gradient_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
+        point = flat.detach().requires_grad_()
+        pieces = layout.split(point)
+        logits = model.logits(pieces, model.hidden(pieces, tokens))
+        downhill = slope(model.trial.loss, logits.detach(), labels, weights)
+        (gradient,) = torch.autograd.grad(logits, point, downhill)
+        with torch.no_grad():
+            update(model.trial, layout, flat, mean, square, gradient, Rates(step_size, decay, root))
+
+    return _compiled(gradient_step) if compiled else gradient_step
+
+
+def _compiled(step: Step) -> Step:
+    """The step compiled twice: for one trial, and for any number of them.
+
+    torch keeps its compiled versions by code object, and before every call compares all the step
+    can see with what it saw. A code object of its own spares it all but the tensors.
+    """
+    torch._dynamo.config.trace_autograd_ops = True
+    # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
+    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
+    torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
+    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
+    fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
+    marked = False
+
+    def compiled_step(*tensors: Tensor) -> None:
+        nonlocal marked
+        if len(tensors[0]) > 1 and not marked:
+            for part in tensors[:-1]:
+                torch._dynamo.mark_dynamic(part, 0)
+            marked = True
+        fast(*tensors)
+
+    return compiled_step
+
+
+def _training_set(trial: Trial, task: tasks.Task, device: torch.device) -> Tensor:
+    if trial.split == "examples":
+        count = len(task.labels)
+        return random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]
+    distinct = torch.from_numpy(task.distinct).to(device)
+    count = int(distinct.max()) + 1
+    chosen = torch.zeros(count, dtype=torch.bool, device=device)
+    chosen[random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]] = True
+    return chosen[distinct].nonzero()[:, 0]
+
+
+def prepare(device: torch.device) -> None:
+    """Full fp32 on every device, and freed memory kept by the process: glibc otherwise hands each
+    large tensor back to the kernel and pays for its pages again at the next step."""
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    if device.type == "cpu":
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        torch.set_num_threads(threads)
+        try:
+            from threadpoolctl import threadpool_limits  # numpy's BLAS; not needed on a GPU machine
+
+            threadpool_limits(threads, user_api="blas")
+        except ImportError:
+            pass
+        try:
+            libc = ctypes.CDLL(None)
+            for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad
+                libc.mallopt(option, value)
+        except (AttributeError, OSError):
+            pass  # not glibc

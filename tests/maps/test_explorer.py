@@ -1,0 +1,130 @@
+"""Sweeps whose points are chosen as they go: what is asked for, in which stacks, and that a stop changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from mlflow import MlflowClient
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from phasemap import sweep
+from phasemap.maps.explorer import Explorer
+from phasemap.plan.space import Space
+from phasemap.plan.stack import Plan
+
+AXES = {
+    "weight_decay": FloatDistribution(0.01, 10, log=True),
+    "width": [16, 32, 64],
+    "depth": IntDistribution(1, 3),
+    "activation": CategoricalDistribution(["relu", "gelu"]),
+}
+SPACE = """
+from optuna.distributions import FloatDistribution
+
+from phasemap import Space
+
+space = Space(
+    weight_decay=FloatDistribution(0.1, 10, log=True),
+    width=[4, 8],
+    sampler="boundary",
+    modulus=11,
+    data_fraction=0.5,
+    model="mlp",
+    depth=1,
+    learning_rate=1e-2,
+    batch_size=32,
+    steps=20,
+    evaluate_every=10,
+)
+"""
+
+
+class Record:
+    """What a sweep of known outcome remembers: the trials asked for, the phases of those that ended."""
+
+    def __init__(self, fails=lambda trial: False):
+        self.asked, self.phases, self.fails = [], {}, fails
+
+    def explorer(self, axes=2, slots=2, trials=64, **settings):
+        named = dict(list(AXES.items())[:axes])
+        small = {"model": "mlp", "batch_size": 256}  # eight of the widest fit one stack
+        space = Space(**named, sampler="boundary", trials=trials, **small, **settings)
+        return Explorer(space, Plan(slots), self.phases.get, lambda trial: None, self.write_down, list(self.asked))
+
+    def write_down(self, trials):
+        self.asked = list(trials)
+
+    def end(self, trials):
+        for trial in trials:
+            grokked = trial.weight_decay > 0.05 * trial.width / 16
+            self.phases[trial.id] = "failed" if self.fails(trial) else "grokking" if grokked else "memorization"
+
+
+def run(record, **settings):
+    explorer = record.explorer(**settings)
+    while stacks := explorer.more():
+        for stack in stacks:
+            record.end(stack.trials)
+    return record
+
+
+def test_a_batch_is_one_stack_however_many_slots_there_are():
+    record = Record()
+    explorer = record.explorer(slots=8)
+    for _ in range(6):
+        (stack,) = explorer.more()
+        assert len(stack.trials) == 8
+        record.end(stack.trials)
+    assert {trial.width for trial in record.asked} == {16, 32, 64}
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3, 4])
+def test_continuous_whole_and_worded_axes_spend_the_budget_on_different_trials(axes):
+    asked = run(Record(), axes=axes, trials=40).asked
+    assert len({trial.id for trial in asked}) == 40
+    assert len({trial.seed for trial in asked}) == 40
+
+
+@pytest.mark.parametrize("recorded", [0, 5, 8])
+def test_a_sweep_stopped_within_a_batch_goes_on_as_if_never_stopped(recorded):
+    whole, stopped = run(Record()), Record()
+    explorer = stopped.explorer()
+    for _ in range(4):
+        (stack,) = explorer.more()
+        stopped.end(stack.trials)
+    (stack,) = explorer.more()
+    stopped.end(stack.trials[:recorded])
+    stopped.end(stopped.explorer().unfinished())  # what the next run of the command trains first
+    assert run(stopped).asked == whole.asked
+
+
+def test_failed_trials_count_as_spent_and_stop_nothing():
+    record = run(Record(fails=lambda trial: trial.weight_decay > 1))
+    assert len(record.asked) == 64
+    assert 0 < sum(phase == "failed" for phase in record.phases.values()) < 32
+
+
+def test_a_target_ends_the_sweep_before_its_budget():
+    assert 16 <= len(run(Record(), trials=400, target=0.1).asked) < 200
+
+
+def asked(folder, name, budget):
+    """Runs the command in this process; the identities of the trials that MLflow holds."""
+    words = ["space.py", "--local", "--no-figures", "--name", name, "--set", f"trials={budget}"]
+    assert sweep.main(words) == 0
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id], "tags.`phasemap.kind` = 'trial'")
+    return {run.data.tags["phasemap.trial"] for run in runs}
+
+
+def test_a_sweep_rebuilt_from_mlflow_alone_asks_what_it_would_have_asked(tmp_path, schema, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(schema, tmp_path / "mlflow.db")
+    (tmp_path / "space.py").write_text(SPACE)
+    first = asked(tmp_path, "stopped", 8)
+    assert len(first) == 8
+    resumed = asked(tmp_path, "stopped", 20)
+    assert first < resumed
+    assert resumed == asked(tmp_path, "whole", 20)

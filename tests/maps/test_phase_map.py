@@ -1,0 +1,186 @@
+"""The map against truths whose boundary is known, and the arithmetic of its intervals against lines made by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from phasemap.maps.axes import Axes, Axis, unit_axes
+from phasemap.maps.phase_map import PhaseMap, crossings_with_intervals
+
+
+def step(points, rng, width=0.03):
+    """Phase 1 right of a slanted line, with seeds that disagree over ``width``."""
+    return (rng.random(len(points)) < expit((points[:, 0] - 0.35 - 0.3 * points[:, -1]) / width)).astype(int)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 4])
+def test_the_map_finds_a_slanted_step(dimensions):
+    rng = np.random.default_rng(dimensions)
+    points = rng.random((100 * dimensions, dimensions))
+    found = PhaseMap.fit(points, step(points, rng, 0.01))
+    lattice = unit_axes(dimensions).lattice(1000)
+    truth = lattice[:, 0] > 0.35 + 0.3 * lattice[:, -1]
+    assert (np.array(found.phase(lattice)) != truth).mean() < 0.04
+
+
+def test_phases_are_unordered_names_and_probabilities_sum_to_one():
+    rng = np.random.default_rng(0)
+    points = rng.random((200, 2))
+    labels = np.array(["memorization", "comprehension", "grokking"])[(points[:, 0] * 3).astype(int)]
+    found = PhaseMap.fit(points, labels, phases=("comprehension", "grokking", "memorization", "confusion"))
+    p = found.probability(unit_axes(2).lattice(400))
+    assert p.shape == (400, 4)
+    assert p.sum(1) == pytest.approx(np.ones(400))
+    assert p[:, 3].max() < 1e-3
+    middles = np.array([[1 / 6, 0.5], [0.5, 0.5], [5 / 6, 0.5]])
+    assert found.phase(middles) == ["memorization", "comprehension", "grokking"]
+    edge = np.array([[1 / 3, 0.5]])
+    assert found.entropy(edge)[0] > 0.5 > found.entropy(middles).max()
+
+
+def test_an_island_stays_an_island():
+    points = unit_axes(2).lattice(576)
+    inside = np.hypot(points[:, 0] - 0.3, points[:, 1] - 0.7) < 0.12
+    found = PhaseMap.fit(points, inside.astype(int))
+    lattice = unit_axes(2).lattice(4096)
+    truth = np.hypot(lattice[:, 0] - 0.3, lattice[:, 1] - 0.7) < 0.12
+    assert (np.array(found.phase(lattice)) != truth).mean() < 0.01
+
+
+def test_failed_trials_are_left_out():
+    rng = np.random.default_rng(0)
+    points = rng.random((60, 2))
+    labels = [int(v) for v in step(points, rng)]
+    broken = np.concatenate([points, rng.random((3, 2))])
+    clean, dirty = PhaseMap.fit(points, labels), PhaseMap.fit(broken, [*labels, None, math.nan, -1])
+    assert dirty.probability(points) == pytest.approx(clean.probability(points))
+
+
+def test_one_phase_everywhere_is_certain():
+    found = PhaseMap.fit(np.random.default_rng(0).random((20, 2)), ["grokking"] * 20)
+    assert found.uncertainty() == 0
+    assert found.probability(np.array([[0.5, 0.5]])).tolist() == [[1.0]]
+
+
+def test_faults_name_the_cure():
+    points = np.array([[0.1], [0.2], [0.6], [0.9]])
+    with pytest.raises(ValueError, match="needs at least one labelled trial, got none"):
+        PhaseMap.fit(points, [None] * 4)
+    with pytest.raises(ValueError, match=r"labels must be among the phases .* add them"):
+        PhaseMap.fit(points, [0, 0, 1, 1], phases=(0,))
+    found = PhaseMap.fit(points, [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="wd: not an axis of this map; use one of x0"):
+        found.boundary_position("wd", [1])
+    with pytest.raises(ValueError, match=r"phases: must be among \(0, 1\), got \[7\]"):
+        found.boundary_position("x0", [7])
+    with pytest.raises(ValueError, match="fixed: every other axis needs a value, got none for x1"):
+        PhaseMap.fit(np.random.default_rng(0).random((9, 2)), [0, 1] * 4 + [0]).boundary_position("x0", [1])
+
+
+def test_a_boundary_is_reported_in_field_values():
+    rng = np.random.default_rng(1)
+    axes = Axes((Axis("weight_decay", 1e-3, 10, log=True), Axis("width", choices=(16, 32, 64, 128))))
+    points = axes.spread(rng.random((300, 2)))
+    labels = (rng.random(300) < expit((points[:, 0] - 0.5) / 0.03)).astype(int)
+    found = PhaseMap.fit(points, labels, axes)
+    position, low, high, n, rises = found.boundary_position("weight_decay", [1], {"width": 128})
+    assert rises
+    assert low < position < high
+    assert position == pytest.approx(0.1, rel=0.4)
+    assert high / low < 3
+    assert 10 < n <= 300
+
+
+def test_both_edges_of_a_band_are_found():
+    points = np.random.default_rng(0).random((200, 1))
+    found = PhaseMap.fit(points, ((points[:, 0] > 0.3) & (points[:, 0] < 0.7)).astype(int))
+    first, second = found.boundaries("x0", [1])
+    assert first.position == pytest.approx(0.3, abs=0.02)
+    assert second.position == pytest.approx(0.7, abs=0.02)
+    assert (first.rises, second.rises) == (True, False)
+    assert found.boundary_position("x0", [0, 1]) is None
+
+
+LINE = np.linspace(0, 1, 1001)
+
+
+def bands(*edges):
+    """A line of log-odds, above 0 between each pair of edges."""
+    return np.max([np.minimum(LINE - low, high - LINE) for low, high in edges], 0)
+
+
+def ends(found):
+    return [tuple(round(float(end), 3) for end in crossing[1:3]) for crossing in found]
+
+
+def test_the_start_of_a_narrow_band_is_never_taken_for_its_end():
+    shifts = np.linspace(-0.2, 0.2, 41)  # twice the width of the band
+    start, end = crossings_with_intervals(bands((0.45, 0.55)), [bands((0.45 + d, 0.55 + d)) for d in shifts], 0.9)
+    assert (start.rises, end.rises) == (True, False)
+    assert start[:3] == pytest.approx((0.45, 0.27, 0.63), abs=1e-3)
+    assert end[:3] == pytest.approx((0.55, 0.37, 0.73), abs=1e-3)
+
+
+def test_an_edge_that_left_the_line_opens_the_interval_on_that_side_alone():
+    draws = [bands((0.1 + d, 0.6 + d)) for d in np.linspace(-0.2, 0.2, 41)]
+    start, end = ends(crossings_with_intervals(bands((0.1, 0.6)), draws, 0.9))
+    assert start == (0, 0.28)
+    assert end == (0.42, 0.78)
+    draws = [LINE - 0.9 - d for d in np.linspace(-0.2, 0.2, 41)]
+    assert ends(crossings_with_intervals(LINE - 0.9, draws, 0.9)) == [(0.72, 1)]
+
+
+def test_a_region_that_some_draws_lack_is_placed_by_the_others():
+    one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
+    assert ends(crossings_with_intervals(both, [both, one] * 20, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
+
+
+def test_a_line_without_a_change_of_sign_has_no_crossing():
+    assert crossings_with_intervals(LINE + 1, [LINE - 0.5] * 4, 0.9) == []
+
+
+def test_unordered_axes_carry_no_boundary_but_separate_their_maps():
+    rng = np.random.default_rng(0)
+    axes = Axes((Axis("lr", 0, 1), Axis("activation", choices=("relu", "gelu"))))
+    points = axes.spread(rng.random((160, 2)))
+    where = np.where(points[:, 1] == 0, 0.3, 0.6)
+    found = PhaseMap.fit(points, (points[:, 0] > where).astype(int), axes)
+    for name, truth in (("relu", 0.3), ("gelu", 0.6)):
+        assert found.boundary_position("lr", [1], {"activation": name}).position == pytest.approx(truth, abs=0.04)
+    with pytest.raises(ValueError, match="activation: a boundary needs an ordered axis"):
+        found.boundary_position("activation", [1], {"lr": 0.5})
+
+
+def test_the_band_encloses_the_middle_and_narrows_with_trials():
+    lattice, widths = unit_axes(2).lattice(400), []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        points = rng.random((300, 2))
+        labels = step(points, rng)
+        bands = [PhaseMap.fit(points[:n], labels[:n]).band(lattice, [1]) for n in (40, 300)]
+        assert all((band[0] <= band[1]).all() and (band[1] <= band[2]).all() for band in bands)
+        widths.append([np.ptp(band, axis=0).mean() for band in bands])
+    few, many = np.mean(widths, 0)
+    assert many < 0.7 * few
+
+
+def coverage(repeats, trials, width):
+    hits = []
+    for repeat in range(repeats):
+        rng = np.random.default_rng(repeat)
+        points = rng.random((trials, 2))
+        found = PhaseMap.fit(points, step(points, rng, width)).boundary_position("x0", [1], {"x1": 0.5})
+        hits.append(found is not None and found.low <= 0.5 <= found.high)
+    return np.mean(hits)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    assert coverage(40, 100, 0.04) >= 0.8
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [0.03, 0.06, 0.12])
+def test_the_90_percent_interval_covers_85_to_95_percent(width):
+    assert 0.84 <= coverage(300, 150, width) <= 0.96  # 300 repeats know it to 0.017

@@ -1,0 +1,189 @@
+"""Every product of this machine against float64; what the shorter precisions round to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phasemap.numerics.matmul import CANDIDATES, ONEDNN_PAYS, product, rounded
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+UNIT = {"fp32": 2**-24, "tf32": 2**-11, "bf16": 2**-8}  # largest relative error of rounding
+
+
+def operands(
+    seed: int = 0, trials: int = 3, m: int = 37, inner: int = 24, n: int = 19
+) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(trials, m, inner, generator=generator), torch.randn(trials, inner, n, generator=generator)
+
+
+SIZES = {"small": {}, "large": {"m": 530, "inner": 96, "n": 88}}  # onednn leaves small ones to openblas
+assert ONEDNN_PAYS <= 530 * 96 * 88
+
+
+def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((found.double() - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidate_agrees_with_float64(name, size):
+    a, b = operands(**SIZES[size])
+    assert distance(CANDIDATES[name](a, b), a.double() @ b.double()) < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidate_takes_operands_that_are_not_contiguous(name, size):
+    a, b = operands(**SIZES[size])
+    views = {
+        "transposed": (a.mT.contiguous().mT, b.mT.contiguous().mT),
+        "columns of a wider one": (torch.cat([a, a], 2)[..., : a.shape[2]], torch.cat([b, b], 2)[..., b.shape[2] :]),
+        "every second row": (torch.stack([a, -a], 2).flatten(1, 2)[:, ::2], b),
+        "trials in the middle": (a.transpose(0, 1).contiguous().transpose(0, 1), b),
+        "one row": (a[:, :1], b),
+        "one trial": (a[1:2], b[1:2]),
+    }
+    for told, (left, right) in views.items():
+        exact = left.double() @ right.double()
+        assert distance(CANDIDATES[name](left, right), exact) < 1e-6, told
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name, size):
+    a, b = operands(trials=5, **SIZES[size])
+    a[3] = torch.nan
+    whole = CANDIDATES[name](a, b)
+    for k in (0, 2, 4):
+        assert torch.equal(whole[k], CANDIDATES[name](a[k : k + 1], b[k : k + 1])[0])
+    assert whole[3].isnan().all()
+
+
+def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
+    wide = "width=128, modulus=31, batch_size=512, steps=2, evaluate_every=2, probe_every=2"
+    code = f"import dataclasses, small; small.trained([dataclasses.replace(small.TRANSFORMER, {wide})])"
+    environment = {**os.environ, "PHASEMAP_PRODUCT": "onednn", "ONEDNN_VERBOSE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    run = [line for line in told.splitlines() if line.startswith("onednn_verbose") and ",exec," in line]
+    assert run
+    assert not [line for line in run if ",ref:" in line]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_product_and_its_gradients_follow_autograd_in_float64(precision):
+    a, b = operands()
+    slope = torch.randn(3, 37, 19, generator=torch.Generator().manual_seed(1))
+    ours = [x.clone().requires_grad_() for x in (a, b)]
+    product(*ours, precision).backward(slope)
+    exact = [x.double().requires_grad_() for x in (a, b)]
+    torch.bmm(*exact).backward(slope.double())
+    tolerance = 4 * UNIT[precision]
+    assert distance(product(a, b, precision), a.double() @ b.double()) < tolerance
+    for mine, theirs in zip(ours, exact, strict=True):
+        assert distance(mine.grad, theirs.grad) < tolerance
+
+
+def test_only_the_gradients_asked_for_are_made():
+    a, b = operands()
+    b.requires_grad_()
+    (gradient,) = torch.autograd.grad(product(a, b, "fp32").sum(), b)
+    assert distance(gradient, (a.double().mT @ torch.ones(3, 37, 19).double())) < 1e-6
+
+
+def test_a_short_product_is_the_product_of_rounded_operands():
+    a, b = operands()
+    for precision in PRECISIONS:
+        assert torch.equal(product(a, b, precision), product(rounded(a, precision), rounded(b, precision), "fp32"))
+
+
+def numbers() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(4_000, generator=generator) * 10.0 ** torch.randint(-30, 30, (4_000,), generator=generator)
+    ties = (1 + torch.arange(64) * 2.0**-11) * 2.0 ** torch.arange(-32, 32)  # half-way for tf32
+    return torch.cat(
+        [x, ties, -ties, (1 + torch.arange(64) * 2.0**-8), torch.tensor([0.0, -0.0, torch.inf, -torch.inf])]
+    )
+
+
+def test_fp32_rounds_nothing():
+    x = numbers()
+    assert rounded(x, "fp32") is x
+
+
+def test_bf16_rounds_as_torch_does():
+    x = numbers()
+    assert torch.equal(rounded(x, "bf16"), x.to(torch.bfloat16).to(torch.float32))
+
+
+def test_tf32_keeps_ten_bits_of_mantissa_and_rounds_ties_to_even():
+    x = numbers()
+    mantissa, exponent = np.frexp(x.double().numpy())
+    kept = np.ldexp(np.rint(np.ldexp(mantissa, 11)), exponent - 11)
+    assert torch.equal(rounded(x, "tf32").double(), torch.from_numpy(kept))
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (1.0, 1.0),
+        (1 + 2**-10, 1 + 2**-10),
+        (1 + 2**-11, 1.0),
+        (1 + 3 * 2**-11, 1 + 2**-9),
+        (1 + 2**-11 + 2**-23, 1 + 2**-10),
+        (-(1 + 3 * 2**-11), -(1 + 2**-9)),
+        (2 - 2**-23, 2.0),
+    ],
+)
+def test_known_numbers_in_tf32(value, kept):
+    assert rounded(torch.tensor([value]), "tf32").item() == kept
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_not_finite_stays_so(precision):
+    x = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    found = rounded(x, precision)
+    assert found[0].isnan()
+    assert found[1:].tolist() == [torch.inf, -torch.inf]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_rounded_view_is_that_of_its_elements(precision):
+    x = torch.randn(4, 6, 8)
+    assert torch.equal(rounded(x.mT, precision), rounded(x, precision).mT)
+
+
+def chosen(**environment: str) -> subprocess.CompletedProcess:
+    code = "from phasemap.numerics.matmul import chosen; print(chosen())"
+    return subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_product_that_does_not_exist_is_refused_with_those_that_do():
+    message = f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got 'mkl'; choose one"
+    assert message in chosen(PHASEMAP_PRODUCT="mkl").stderr
+
+
+def test_the_machines_product_is_measured_once_and_remembered(tmp_path):
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "PHASEMAP_PRODUCT": ""}
+    first = chosen(**environment).stdout.strip()
+    assert first in CANDIDATES
+    (memory,) = (file for file in tmp_path.rglob("*") if file.is_file())
+    other = next(name for name in CANDIDATES if name != first)
+    memory.write_text(memory.read_text().replace(first, other))
+    assert chosen(**environment).stdout.strip() == other

@@ -1,0 +1,141 @@
+"""Splits, batches and weight seeds: all drawn from the trial's own seed, and fairly."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+import torch
+
+from phasemap.numerics import random_streams
+from phasemap.numerics.random_streams import Batches, keys, shuffled, weight_seed
+from phasemap.plan.trial import train_examples
+from phasemap.tasks import task
+
+SIZES = [7, 20, 83]
+
+
+def batches(*sizes: int, size: int = 8) -> Batches:
+    """One trial per size of training set, with seeds 0, 1, 2, ..."""
+    train = [shuffled(seed, 100)[:count] for seed, count in enumerate(sizes)]
+    return Batches(tuple(range(len(sizes))), tuple(train), size)
+
+
+def epoch(streams: Batches, k: int, number: int) -> list[list[int]]:
+    """The examples of trial k's batches in one epoch, padding left out."""
+    per_epoch = -(-len(streams.train[k]) // streams.size)
+    examples, weights = streams.draw(number * per_epoch, per_epoch)
+    return [row[weight > 0].tolist() for row, weight in zip(examples[:, k], weights[:, k], strict=True)]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.29, 0.7, 0.999])
+def test_a_split_truncates_its_share(fraction):
+    count = task.examples("modular_addition", 97, 16)
+    assert train_examples(count, fraction) == int(97 * 97 * fraction)
+
+
+def test_a_share_that_is_a_whole_number_is_not_lost_to_rounding():
+    assert train_examples(100, 0.29) == 29
+    assert train_examples(100, 0.57) == 57
+
+
+def test_a_split_is_an_order_of_all_examples():
+    assert shuffled(3, 1_000).sort().values.tolist() == list(range(1_000))
+
+
+def test_a_larger_data_fraction_adds_examples_and_moves_none():
+    order = shuffled(5, 400)
+    small, large = (set(order[: train_examples(400, share)].tolist()) for share in (0.3, 0.5))
+    assert small < large
+
+
+def test_seeds_differ():
+    firsts = {tuple(shuffled(seed, 50).tolist()) for seed in range(100)}
+    assert len(firsts) == 100
+    assert len({weight_seed(seed) for seed in range(1_000)}) == 1_000
+    assert all(0 <= weight_seed(seed) < 2**63 for seed in range(100))
+
+
+def test_the_purposes_of_one_seed_do_not_meet():
+    zero = torch.zeros(1, dtype=torch.int64)
+    streams = [set(keys(seed, purpose, zero, 200)[0].tolist()) for seed in range(8) for purpose in (1, 2, 3)]
+    assert len(set.union(*streams)) == 8 * 3 * 200
+
+
+def test_drawing_leaves_torchs_own_generator_alone():
+    before = torch.get_rng_state()
+    batches(20).draw(0, 10)
+    weight_seed(3)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("k", range(3))
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_an_epoch_covers_the_training_set_once_and_ends_with_the_remainder(k, number):
+    streams = batches(*SIZES)
+    found = epoch(streams, k, number)
+    assert sorted(x for batch in found for x in batch) == sorted(streams.train[k].tolist())
+    assert [len(batch) for batch in found[:-1]] == [8] * (len(found) - 1)
+    assert len(found[-1]) == SIZES[k] - 8 * (len(found) - 1)
+
+
+def test_epochs_are_shuffled_anew():
+    streams = batches(*SIZES)
+    for k in range(3):
+        assert len({str(epoch(streams, k, number)) for number in range(20)}) == 20
+
+
+def test_weights_sum_to_one_in_every_batch_and_are_equal_within_it():
+    _, weights = batches(*SIZES).draw(0, 40)
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.sum(-1), torch.ones(40, 3))
+    for row in weights.flatten(0, 1):
+        assert len(set(row[row > 0].tolist())) == 1
+
+
+@pytest.mark.parametrize("cuts", [[64], [1] * 64, [5, 11, 48], [40, 24]])
+def test_batches_do_not_depend_on_how_many_are_drawn_at_once(cuts):
+    streams = batches(*SIZES)
+    whole = streams.draw(13, 64)
+    first, parts = 13, []
+    for steps in cuts:
+        parts.append(streams.draw(first, steps))
+        first += steps
+    for i in range(2):
+        assert torch.equal(whole[i], torch.cat([part[i] for part in parts]))
+
+
+def test_batches_do_not_depend_on_the_neighbours():
+    streams = batches(*SIZES)
+    whole = streams.draw(7, 30)
+    for k in range(3):
+        alone = Batches((streams.seeds[k],), (streams.train[k],), 8).draw(7, 30)
+        for i in range(2):
+            assert torch.equal(whole[i][:, k : k + 1], alone[i])
+
+
+def test_a_batch_as_large_as_the_training_set_is_the_whole_of_it():
+    streams = batches(20, size=20)
+    examples, weights = streams.draw(0, 3)
+    assert all(row.sort().values.tolist() == streams.train[0].sort().values.tolist() for row in examples[:, 0])
+    assert (weights == torch.tensor(1 / 20)).all()
+
+
+def test_orders_are_uniform():
+    """Chi-squared over the 24 orders of 4 examples; 49.7 is exceeded once in a thousand tries."""
+    orders = keys(11, random_streams.BATCHES, torch.arange(24_000), 4).argsort(1)
+    codes = (orders * torch.tensor([64, 16, 4, 1])).sum(1)
+    counts = torch.tensor([(codes == 64 * a + 16 * b + 4 * c + d).sum() for a, b, c, d in permutations(range(4))])
+    assert counts.sum() == 24_000
+    assert ((counts - 1_000.0) ** 2 / 1_000).sum() < 49.7
+
+
+def test_neighbouring_seeds_are_independent():
+    """Where example 0 lands is uniform over seeds, and two seeds' training sets overlap as chance has it."""
+    places = torch.tensor([shuffled(seed, 10).tolist().index(0) for seed in range(2_000)]).bincount(minlength=10)
+    assert ((places - 200.0) ** 2 / 200).sum() < 27.9  # 9 degrees of freedom, one in a thousand
+    chosen = torch.zeros(200, 1_000)
+    for seed in range(200):
+        chosen[seed, shuffled(seed, 1_000)[:300]] = 1
+    overlap = (chosen[:-1] * chosen[1:]).sum(1).mean()
+    assert abs(overlap - 90) < 3  # standard error 0.7

@@ -1,0 +1,210 @@
+"""From a search-space file and the command line to trials, and the words of every refusal."""
+
+from __future__ import annotations
+
+import ast
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from phasemap.plan.space import MOST_FAULTS, Space, explain, load
+from phasemap.plan.trial import Fault, Trial
+
+SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
+
+
+def faults(do, *arguments) -> list[str]:
+    with pytest.raises(Fault) as caught:
+        do(*arguments)
+    return caught.value.faults
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "space.py"
+    file.write_text(text)
+    return file
+
+
+def test_a_missing_file_is_answered_with_its_neighbours(tmp_path):
+    assert faults(load, tmp_path / "a.py") == ["must be a file, found none; check the path"]
+    near = written(tmp_path, "")
+    assert faults(load, tmp_path / "a.py") == [f"must be a file, found none; there are {near}"]
+    assert faults(load, tmp_path / "no" / "a.py") == ["must be a file, found none; check the path"]
+    assert faults(load, tmp_path)[0].startswith("must be a file, found none; ")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "none"),
+        ("space = {'width': [8]}", "none"),
+        ("from phasemap import Space\none = Space()\ntwo = Space()", "one, two"),
+    ],
+)
+def test_a_file_holds_exactly_one_space(tmp_path, text, found):
+    message = f"must hold exactly one phasemap.Space, found {found}; write `space = Space(...)`"
+    assert faults(load, written(tmp_path, text)) == [message]
+
+
+def test_a_file_that_raises_is_answered_with_its_line(tmp_path):
+    file = written(tmp_path, "from phasemap import Space\n\nspace = Space(width=[1 / 0])\n")
+    assert faults(load, file) == ["line 3: must run, raised ZeroDivisionError: division by zero; mend it"]
+
+
+def test_the_line_is_that_of_the_file_even_if_the_fault_lies_deeper(tmp_path):
+    file = written(tmp_path, "import json\njson.loads('{')\n")
+    assert faults(load, file)[0].startswith("line 2: must run, raised JSONDecodeError: ")
+
+
+def test_a_file_that_is_not_python_is_refused(tmp_path):
+    message = faults(load, written(tmp_path, "space = Space(\n"))[0]
+    assert "must run, raised SyntaxError: " in message
+    assert "line 1" in message
+
+
+def test_the_last_axis_varies_fastest():
+    trials = Space(weight_decay=[0.1, 1], seed=range(3), width=64, model="mlp").trials()
+    assert [(t.weight_decay, t.seed) for t in trials] == [(0.1, 0), (0.1, 1), (0.1, 2), (1, 0), (1, 1), (1, 2)]
+    assert {t.width for t in trials} == {64}
+
+
+def test_a_space_without_axes_is_one_trial():
+    assert Space().trials() == [Trial()]
+
+
+def test_any_field_can_be_an_axis():
+    assert {t.task for t in Space(task=["modular_addition", "random_labels"]).trials()} == {
+        "modular_addition",
+        "random_labels",
+    }
+    assert {t.clone_blocks for t in Space(clone_blocks=[True, False]).trials()} == {True, False}
+
+
+def test_an_unknown_axis_is_answered_with_the_known_ones():
+    for value in ([64, 128], 64):
+        message = faults(Space(widht=value).trials)[0]
+        assert message.startswith(f"widht: not a field of a trial, got {value!r}; use one of task, modulus, ")
+
+
+@pytest.mark.parametrize("empty", [[], (), range(0)])
+def test_an_empty_axis_is_refused(empty):
+    message = "width: an axis needs a value, got an empty one; add a value or remove the axis"
+    assert faults(Space(width=empty).trials) == [message]
+
+
+def test_doubled_values_are_refused_even_if_written_differently():
+    message = "weight_decay: values must differ, or cells would be doubled, got 1.0 3 times; keep one"
+    assert faults(Space(weight_decay=[1, 1.0, 2, "1"]).trials) == [message]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"width": [128, 130]}, "width: must be a multiple of heads (4), got 130; use 128 or 132"),
+        (
+            {"task": ["modular_addition", "modular_division"], "modulus": 57},
+            "modulus: modular_division needs a prime, got 57; use 59",
+        ),
+        (
+            {"data_fraction": [0.3, 1]},
+            "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3",
+        ),
+        ({"weight_decay": [-1, 1]}, "weight_decay: must not be negative, got -1.0; use 0 or more"),
+        ({"weight_decay": [math.nan, 1]}, "weight_decay: must be a finite number, got nan; remove it"),
+        ({"weight_decay": math.nan}, "weight_decay: must be a finite number, got nan; remove it"),
+        ({"width": "wide"}, "width: must be of type int, got 'wide'; write it as 128 is"),
+        ({"width": [64, "wide"]}, "width: must be of type int, got 'wide'; write it as 128 is"),
+    ],
+)
+def test_a_cell_that_breaks_a_rule_is_refused(values, message):
+    assert message in faults(Space(**values, seed=range(3)).trials)
+
+
+def test_a_split_with_an_empty_side_is_refused():
+    message = faults(Space(modulus=2, data_fraction=[0.1, 0.5]).trials)
+    assert len(message) == 1
+    assert "both sides of the split must hold an example, got 0.1, which leaves the training side" in message[0]
+
+
+def test_faults_of_all_axes_come_at_once_and_each_once():
+    found = faults(Space(weight_decay=[-1, 1], width=[128, 130], seed=range(5)).trials)
+    assert sorted(fault.split(":")[0] for fault in found) == ["weight_decay", "width"]
+    found = faults(Space(widht=[8], depth=[], seed=[1, 1], weight_decay=["x"]).trials)
+    assert [fault.split(":")[0] for fault in found] == ["widht", "depth", "seed", "weight_decay"]
+
+
+def test_settings_are_checked():
+    assert faults(Space(sampler="magic").check)[0].startswith("sampler: must be one of grid, boundary, ")
+    assert faults(Space(trials=0).check) == ["trials: must be a whole number of at least 1, got 0; raise it"]
+    message = "sampler: boundary needs an axis to explore, got none; add one"
+    assert faults(Space(sampler="boundary").check) == [message]
+    message = "weight_decay: the grid sampler takes lists only, got a distribution; write a list, or choose a sampler"
+    assert faults(Space(weight_decay=FloatDistribution(0.1, 3)).check) == [message]
+
+
+def test_a_distribution_is_an_axis_of_the_other_samplers():
+    space = Space(sampler="boundary", weight_decay=FloatDistribution(0.1, 3, log=True), width=[64, 128])
+    space.check()
+    assert space.axes == ("weight_decay", "width")
+    assert set(space.distributions) == {"weight_decay"}
+    assert space.grid == {"width": [64, 128]}
+
+
+def test_the_command_line_overrides_fixes_and_adds_axes():
+    space = Space(weight_decay=[0.1, 1.0], width=64, model="mlp")
+    changed = space.override(["weight_decay=3", "width=32,64", "seed=0..2"])
+    assert changed.fixed == {"weight_decay": 3.0, "model": "mlp"}
+    assert changed.grid == {"width": [32, 64], "seed": [0, 1, 2]}
+    assert space.grid == {"weight_decay": [0.1, 1.0]}
+
+
+def test_the_command_line_mixes_ranges_and_values():
+    assert Space().override(["seed=0..2,7"]).grid == {"seed": [0, 1, 2, 7]}
+    assert Space().override(["learning_rate=1e-3,3e-3"]).grid == {"learning_rate": [0.001, 0.003]}
+    assert Space().override(["clone_blocks=true,false"]).grid == {"clone_blocks": [True, False]}
+
+
+def test_the_command_line_reaches_the_samplers_settings():
+    changed = Space(weight_decay=[0.1, 1]).override(["sampler=sobol", "trials=16", "sampler_seed=3", "target=0.1"])
+    assert (changed.sampler, changed.trials_wanted, changed.sampler_seed, changed.target) == ("sobol", 16, 3, 0.1)
+    assert changed.axes == ("weight_decay",)
+
+
+def test_all_faults_of_the_command_line_come_at_once():
+    found = faults(Space().override, ["widht=3", "width", "depth=", "steps=few"])
+    assert found[0].startswith("--set widht: not a field of a trial, got '3'; ")
+    assert found[1] == "--set width: must read field=value or field=value,value; write it so"
+    assert found[2] == "--set depth=: must read field=value or field=value,value; write it so"
+    assert found[3] == "--set steps: must be of type int, got 'few'; write it as 15000 is"
+
+
+def test_a_message_names_the_file_on_every_line_and_counts_what_it_leaves_out():
+    assert explain("a.py", Fault(["one", "two"])) == "a.py: one\na.py: two"
+    told = explain("a.py", Fault([f"fault {i}" for i in range(MOST_FAULTS + 3)])).splitlines()
+    assert len(told) == MOST_FAULTS + 1
+    assert told[-1] == "a.py: and 3 more"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_search_space_is_valid_and_says_what_it_is_for(path):
+    space = load(path)
+    space.check()
+    if space.sampler == "grid":
+        assert len({trial.id for trial in space.trials()}) == len(space.trials()) > 0
+    assert len(ast.get_docstring(ast.parse(path.read_text())) or "") > 40
+
+
+def test_reading_a_search_space_loads_no_torch():
+    code = "import sys, phasemap.plan.space; print(sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_probe_whose_library_is_missing_is_a_fault_at_the_start(monkeypatch):
+    monkeypatch.setattr("phasemap.plan.space.find_spec", lambda module: None)
+    space = Space(model="mlp", modulus=13, probes=["stride", "dimension+homology"], steps=10, evaluate_every=10)
+    with pytest.raises(Fault, match=r"probes: homology needs ripser, which is not installed; pip install ripser"):
+        space.trials()

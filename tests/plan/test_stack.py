@@ -1,0 +1,130 @@
+"""Which trials train together, in what order, and what happens to a stack that is split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from phasemap.plan.stack import COMPILE_PAYS, Plan, Stack, cost, memory, seconds
+from phasemap.plan.trial import Trial
+
+TRIALS = [
+    Trial(width=width, weight_decay=decay, seed=seed, steps=2_000)
+    for width in (16, 64, 128)
+    for decay in (0.1, 1.0)
+    for seed in range(7)
+]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 14, 1_000])
+@pytest.mark.parametrize("slots", [1, 2, 16])
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_trial_stands_in_exactly_one_stack_of_its_own_shape(size, slots, gpu):
+    stacks = Plan(slots, size, gpu=gpu).stacks(TRIALS)
+    assert Counter(trial for stack in stacks for trial in stack.trials) == Counter(TRIALS)
+    assert all(len({trial.shape for trial in stack.trials}) == 1 for stack in stacks)
+    assert all(stack.trials for stack in stacks)
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(1, [1] * 14), (3, [2, 3, 3, 3, 3]), (5, [4, 5, 5]), (14, [14]), (99, [14])]
+)
+def test_a_given_size_is_never_exceeded_and_spread_evenly(size, sizes):
+    stacks = Plan(2, size).stacks(TRIALS[:14])
+    assert sorted(len(stack.trials) for stack in stacks) == sizes
+
+
+def test_there_are_stacks_enough_for_every_slot():
+    many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
+    assert len(Plan(1).stacks(many)) < len(Plan(16).stacks(many))
+    assert len(Plan(16).stacks(many)) >= 32
+
+
+def test_a_gpu_takes_larger_stacks_than_a_core():
+    many = [Trial(seed=seed) for seed in range(64)]
+    largest = {gpu: max(len(stack.trials) for stack in Plan(gpu=gpu).stacks(many)) for gpu in (True, False)}
+    assert largest[True] > largest[False]
+
+
+def test_no_stack_is_planned_that_would_not_fit():
+    many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
+    assert max(len(stack.trials) for stack in Plan().stacks(many)) > 4
+    assert max(len(stack.trials) for stack in Plan(memory=4.5 * memory(many[0])).stacks(many)) == 4
+    assert max(len(stack.trials) for stack in Plan(memory=1).stacks(many)) == 1  # it must be tried
+
+
+def test_a_shape_with_hours_of_work_is_measured_and_one_with_minutes_is_not():
+    asked = []
+
+    def measure(trial, most):
+        asked.append(trial.width)
+        return 5
+
+    short, long = Trial(model="mlp", width=16, steps=100), Trial(steps=100_000)
+    stacks = Plan(measure=measure).stacks(
+        [dataclasses.replace(one, seed=s) for one in (short, long) for s in range(20)]
+    )
+    assert asked == [128]
+    assert {len(stack.trials) for stack in stacks if stack.trials[0].width == 128} == {5}
+
+
+def test_a_size_said_by_hand_is_not_measured():
+    def measure(trial, most):
+        raise AssertionError
+
+    trials = [Trial(steps=100_000, seed=seed) for seed in range(4)]
+    assert {len(stack.trials) for stack in Plan(size=2, measure=measure).stacks(trials)} == {2}
+
+
+def test_the_dearest_stack_comes_first():
+    stacks = Plan(slots=2, size=4).stacks(TRIALS)
+    prices = [seconds(stack.trials) for stack in stacks]
+    assert prices == sorted(prices, reverse=True)
+    assert stacks[0].trials[0].width == 128
+
+
+def test_no_trials_make_no_stacks():
+    assert Plan(4).stacks([]) == []
+
+
+def test_what_is_compiled_can_be_said():
+    for said, expected in (("always", True), ("never", False)):
+        assert {stack.compiled for stack in Plan(compiled=said).stacks(TRIALS)} == {expected}
+
+
+def test_long_trials_are_compiled_and_short_ones_are_not_whatever_the_sweep():
+    short, long = Trial(width=16, steps=COMPILE_PAYS - 1), Trial(width=16, steps=COMPILE_PAYS)
+    many = [dataclasses.replace(short, seed=seed) for seed in range(100)]
+    assert {stack.compiled for stack in Plan().stacks(many)} == {False}
+    assert {stack.compiled for stack in Plan().stacks([long])} == {True}
+    assert {stack.compiled for stack in Plan(compiled="never").stacks([long])} == {False}
+    assert {stack.compiled for stack in Plan(gpu=True).stacks([short])} == {True}
+
+
+def test_a_stack_counts_its_trial_steps():
+    assert Stack(tuple(TRIALS[:3])).trial_steps == 6_000
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_halves_hold_the_same_trials_and_remember_the_try(count):
+    stack = Stack(tuple(TRIALS[:count]), compiled=True, tries=1)
+    first, second = stack.halves()
+    assert first.trials + second.trials == stack.trials
+    assert abs(len(first.trials) - len(second.trials)) <= 1
+    assert first.tries == second.tries == 2
+    assert first.compiled
+    assert second.compiled
+    assert len({stack.id, first.id, second.id}) == 3
+
+
+def test_a_lone_trial_has_itself_as_its_half():
+    assert Stack((TRIALS[0],), tries=1).halves() == (Stack((TRIALS[0],), tries=2),)
+
+
+@pytest.mark.parametrize("axis", ["width", "depth", "batch_size"])
+@pytest.mark.parametrize("model", ["mlp", "transformer"])
+def test_a_larger_trial_costs_more(axis, model):
+    small = Trial(model=model)
+    assert cost(dataclasses.replace(small, **{axis: 2 * getattr(small, axis)})) > cost(small)

@@ -1,0 +1,61 @@
+"""What the pages are told: views as MLflow's own menu saves them, links, and the meaning of every metric."""
+
+from __future__ import annotations
+
+import json
+
+from phasemap.plan.trial import CURVES, DEFINITIONS, FIELDS, PHASES
+from phasemap.record.mlflow_views import address, description, views
+
+VIEWS = views(("weight_decay", "width", "seed"), now=1_000)
+
+
+def test_a_view_is_an_envelope_that_the_pages_accept():
+    for key, value in VIEWS.items():
+        told = json.loads(value)
+        assert key.startswith("mlflow.sharedViewState.")
+        assert isinstance(told["name"], str)
+        assert isinstance(told["createdAt"], int)
+        assert isinstance(told["state"], str)
+
+
+def test_each_phase_has_its_view_and_all_trials_come_first():
+    first, *others = sorted(VIEWS, key=lambda key: -json.loads(VIEWS[key])["createdAt"])
+    assert first == "mlflow.sharedViewState.trials"
+    assert {f"mlflow.sharedViewState.{phase}" for phase in PHASES} <= set(others)
+    state = json.loads(json.loads(VIEWS["mlflow.sharedViewState.grokking"])["state"])
+    assert state["searchFilter"] == "tags.phase = 'grokking'"
+
+
+def test_columns_and_charts_are_of_fields_outcomes_and_curves_that_exist():
+    state = json.loads(json.loads(VIEWS["mlflow.sharedViewState.trials"])["state"])
+    known = {"tags.`phase`", *(f"params.`{name}`" for name in FIELDS), *(f"metrics.`{name}`" for name in DEFINITIONS)}
+    assert set(state["selectedColumns"]) <= known
+    assert [c for c in state["selectedColumns"] if c.startswith("params")][:2] == [
+        "params.`weight_decay`",
+        "params.`width`",
+    ]
+    lines = [chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
+    assert {chart["metricKey"] for chart in lines} <= set(CURVES)
+    (parallel,) = (chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL")
+    assert parallel["selectedParams"] == ["weight_decay", "width"]
+
+
+def test_no_order_by_creation_which_would_fold_trials_below_their_parent():
+    for value in VIEWS.values():
+        assert json.loads(json.loads(value)["state"])["orderByKey"] != "attributes.start_time"
+
+
+def test_the_description_links_to_the_map_and_explains_every_metric():
+    text = description("wd_width", "7", "abc")
+    assert "#/experiments/7/runs/abc/artifacts/figures/interactive_map.html" in text
+    for name, definition in DEFINITIONS.items():
+        assert f"**{name}**: {definition}" in text
+    assert len(text) < 8_000  # a run's tag is cut there
+
+
+def test_an_address_opens_the_pages_for_training():
+    told = address("http://tracking.lab:5000/", "7")
+    assert told == (
+        "http://tracking.lab:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=trials"
+    )

@@ -1,0 +1,179 @@
+"""Tables with known answers, group axioms, ceilings, overlap, and the words of every refusal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from phasemap.tasks import permutations, task
+from phasemap.tasks.task import broken_rules, distinct_index, examples, load, majority_accuracy, overlap
+
+RULES = {
+    "modular_addition": lambda a, b, p: (a + b) % p,
+    "modular_subtraction": lambda a, b, p: (a - b) % p,
+    "modular_multiplication": lambda a, b, p: a * b % p,
+    "modular_division": lambda a, b, p: a * pow(b, -1, p) % p,
+    "modular_quadratic": lambda a, b, p: (a * a + a * b + b * b) % p,
+    "modular_cubic": lambda a, b, p: (a**3 + a * b) % p,
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("p", [5, 13])
+def test_modular_labels_follow_their_rule(name, p):
+    table = load(name, p, 16)
+    smallest = 1 if name in task.MULTIPLICATIVE else 0
+    assert table.tokens.tolist() == [[a, b] for a in range(smallest, p) for b in range(smallest, p)]
+    assert table.labels.tolist() == [RULES[name](a, b, p) for a, b in table.tokens.tolist()]
+
+
+@pytest.mark.parametrize("name", task.NAMES)
+def test_every_task_is_whole(name):
+    table = load(name, 13, 16)
+    count = len(table.labels)
+    assert table.tokens.shape[0] == count == examples(name, 13, 16)
+    assert table.tokens.dtype == table.labels.dtype == np.int64
+    assert 0 <= table.tokens.min() <= table.tokens.max() < table.vocabulary
+    assert 0 <= table.labels.min() <= table.labels.max() < table.classes
+    assert table.distinct.shape == (count,)
+    assert examples(name, 13, 16, "distinct") == len(np.unique(table.tokens, axis=0)) == table.distinct.max() + 1
+    assert set(table.distinct.tolist()) == set(range(table.distinct.max() + 1))
+    assert 0 < table.ceiling <= 1
+    assert broken_rules(name, 13, 16, "transformer") == []
+    assert load(name, 13, 16) is table
+
+
+@pytest.mark.parametrize("name", [*RULES, "permutation_composition", "sparse_parity"])
+def test_a_table_of_a_rule_has_ceiling_one_and_no_overlap(name):
+    table = load(name, 13, 16)
+    assert table.ceiling == 1
+    assert overlap(table.tokens, np.arange(len(table.labels)) % 3 == 0) == 0
+
+
+def test_random_labels_have_the_ceiling_of_chance():
+    assert load("random_labels", 97, 16).ceiling == 1 / 97
+
+
+def test_majority_accuracy_counts_the_commonest_label_of_equal_inputs():
+    inputs, labels = np.array([0, 0, 0, 1, 1, 2]), np.array([5, 5, 1, 0, 3, 4])
+    assert majority_accuracy(inputs, labels) == pytest.approx((2 + 1 + 1) / 6)
+
+
+def test_overlap_is_the_share_of_test_inputs_seen_in_training():
+    tokens = np.array([[0, 1], [0, 1], [1, 0], [2, 2], [1, 0]])
+    train = np.array([True, False, True, False, False])
+    assert overlap(tokens, train) == pytest.approx(2 / 3)
+    assert overlap(distinct_index(tokens), train) == pytest.approx(2 / 3)
+
+
+def test_a_split_by_distinct_inputs_has_no_overlap():
+    table = load("lcg_simple", 97, 16)
+    assert examples("lcg_simple", 97, 16, "distinct") == 128
+    assert overlap(table.tokens, table.distinct < 40) == 0
+
+
+def test_distinct_index_is_sorted_and_equal_for_equal_rows():
+    assert distinct_index(np.array([[1, 0], [0, 1], [1, 0], [0, 0]])).tolist() == [2, 1, 2, 0]
+
+
+def test_s5_obeys_the_group_axioms():
+    product, everyone = permutations.products(), np.arange(120)
+    np.testing.assert_array_equal(product[product], product[:, product])  # (a b) c = a (b c), all 120^3
+    np.testing.assert_array_equal(product[0], everyone)
+    np.testing.assert_array_equal(product[:, 0], everyone)
+    inverse = (product == 0).argmax(1)
+    assert (product[everyone, inverse] == 0).all()
+    assert (product[inverse, everyone] == 0).all()
+    assert (np.sort(product, 1) == everyone).all()
+    assert (product != product.T).any()
+
+
+def test_s5_products_apply_the_right_factor_first():
+    sends = permutations.elements()
+    table = load("permutation_composition", 97, 16)
+    for row in (1, 777, 9_000, 14_399):
+        a, b = table.tokens[row]
+        assert sends[table.labels[row]].tolist() == [sends[a][sends[b][i]] for i in range(5)]
+    assert table.group is None
+    assert len(table.labels) == 120**2
+
+
+def test_s5_elements_have_the_known_orders():
+    """1 identity, then 25, 20, 30, 24 and 20 elements of orders 2, 3, 4, 5 and 6."""
+    product, power, orders = permutations.products(), np.arange(120), np.zeros(120, int)
+    for order in range(1, 7):
+        orders[(power == 0) & (orders == 0)] = order
+        power = product[power, np.arange(120)]
+    assert np.bincount(orders).tolist() == [0, 1, 25, 20, 30, 24, 20]
+
+
+@pytest.mark.parametrize(("context", "count"), [(3, 8), (10, 1_024), (12, 4_096), (13, 4_096), (20, 4_096)])
+def test_sparse_parity_is_the_parity_of_three_bits(context, count):
+    table = load("sparse_parity", 97, context)
+    assert table.tokens.shape == (count, context)
+    np.testing.assert_array_equal(table.labels, table.tokens[:, 0] ^ table.tokens[:, 1] ^ table.tokens[:, 2])
+    assert table.distinct.max() + 1 == count == examples("sparse_parity", 97, context)
+    assert abs(table.labels.mean() - 0.5) < 0.05
+    assert table.ceiling == 1
+
+
+def test_only_the_cyclic_tasks_have_a_group():
+    cyclic = {name for name in task.NAMES if load(name, 13, 16).group is not None}
+    assert cyclic == {*task.ADDITIVE, *task.MULTIPLICATIVE}
+
+
+def test_exponents_turn_multiplication_into_addition():
+    table = load("modular_multiplication", 97, 16)
+    group = table.group
+    assert group is not None
+    assert (group.order, group.cosets, group.exponent[0], group.exponent[5]) == (96, 12, -1, 1)
+    a, b = group.exponent[table.tokens].T
+    np.testing.assert_array_equal(group.exponent[table.labels], (a + b) % 96)
+
+
+@pytest.mark.parametrize(
+    ("name", "modulus", "context", "message"),
+    [
+        ("modular_addition", 1, 16, "modulus: must be at least 2, got 1; use a prime such as 97"),
+        ("modular_cubic", 96, 16, "modulus: modular_cubic needs a prime, got 96; use 97"),
+        (
+            "modular_division",
+            3,
+            16,
+            "modulus: modular_division needs a prime of at least 5, got 3; use 5 or more",
+        ),
+        ("csprng", 97, 0, "context: csprng needs 1 to 8999 tokens, got 0; use 16"),
+        ("lcg_glibc", 97, 9_000, "context: lcg_glibc needs 1 to 8999 tokens, got 9000; use 16"),
+        ("lfsr_5", 97, 4, "context: lfsr_5 shows its rule from 5 tokens on, got 4; use 5 or more"),
+        ("periodic", 97, 3, "context: periodic shows its rule from 4 tokens on, got 3; use 4 or more"),
+        ("sparse_parity", 97, 2, "context: sparse_parity needs 3 to 20 bits, got 2; use 12"),
+        ("sparse_parity", 97, 21, "context: sparse_parity needs 3 to 20 bits, got 21; use 12"),
+    ],
+)
+def test_refusals_say_axis_rule_value_and_cure(name, modulus, context, message):
+    assert broken_rules(name, modulus, context, "transformer") == [message]
+
+
+@pytest.mark.parametrize(
+    ("name", "modulus", "context"),
+    [
+        ("lfsr_31", 96, 1),
+        ("lcg_simple", 0, 8_999),
+        ("lfsr_5", 97, 5),
+        ("periodic", 97, 4),
+        ("sparse_parity", 4, 3),
+        ("sparse_parity", 4, 20),
+        ("permutation_composition", 4, 0),
+        ("modular_quadratic", 2, 0),
+    ],
+)
+def test_a_task_ignores_what_it_does_not_use(name, modulus, context):
+    assert broken_rules(name, modulus, context, "mlp") == []
+
+
+def test_tasks_need_no_torch():
+    code = "import sys, phasemap.tasks.task; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,129 @@
+"""Literal curves, known answers. Evaluations stand at steps 100, 200, ... unless said otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from phasemap.plan.trial import Outcome, Trial
+from phasemap.training.events import events, is_settled
+
+NAN = math.nan
+TRIAL = Trial(steps=10_000, evaluate_every=100, delay_limit=300, settle_evaluations=3)
+
+
+def curve(values: list[float]) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(100 * (i + 1) for i in range(len(values))), tuple(values)
+
+
+def found(diverged: bool = False, **curves: list[float]) -> dict[str, object]:
+    return events(TRIAL, {name: curve(values) for name, values in curves.items()}, diverged)
+
+
+def phase(train: list[float], test: list[float], diverged: bool = False) -> object:
+    return found(train_accuracy=train, test_accuracy=test, diverged=diverged)["phase"]
+
+
+def test_every_field_is_one_of_outcome() -> None:
+    names = set(found(train_accuracy=[1.0], test_accuracy=[0.1]))
+    assert names <= {f.name for f in dataclasses.fields(Outcome)}
+    Outcome(**found())  # type: ignore[arg-type]
+
+
+def test_no_curves_no_events() -> None:
+    values = found()
+    counts = {"oscillations": 0, "slingshots": 0, "phase": "confusion"}
+    assert values == {name: counts.get(name) for name in values}
+
+
+def test_steps_of_curves_that_rise() -> None:
+    values = found(train_accuracy=[0.1, 0.9, 1.0, 1.0, 1.0, 1.0], test_accuracy=[0.0, 0.1, 0.9, 0.8, 0.9, 0.95])
+    assert (values["memorization_step"], values["grok_step"], values["settled_step"]) == (200, 300, None)
+    assert (values["final_train_accuracy"], values["final_test_accuracy"]) == (1.0, 0.95)
+    assert values["best_test_accuracy"] == 0.95
+
+
+def test_settled_is_the_first_of_consecutive_ones() -> None:
+    assert found(test_accuracy=[0.9, 0.9, 0.5, 0.9, 0.95, 1.0, 0.2])["settled_step"] == 400
+    assert found(test_accuracy=[0.9, 0.9])["settled_step"] is None
+
+
+def test_final_is_the_last_not_the_best() -> None:
+    values = found(test_accuracy=[0.1, 0.99, 0.3])
+    assert (values["final_test_accuracy"], values["best_test_accuracy"]) == (0.3, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        ([0.5, 0.6], [0.1, 0.2], "confusion"),
+        ([0.5, 0.9], [0.1, 0.8999], "memorization"),
+        ([0.9, 1, 1, 1], [0, 0, 0.9, 1], "comprehension"),  # 200 steps behind
+        ([0.9, 1, 1, 1], [0, 0, 0, 0.9], "grokking"),  # 300: exactly the delay limit
+        ([0, 0, 0, 0.9], [0.9, 1, 1, 1], "comprehension"),  # test first
+        ([0.5, 0.5], [0.9, 0.9], "comprehension"),  # test alone
+        ([1, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.9, 0.3], "collapse"),
+        ([1, 1, 1, 1, 1], [0.9, 0.9, 0.3, 0.9, 0.3], "comprehension"),  # had not settled
+        ([1, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.3, 0.9], "comprehension"),  # came back
+        ([1, NAN], [0.2, NAN], "memorization"),
+    ],
+)
+def test_phases(train: list[float], test: list[float], expected: str) -> None:
+    assert phase(train, test) == expected
+    assert phase(train, test, diverged=True) == "diverged"
+
+
+def test_a_diverged_trial_keeps_what_happened_before() -> None:
+    values = found(
+        train_accuracy=[0.5, 1.0, NAN], test_accuracy=[0.1, 0.92, NAN], train_loss=[2.0, 0.1, NAN], diverged=True
+    )
+    assert (values["memorization_step"], values["grok_step"], values["settled_step"]) == (200, 200, None)
+    assert values["final_train_loss"] is None
+    assert values["final_test_accuracy"] is None
+    assert values["best_test_accuracy"] == 0.92
+    assert values["oscillations"] == 0
+
+
+def test_oscillations_fall_below_one_half_at_once() -> None:
+    assert found(test_accuracy=[0.9, 0.49, 0.9, 0.5, 0.4, 1.0, 0.1])["oscillations"] == 2
+
+
+def test_slingshots_are_spikes_after_memorization() -> None:
+    train = [0.1, 0.2, 0.95, 1.0, 1.0, 1.0, 1.0]
+    assert found(train_accuracy=train, train_loss=[0.1, 5.0, 0.1, 0.1, 0.1, 1.01, 1.0])["slingshots"] == 1
+    assert found(train_accuracy=[0.1] * 7, train_loss=[0.1, 5.0, 0.1, 0.1, 0.1, 1.01, 1.0])["slingshots"] == 0
+    assert found(train_accuracy=train, train_loss=[0.1, 0.1, 0.1, 0.1, 0.1, math.inf, NAN])["slingshots"] == 0
+
+
+def test_slingshots_compare_with_the_last_five_only() -> None:
+    losses = [100.0] * 3 + [0.01] * 5 + [0.2]
+    assert found(train_accuracy=[1.0] * 9, train_loss=losses)["slingshots"] == 1
+
+
+def test_takeover_is_for_good() -> None:
+    assert found(winning_stride_score=[0.2, 0.6, 0.4, 1.0, 0.49, 0.3])["takeover_step"] == 500
+    assert found(winning_stride_score=[0.2, 0.6, 0.4, 0.5])["takeover_step"] is None
+    assert found(winning_stride_score=[0.2, 0.3])["takeover_step"] is None
+    assert found(winning_stride_score=[0.9, NAN, 0.3])["takeover_step"] == 300
+
+
+def test_last_points_and_the_smallest_dimension() -> None:
+    values = found(intrinsic_dimension=[78.0, 8.0, 12.0, 8.0, NAN], weight_norm=[60.0, 40.0])
+    assert (values["minimum_intrinsic_dimension"], values["minimum_intrinsic_dimension_step"]) == (8.0, 200)
+    assert values["intrinsic_dimension"] is None
+    assert values["weight_norm"] == 40.0
+
+
+def test_settled_looks_back_only() -> None:
+    assert not is_settled([0.9, 0.9], 0.9, 3)
+    assert is_settled([0.1, 0.9, 0.9, 0.9], 0.9, 3)
+    assert not is_settled([0.9, 0.9, 0.9, 0.1], 0.9, 3)
+    assert not is_settled([0.9, NAN, 0.9], 0.9, 3)
+
+
+def test_stopping_when_settled_keeps_the_settled_step() -> None:
+    test = [0.1, 0.9, 0.2, 0.95, 0.9, 1.0, 0.1]
+    stop = next(i for i in range(1, 8) if is_settled(test[:i], 0.9, 3))
+    assert found(test_accuracy=test[:stop])["settled_step"] == found(test_accuracy=test)["settled_step"] == 400

@@ -1,0 +1,25 @@
+"""The same stack on a GPU. Skipped where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from phasemap.plan.trial import make_trial
+from phasemap.training.train import begin, train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+SMALL = {"model": "mlp", "modulus": 23, "width": 16, "depth": 1, "batch_size": 64, "steps": 60, "evaluate_every": 20}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_draws_and_learns_what_a_cpu_does(compiled):
+    trials = tuple(make_trial({**SMALL, "learning_rate": 1e-2, "seed": seed}) for seed in range(4))
+    on = {}
+    for device in ("cpu", "cuda"):
+        ended = [result for results in train(begin(trials, device, compiled)) for result in results]
+        on[device] = {result.trial.seed: result for result in ended}
+    for seed, result in on["cpu"].items():
+        other = on["cuda"][seed]
+        assert other.outcome.overlap == result.outcome.overlap
+        assert other.outcome.final_train_loss == pytest.approx(result.outcome.final_train_loss, rel=1e-2)

@@ -1,0 +1,291 @@
+"""A trial's result is the same alone and in any stack, bit for bit; and the life of a stack."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
+
+from phasemap.plan.trial import CURVES, PROBES, Outcome, Trial
+from phasemap.training.train import begin, next_evaluation
+
+SEQUENCE = dataclasses.replace(
+    TRANSFORMER, task="lfsr_5", context=6, split="distinct", batch_size=8, steps=12, evaluate_every=6
+)
+EVERY_PROBE = "+".join(name for name in PROBES if name != "homology")  # which needs ripser
+SHAPES = {
+    "mlp": MLP,
+    "mlp, concatenated, deep, late weight decay": dataclasses.replace(
+        MLP, embedding="concatenate", depth=3, activation="gelu", late_weight_decay=0.2, decay_switch=30
+    ),
+    "mlp, full batch, mean squared error": dataclasses.replace(MLP, batch_size=0, loss="mean_squared_error"),
+    "mlp, orthogonal gradient, stablemax": dataclasses.replace(MLP, orthogonal_gradient=True, loss="stablemax"),
+    "transformer": TRANSFORMER,
+    "transformer, every probe": dataclasses.replace(
+        TRANSFORMER, task="modular_multiplication", modulus=17, probes=EVERY_PROBE, probe_every=10
+    ),
+    "transformer, pre-norm, adam, bottleneck": dataclasses.replace(
+        TRANSFORMER, norm="pre", optimizer="adam", bottleneck=4
+    ),
+    "transformer, division, warm-up": dataclasses.replace(
+        TRANSFORMER, task="modular_division", warmup=20, clone_blocks=True
+    ),
+    "transformer, six tokens": PARITY,
+    "transformer, bf16": dataclasses.replace(TRANSFORMER, precision="bf16"),
+    "transformer, tf32": dataclasses.replace(TRANSFORMER, precision="tf32"),
+}
+
+
+def mixed_stack(trial: Trial) -> list[Trial]:
+    trials = mixed(trial)
+    if trial.batch_size == 0:  # there the data fraction is part of the shape
+        trials = [dataclasses.replace(one, data_fraction=trial.data_fraction) for one in trials]
+    assert len({one.shape for one in trials}) == 1
+    return trials
+
+
+@pytest.mark.parametrize("trial", SHAPES.values(), ids=SHAPES)
+def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
+    trials = mixed_stack(trial)
+    alone = {one.id: facts(trained([one])[one.id]) for one in trials}
+    assert len({told["curve of train_loss"] for told in alone.values()}) == 5
+    orders = (trials[::-1], [trials[3], trials[0]], [trials[1], trials[3], trials[4]])
+    for order in orders:
+        found = trained(order)
+        assert found.keys() == {one.id for one in order}
+        for one in order:
+            assert facts(found[one.id]) == alone[one.id]
+    assert alone[trials[3].id]["ending"] == "'diverged'"
+
+
+def test_the_same_stack_twice_is_the_same():
+    first, second = trained(mixed(MLP)), trained(mixed(MLP))
+    assert {key: facts(one) for key, one in first.items()} == {key: facts(one) for key, one in second.items()}
+
+
+@pytest.mark.parametrize("batch_size", [8, 0])
+def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
+    """Here the training sets of the trials differ in length."""
+    shape = (
+        SEQUENCE if batch_size else dataclasses.replace(SEQUENCE, model="mlp", batch_size=0, steps=4, evaluate_every=2)
+    )
+    trials = [dataclasses.replace(shape, probe_every=0, seed=seed) for seed in range(3)]
+    together = trained(trials)
+    for one in trials:
+        assert facts(trained([one])[one.id]) == facts(together[one.id])
+        assert together[one.id].outcome.overlap == 0
+
+
+def compiled_alone_and_together(trial: Trial) -> None:
+    """A stack whose middle diverges early, so that it shrinks on its way; then its last alone."""
+    trials = mixed_stack(trial)
+    together = trained(trials[2:], compiled=True)
+    assert {one.notes["engine"] for one in together.values()} == {"compiled"}
+    alone = trained(trials[4:], compiled=True)
+    assert facts(alone[trials[4].id]) == facts(together[trials[4].id])
+
+
+def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
+    """What the step closes over is not compared before a call, so each shape needs steps of its own."""
+    for change in ({}, {"activation": "gelu"}, {"optimizer": "adam"}, {"beta1": 0.5}):
+        trial = dataclasses.replace(MLP, **change)
+        eager, fast = begin((trial,)), begin((trial,), compiled=True)
+        for training in (eager, fast):
+            training.advance(10)
+        assert fast.compiled
+        torch.testing.assert_close(fast.flat, eager.flat, rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiled_trial_alone_is_the_same_in_a_stack():
+    compiled_alone_and_together(dataclasses.replace(TRANSFORMER, depth=1))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("trial", SHAPES.values(), ids=SHAPES)
+def test_every_compiled_shape_alone_is_the_same_in_a_stack(trial):
+    compiled_alone_and_together(trial)
+
+
+def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbours_finish():
+    trials = mixed(MLP)
+    results = trained(trials)
+    outcome = results[trials[3].id].outcome
+    assert (outcome.phase, outcome.ending) == ("diverged", "diverged")
+    assert outcome.steps_run == 20
+    assert outcome.final_train_loss is None
+    assert all(value == value for value in dataclasses.asdict(outcome).values() if isinstance(value, float))
+    for trial in (*trials[:3], trials[4]):
+        outcome = results[trial.id].outcome
+        assert (outcome.ending, outcome.steps_run) == ("budget", 60)
+
+
+def test_a_network_crushed_to_nothing_has_no_dimension_rather_than_not_a_number():
+    crushed = dataclasses.replace(MLP, weight_decay=99.0, optimizer="sgd")
+    outcome = trained([crushed])[crushed.id].outcome
+    assert outcome.weight_norm < 1e-2
+    assert outcome.ending == "budget"
+    values = [value for value in dataclasses.asdict(outcome).values() if isinstance(value, float)]
+    assert all(math.isfinite(value) for value in values)
+
+
+SETTLING = dataclasses.replace(MLP, stop_when_settled=True, steps=200, evaluate_every=10, probe_every=40)
+
+
+def test_a_settled_trial_stops_and_leaves_the_others_as_they_would_be_without_it():
+    easy = dataclasses.replace(SETTLING, grok_threshold=0.01, settle_evaluations=2)
+    hard = [dataclasses.replace(SETTLING, seed=seed, weight_decay=0.3) for seed in (1, 2)]
+    results = trained([hard[0], easy, hard[1]])
+    outcome = results[easy.id].outcome
+    assert outcome.ending == "settled"
+    assert outcome.steps_run < 200
+    assert outcome.settled_step == outcome.steps_run - 10
+    assert results[easy.id].curves["test_accuracy"][0][-1] == outcome.steps_run
+    for one in hard:
+        assert results[one.id].outcome.ending == "budget"
+        assert facts(results[one.id]) == facts(trained([one])[one.id])
+    assert facts(results[easy.id]) == facts(trained([easy])[easy.id])
+
+
+def test_a_trial_that_settles_between_two_probes_is_probed_at_its_end():
+    easy = dataclasses.replace(SETTLING, grok_threshold=0.001, settle_evaluations=3)
+    found = trained([easy])[easy.id]
+    assert found.outcome.steps_run == 30
+    assert found.curves["intrinsic_dimension"][0] == (30,)
+    assert found.outcome.intrinsic_dimension == found.curves["intrinsic_dimension"][1][0]
+
+
+def test_training_goes_on_after_settling_unless_told_to_stop():
+    goes_on = dataclasses.replace(SETTLING, stop_when_settled=False, grok_threshold=0.01, settle_evaluations=2)
+    outcome = trained([goes_on])[goes_on.id].outcome
+    assert (outcome.ending, outcome.steps_run) == ("budget", 200)
+    assert outcome.settled_step is not None
+
+
+GROKS = Trial(
+    modulus=23,
+    data_fraction=0.8,
+    model="mlp",
+    width=64,
+    depth=1,
+    learning_rate=1e-2,
+    beta2=0.98,
+    weight_decay=1.0,
+    steps=800,
+    evaluate_every=100,
+    probe_every=800,
+    delay_limit=200,
+)
+
+
+def test_addition_groks_and_labels_without_a_rule_never_do():
+    learned = trained([GROKS])[GROKS.id].outcome
+    assert learned.memorization_step is not None
+    assert learned.grok_step is not None
+    assert learned.best_test_accuracy > 0.95
+    assert learned.phase in ("grokking", "comprehension")
+    control = dataclasses.replace(GROKS, task="random_labels", weight_decay=0.01)
+    found = trained([control])[control.id].outcome
+    assert found.final_train_accuracy > 0.95
+    assert found.grok_step is None
+    assert found.best_test_accuracy < 0.2
+    assert found.phase == "memorization"
+    assert found.ceiling == 1 / 23
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "expected"),
+    [(60, 20, [20, 40, 60]), (50, 20, [20, 40, 50]), (15, 15, [15]), (7, 3, [3, 6, 7])],
+)
+def test_the_last_step_is_always_evaluated(steps, every, expected):
+    trial = dataclasses.replace(MLP, steps=steps, evaluate_every=every, probe_every=0)
+    found = trained([trial])[trial.id]
+    assert list(found.curves["test_accuracy"][0]) == expected
+    assert found.outcome.steps_run == found.curves["weight_norm"][0][-1] == steps
+
+
+def test_log_spaced_evaluations_grow_by_a_factor_up_to_their_interval():
+    trial = dataclasses.replace(MLP, steps=100, evaluate_every=20, log_spaced=True, probe_every=0)
+    steps = trained([trial])[trial.id].curves["test_accuracy"][0]
+    assert steps[:6] == (1, 2, 3, 4, 5, 6)
+    assert set(steps) >= {20, 40, 60, 80, 100}
+    assert all(0 < after - before <= max(1, round(before / 4)) for before, after in pairwise(steps))
+    assert len(steps) < 25
+
+
+def test_evaluations_follow_from_the_step_alone():
+    trial = Trial(steps=10_000, evaluate_every=1_000, log_spaced=True)
+    steps = [0]
+    while steps[-1] < 10_000:
+        steps.append(next_evaluation(trial, steps[-1]))
+    for before, after in pairwise(steps):
+        assert next_evaluation(trial, before) == after
+    assert steps[-1] == 10_000
+
+
+def test_the_last_point_of_a_curve_is_the_outcome():
+    task = "modular_multiplication"
+    trial = dataclasses.replace(TRANSFORMER, task=task, modulus=17, probe_every=20, probes=EVERY_PROBE)
+    found = trained([trial])[trial.id]
+    assert {key for key in found.curves if "/" not in key} == set(CURVES)
+    for key, (steps, values) in found.curves.items():
+        assert steps[-1] == trial.steps
+        if "/" in key:
+            continue
+        name = key if key in Outcome.__dataclass_fields__ else f"final_{key}"
+        assert getattr(found.outcome, name) == values[-1]
+    assert found.curves["train_loss"][0] == (10, 20, 30)
+    assert found.curves["weight_norm"][0] == (20, 30)
+
+
+def test_curves_without_a_group_hold_no_stride():
+    trial = PARITY
+    found = trained([trial])[trial.id]
+    assert not any("stride" in key for key in found.curves)
+    assert found.outcome.winning_stride is None
+
+
+def test_accuracies_are_those_of_the_trials_own_split():
+    """Recomputed from the weights, example by example."""
+    trials = mixed(MLP)[:3]
+    training = begin(tuple(trials))
+    training.advance(20)
+    model, tokens, labels = training.model, training.tokens, training.labels
+    weights = model.layout.split(training.flat)
+    hits = model.logits(weights, model.hidden(weights, tokens[None])).argmax(-1) == labels
+    train_sets = [set(part.tolist()) for part in training.batches.train]
+    assert training.evaluate() == []
+    for k, trial in enumerate(trials):
+        assert len(train_sets[k]) == int(169 * trial.data_fraction)
+        for side, members in (("train", train_sets[k]), ("test", set(range(169)) - train_sets[k])):
+            expected = hits[k, sorted(members)].double().mean().item()
+            assert training.curves[trial.id][f"{side}_accuracy"] == [(20, pytest.approx(expected, abs=1e-6))]
+
+
+def test_rows_kept_are_unchanged():
+    trials = mixed(MLP)
+    training = begin(tuple(trials))
+    training.advance(7)
+    before = training.flat.clone()
+    training.keep([4, 1])
+    assert training.trials == (trials[4], trials[1])
+    assert torch.equal(training.flat, before[[4, 1]])
+    results = finish(training)
+    for trial in (trials[4], trials[1]):
+        assert facts(results[trial.id]) == facts(trained([trial])[trial.id])
+
+
+def test_a_result_says_what_its_last_bits_depend_on():
+    notes = trained([dataclasses.replace(MLP, steps=20)]).popitem()[1].notes
+    assert notes["device"] == "cpu"
+    assert notes["engine"] == "eager"
+    assert notes["torch"] == torch.__version__
+    assert notes["product"]
+
+
+def test_the_share_of_time_is_positive_and_left_out_of_nothing():
+    for found in trained(mixed(MLP)).values():
+        assert found.outcome.train_seconds > 0
