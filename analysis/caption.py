@@ -1,6 +1,6 @@
 """The sentences below the figures: which definition and threshold was used, and how many trials.
 
-Text only; the definitions themselves stand in ``phasemap.plan.trial``.
+Text only; the definitions themselves stand in ``phasemap.plan.outcome``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stride spectrum: how many frequencies carry the circle, which strides win, and whether the one predicts the other.
 
 Frequencies are those of the class vectors on their cyclic group (Nanda et al. 2023, arXiv 2301.05217); all is
-measured while training, and what each name means stands with ``Outcome`` in ``phasemap.plan.trial``.
+measured while training, and what each name means stands with ``Outcome`` in ``phasemap.plan.outcome``.
 Records made before
 a column existed get the panels that they can fill; the others say what is missing.
 """

@@ -21,7 +21,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from phasemap.plan.trial import CURVES, FIELDS, KINDS, PICTURE_FILE, Outcome
+from phasemap.plan.outcome import CURVES, PICTURE_FILE, Outcome
+from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.writer import default_uri
 
 OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))

@@ -1,7 +1,7 @@
 """Takeover timeline of one trial: test accuracy, outer and inner stride scores and dimension.
 
 For the multiplicative tasks, whose group has an outer circle (cosets) and an inner one. The scores
-are measured while training; what they mean stands with ``Outcome`` in ``phasemap.plan.trial``.
+are measured while training; what they mean stands with ``Outcome`` in ``phasemap.plan.outcome``.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from phasemap.plan.outcome import Outcome as Outcome
 from phasemap.plan.space import Space as Space
-from phasemap.plan.trial import Outcome as Outcome
 from phasemap.plan.trial import Trial as Trial
 
 if TYPE_CHECKING:

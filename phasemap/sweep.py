@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasemap.command import terminal
+from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space, explain, load
 from phasemap.plan.stack import Plan, Slots, seconds
-from phasemap.plan.trial import PHASES, Fault, Trial
+from phasemap.plan.trial import Fault, Trial
 
 if TYPE_CHECKING:
     from phasemap.maps.explorer import Explorer

@@ -6,7 +6,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
-from phasemap.plan.trial import Outcome, Result, Trial
+from phasemap.plan.outcome import Outcome, Result
+from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
 
 MLP = Trial(

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space
-from phasemap.plan.trial import PHASES, Trial
+from phasemap.plan.trial import Trial
 
 LETTERS = {
     "comprehension": "c",

@@ -15,9 +15,10 @@ import optuna
 
 from phasemap.maps.axes import Axes
 from phasemap.maps.boundary_sampler import Planner
+from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
-from phasemap.plan.trial import PHASES, STACKED, Trial, coerce, make_trial
+from phasemap.plan.trial import STACKED, Trial, coerce, make_trial
 
 LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
 CHECK_EVERY = 8  # results between two looks at the target

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from phasemap.plan.trial import FIELDS, Fault, Outcome, Trial, coerce, make_trial
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.trial import FIELDS, Fault, Trial, coerce, make_trial
 
 MOST_FAULTS = 20  # printed; the rest is counted
 LIBRARIES = {"homology": ("ripser", "ripser"), "picture": ("umap", "umap-learn")}  # probe -> module, package

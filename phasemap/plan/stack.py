@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from phasemap.plan.trial import Result, Trial
+from phasemap.plan.outcome import Result
+from phasemap.plan.trial import Trial
 from phasemap.tasks import task as tasks
 
 CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)

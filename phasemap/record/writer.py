@@ -34,8 +34,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.request_header.registry import _request_header_provider_registry as header_providers
 
 from phasemap.command import terminal
+from phasemap.plan.outcome import PICTURE_FILE, Outcome, Result
 from phasemap.plan.space import Space
-from phasemap.plan.trial import PICTURE_FILE, Outcome, Result, Trial, make_trial
+from phasemap.plan.trial import Trial, make_trial
 from phasemap.record import mlflow_views
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -12,8 +12,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from phasemap.plan.outcome import Result
 from phasemap.plan.stack import Report, Stack
-from phasemap.plan.trial import Result, Trial
+from phasemap.plan.trial import Trial
 
 ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "can't allocate memory")

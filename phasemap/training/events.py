@@ -12,7 +12,8 @@ from dataclasses import fields
 from itertools import pairwise
 from statistics import median
 
-from phasemap.plan.trial import Curve, Outcome, Trial
+from phasemap.plan.outcome import Curve, Outcome
+from phasemap.plan.trial import Trial
 
 FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one is an oscillation
 SPIKE = 10.0  # train loss over its running median

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from phasemap.networks.network import Model
 from phasemap.numerics import matmul, random_streams
-from phasemap.plan.trial import Curve, Outcome, Result, Trial, is_curve, train_examples
+from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
+from phasemap.plan.trial import Trial, train_examples
 from phasemap.probes.view import PICTURE
 from phasemap.tasks import task as tasks
 from phasemap.training import events

@@ -19,7 +19,7 @@ from analysis import (
     takeover,
     time_to_grok,
 )
-from phasemap.plan.trial import PHASES, Outcome
+from phasemap.plan.outcome import PHASES, Outcome
 
 
 def outcome(phase, grok=None, accuracy=0.5, **more):

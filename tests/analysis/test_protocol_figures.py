@@ -11,7 +11,7 @@ from analysis import bottleneck, data_fraction, hidden_picture, learnability, pr
 from analysis.__main__ import main
 from analysis.resummarise import recomputed, resummarise
 from analysis.statistics import median
-from phasemap.plan.trial import Outcome
+from phasemap.plan.outcome import Outcome
 
 
 def trial(seed, **fields):

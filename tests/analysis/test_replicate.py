@@ -10,7 +10,8 @@ from analysis import replicate
 from analysis.__main__ import main
 from analysis.claims import CLAIMS
 from analysis.statistics import Estimate
-from phasemap.plan.trial import FIELDS, Outcome, Trial
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.trial import FIELDS, Trial
 
 
 def success(n, of, **fields):

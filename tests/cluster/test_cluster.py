@@ -23,7 +23,8 @@ from pandas.testing import assert_frame_equal
 from processes import kill
 
 from analysis.table import load_curves, read
-from phasemap.plan.trial import FIELDS, Outcome
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.trial import FIELDS
 
 pytestmark = pytest.mark.long
 

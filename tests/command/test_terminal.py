@@ -10,8 +10,8 @@ import pytest
 from small import MLP
 
 from phasemap.command.terminal import Map, Screen, Status, line, picture
+from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space
-from phasemap.plan.trial import PHASES
 
 SPACE = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range(2), modulus=13, model="mlp")
 

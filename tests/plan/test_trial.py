@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from phasemap.plan.trial import CHOICES, DEFINITIONS, FIELDS, STACKED, Fault, Trial, broken_rules, coerce, make_trial
+from phasemap.plan.outcome import DEFINITIONS
+from phasemap.plan.trial import CHOICES, FIELDS, STACKED, Fault, Trial, broken_rules, coerce, make_trial
 from phasemap.tasks import task
 
 

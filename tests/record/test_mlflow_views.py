@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from phasemap.plan.trial import CURVES, DEFINITIONS, FIELDS, PHASES
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES
+from phasemap.plan.trial import FIELDS
 from phasemap.record.mlflow_views import address, description, views
 
 VIEWS = views(("weight_decay", "width", "seed"), now=1_000)

@@ -23,7 +23,8 @@ from mlflow.entities import Run
 from small import MLP, mixed, result, waited
 
 from analysis.table import load_pictures
-from phasemap.plan.trial import DEFINITIONS, Outcome, Trial
+from phasemap.plan.outcome import DEFINITIONS, Outcome
+from phasemap.plan.trial import Trial
 from phasemap.record.writer import Held, Recorder, absolute, connect, default_uri
 
 AXES = ("weight_decay", "seed")

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from phasemap.plan.trial import Outcome, Trial
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.trial import Trial
 from phasemap.training.events import events, is_settled
 
 NAN = math.nan

@@ -10,7 +10,8 @@ import pytest
 import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
-from phasemap.plan.trial import CURVES, PROBES, Outcome, Trial
+from phasemap.plan.outcome import CURVES, Outcome
+from phasemap.plan.trial import PROBES, Trial
 from phasemap.training.train import begin, next_evaluation
 
 SEQUENCE = dataclasses.replace(
