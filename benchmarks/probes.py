@@ -22,7 +22,8 @@ import one_core  # noqa: F401
 import torch
 
 from phasemap.plan.stack import COMPILE_PAYS, best_size
-from phasemap.plan.trial import PROBES, Trial, make_trial
+from phasemap.plan.trial import Trial, make_trial
+from phasemap.probes import names
 from phasemap.training.evaluate import measure, probes
 from phasemap.training.train import Training, begin
 
@@ -66,7 +67,7 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
     training = stack(values, size)
     trial = training.trials[0]
     spent = {}
-    for probe in ("", *(each for each in PROBES if each != "homology")):
+    for probe in ("", *(each for each in names() if each != "homology")):
         asked = replace(trial, probes=probe)
         spent[probe] = [seconds(looked_at(training, asked, last)) / size for last in (False, True)]
     rows: list[dict[str, object]] = []

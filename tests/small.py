@@ -53,7 +53,7 @@ def trained(trials: Iterable[Trial], compiled: bool = False) -> dict[str, Result
 
 def facts(result: Result) -> dict[str, str]:
     """All of a result but its wall time, as text that tells every bit and calls NaN equal to NaN."""
-    told = {name: repr(value) for name, value in dataclasses.asdict(result.outcome).items() if name != "train_seconds"}
+    told = {name: repr(value) for name, value in result.outcome.values.items() if name != "train_seconds"}
     return told | {f"curve of {key}": repr(curve) for key, curve in result.curves.items()}
 
 

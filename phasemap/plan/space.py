@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from phasemap.plan.outcome import Outcome
+from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.trial import FIELDS, Fault, Trial, coerce, make_trial
+from phasemap.probes import needs
 
 MOST_FAULTS = 20  # printed; the rest is counted
-LIBRARIES = {"homology": ("ripser", "ripser"), "picture": ("umap", "umap-learn")}  # probe -> module, package
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
 
 
@@ -130,7 +130,7 @@ class Space:
             faults.append(f"sampler: {self.sampler} needs an axis to explore, got none; add one")
         if not isinstance(self.trials_wanted, int) or self.trials_wanted < 1:
             faults.append(f"trials: must be a whole number of at least 1, got {self.trials_wanted!r}; raise it")
-        if self.objective not in Outcome.__dataclass_fields__:
+        if self.objective not in DEFINITIONS:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
@@ -142,7 +142,7 @@ class Space:
         names = "+".join(asked if isinstance(asked, (list, tuple)) else [str(asked)]).split("+")
         return [
             f"probes: {name} needs {package}, which is not installed; pip install {package}, or leave {name} out"
-            for name, (module, package) in LIBRARIES.items()
+            for name, (module, package) in needs().items()
             if name in names and find_spec(module) is None
         ]
 

@@ -13,14 +13,11 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from phasemap.probes import names as probe_names
 from phasemap.tasks import task as tasks
 
 MODELS = ("transformer", "mlp")
 PRECISIONS = ("fp32", "tf32", "bf16")
-PROBES = (
-    *("dimension", "twonn", "activation", "stride", "spectrum", "purity", "attention", "layers"),
-    *("homology", "picture"),  # need a library of their own
-)
 CLOSEST = 300  # steps between two probes, unless said: nearer ones would cost small networks a tenth of their time
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": tasks.NAMES,
@@ -203,11 +200,11 @@ def broken_rules(trial: Trial) -> list[str]:
             rule(math.isfinite(getattr(trial, name)), name, "must be a finite number", "remove it")
     for name, allowed in CHOICES.items():
         rule(getattr(trial, name) in allowed, name, f"must be one of {', '.join(allowed)}", "choose one of these")
-    unknown = sorted(set(filter(None, trial.probes.split("+"))) - set(PROBES))
+    unknown = sorted(set(filter(None, trial.probes.split("+"))) - set(probe_names()))
     rule(
         not unknown,
         "probes",
-        f"must be names of {', '.join(PROBES)}",
+        f"must be names of {', '.join(probe_names())}",
         "join those you want with +, as in dimension+stride",
     )
     for name in ("width", "depth", "heads", "steps", "evaluate_every", "context", "settle_evaluations"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phasemap.networks.network import Model
 from phasemap.probes.batch import total
-from phasemap.probes.view import PICTURE, View, pictures, probe
+from phasemap.probes.view import Look, View, asked, run
 from phasemap.training.optimizers import losses
 
 CHUNK = 2_048  # examples per forward pass; a constant, so that no number depends on the stack
@@ -59,9 +59,9 @@ def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: S
 @torch.no_grad()
 def probes(
     model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, test: Tensor, seen: Seen, rows: list[int], last: bool
-) -> dict[str, list]:
+) -> list[Look]:
     """What the probes see in these rows of the stack; with ``last`` also what is measured once, at a trial's end."""
-    parts: dict[str, list] = {}
+    looks: list[Look] = []
     size = max(1, PROBED // (len(tokens) * model.trial.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         if seen.vectors:
@@ -70,11 +70,8 @@ def probes(
             looked = [(hidden, logits.argmax(-1)) for _, hidden, logits in _forward(model, flat[some], tokens)]
             hidden, predictions = (torch.cat(part, 1) for part in zip(*looked, strict=True))
         view = View(model, flat[some], tokens, labels, hidden, predictions, test[some], last)
-        for name, values in probe(view).items():
-            parts.setdefault(name, []).extend(values.tolist())
-        if last:
-            parts.setdefault(PICTURE, []).extend(pictures(view))
-    return parts
+        looks += run(view, asked(model.trial.probes))
+    return looks
 
 
 def _forward(model: Model, flat: Tensor, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phasemap.probes.coset_purity import chance, coset_purity
+from phasemap.probes.purity import chance, coset_purity
 from phasemap.tasks import task
 
 GROUP = task.load("modular_multiplication", 97, 0).group
