@@ -142,10 +142,12 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     """A row per finished or failed run. Settings have the type of their field's default, a setting
-    that the run does not know has that default; numeric outcomes are floats, NaN where absent."""
-    frame = pd.DataFrame(
-        [_row(run) for run in runs if run.info.status in ("FINISHED", "FAILED")], columns=list(COLUMNS)
-    )
+    that the run does not know has that default; numeric outcomes are floats, NaN where absent, those of the
+    user's probes last."""
+    ended = [run for run in runs if run.info.status in ("FINISHED", "FAILED")]
+    found = {name for run in ended for name in run.data.metrics if "/" not in name}
+    own = sorted(found - {*COLUMNS, *CURVES})  # of the user's probes
+    frame = pd.DataFrame([_row(run) for run in ended], columns=[*COLUMNS, *own])
     for name, kind in KINDS.items():
         values = frame[name].fillna(str(FIELDS[name].default))
         if kind is bool:
@@ -154,7 +156,7 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
             frame[name] = values.astype(float).astype("int64")
         else:
             frame[name] = values.astype(kind)
-    numbers = [name for name in OUTCOMES if name not in WORDS]
+    numbers = [name for name in (*OUTCOMES, *own) if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
 
 
@@ -162,7 +164,7 @@ def _row(run: Run) -> dict[str, object]:
     tags, metrics = run.data.tags, run.data.metrics
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
-    return own | words | {name: metrics.get(name) for name in OUTCOMES if name not in WORDS} | run.data.params
+    return own | words | metrics | run.data.params
 
 
 def _refuse_doubled(trials: pd.DataFrame, name: str) -> pd.DataFrame:

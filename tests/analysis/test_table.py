@@ -34,6 +34,19 @@ def test_values_come_back_as_written(store):
     assert np.isnan(row.takeover_step)
 
 
+def test_what_a_users_probe_found_is_a_column(tmp_path):
+    store = Store(tmp_path, "own")
+    (first, outcome), (second, other) = made(BASE), made(dataclasses.replace(BASE, seed=1))
+    store.add(first, outcome.replace(sharpness=2.5))
+    store.add(second, other)
+    trials = table.load_table("own", store.uri)
+    assert list(trials.columns) == [*table.COLUMNS, "sharpness"]
+    assert trials.set_index("trial").sharpness.loc[[first.id, second.id]].tolist() == [
+        2.5,
+        pytest.approx(np.nan, nan_ok=True),
+    ]
+
+
 def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):
     trials = table.read("sweep", store.uri).finished
     curves = table.load_curves(trials.run_id, store.uri)

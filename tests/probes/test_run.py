@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mlflow.utils.validation import _validate_metric_name
-from small import MLP, facts, mixed, trained
+from small import MLP, facts, finish, mixed, trained
 
 from phasemap.probes.view import ALLOWED, Look, View, asked, run
 from phasemap.training import evaluate
+from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin
 
 TRIALS = [dataclasses.replace(MLP, seed=seed) for seed in range(3)]
@@ -32,7 +33,7 @@ def one(view: View, function, name: str = "sharpest") -> list[Look]:
     return run(view, [(name, function)])
 
 
-def norm(view: View) -> dict:
+def length(view: View) -> dict:
     return {"length": view.flat.norm(dim=1)}
 
 
@@ -43,7 +44,7 @@ def fails_for(view: View, guilty: int):
     def spectrum(seen: View) -> dict:
         if (seen.flat == cursed).all(1).any():
             raise torch.linalg.LinAlgError("linalg.eigh: the algorithm\nfailed to converge")
-        return norm(seen)
+        return length(seen)
 
     return spectrum
 
@@ -51,9 +52,9 @@ def fails_for(view: View, guilty: int):
 def test_tensors_arrays_and_lists_are_numbers(view):
     wanted = view.flat.norm(dim=1).double().tolist()
     for form in (
-        norm,
-        lambda v: {"length": norm(v)["length"].numpy()},
-        lambda v: {"length": norm(v)["length"].tolist()},
+        length,
+        lambda v: {"length": length(v)["length"].numpy()},
+        lambda v: {"length": length(v)["length"].tolist()},
     ):
         assert [look.numbers for look in one(view, form)] == [{"length": value} for value in wanted]
     exact = one(view, lambda v: {"third": [1 / 3] * len(v.flat), "some": np.arange(len(v.flat)) > 0})
@@ -63,7 +64,7 @@ def test_tensors_arrays_and_lists_are_numbers(view):
 def test_only_the_guilty_trial_loses_its_numbers(view):
     looks = one(view, fails_for(view, 1))
     assert [look.numbers for look in looks] == [
-        look.numbers if k != 1 else {} for k, look in enumerate(one(view, norm))
+        look.numbers if k != 1 else {} for k, look in enumerate(one(view, length))
     ]
     assert [bool(look.faults) for look in looks] == [False, True, False]
     line = looks[1].faults["sharpest"]
@@ -85,7 +86,7 @@ def test_a_factorisation_that_fails_in_torch_spares_the_neighbours(view):
 
 
 def test_a_probe_after_a_failed_one_is_run(view):
-    looks = run(view, [*asked("stride"), ("broken", lambda seen: 1 / 0), ("sharpest", norm), *asked("dimension")])
+    looks = run(view, [*asked("stride"), ("broken", lambda seen: 1 / 0), ("sharpest", length), *asked("dimension")])
     for look in looks:
         assert look.faults.keys() == {"broken"}
         assert {"weight_norm", "winning_stride", "length", "intrinsic_dimension"} <= look.numbers.keys()
@@ -121,9 +122,9 @@ def test_a_wrong_return_is_a_fault_of_one_line(view, returned, fault):
 
 
 def test_two_probes_of_the_user_may_not_share_a_name(view):
-    looks = run(view, [("first", norm), ("second", norm)])
+    looks = run(view, [("first", length), ("second", length)])
     assert all(look.faults == {"second": "probe second: length is a name of probe first"} for look in looks)
-    assert [look.numbers for look in looks] == [look.numbers for look in one(view, norm)]
+    assert [look.numbers for look in looks] == [look.numbers for look in one(view, length)]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def early(view: View) -> dict:
     """A norm that works at first, and not at a trial's end; never for the diverged."""
     if view.last or not view.flat.isfinite().all():
         raise RuntimeError("no more")
-    return norm(view)
+    return length(view)
 
 
 def test_a_trial_reads_the_same_alone_and_beside_the_guilty(monkeypatch):
@@ -168,9 +169,23 @@ def test_a_trial_reads_the_same_alone_and_beside_the_guilty(monkeypatch):
 
 
 def test_a_users_number_is_a_curve_and_an_outcome(monkeypatch):
-    with_probe(monkeypatch, norm)
+    with_probe(monkeypatch, length)
     result = trained([MLP])[MLP.id]
     assert result.curves["length"][0] == (20, 40, 60)
     assert result.outcome.length == result.curves["length"][1][-1]
     assert result.outcome.length == pytest.approx(result.outcome.weight_norm, rel=1e-5)
     assert "probe_fault" not in result.notes
+
+
+def test_a_fault_before_an_interruption_is_still_noted(monkeypatch, tmp_path):
+    with_probe(monkeypatch, lambda view: length(view) if view.last else 1 / 0)
+    training = begin((MLP,))
+    training.advance(20)
+    assert training.evaluate() == []
+    Storage(str(tmp_path)).save(training)
+    (again,) = Storage(str(tmp_path)).resume((MLP,), say=pytest.fail)
+    result = finish(again)[MLP.id]
+    assert result.notes["probe_fault"].startswith(
+        "probe sharpest: raised ZeroDivisionError: division by zero (test_run"
+    )
+    assert result.outcome.length > 0
