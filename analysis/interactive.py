@@ -16,7 +16,7 @@ import pandas as pd
 from analysis import caption, style
 from analysis.axis import axis_of
 from analysis.table import Sweep, load_curves
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 POINTS = 80  # of a curve, at most
 TEMPLATE = Path(__file__).with_suffix(".html")

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, label, text
 from analysis.table import Sweep
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from analysis.axis import Axis, axis_of, label, text
 from analysis.table import Sweep
 from phasemap.maps import axes as coordinates
 from phasemap.maps.phase_map import PhaseMap
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)
