@@ -66,7 +66,7 @@ def test_the_same_stack_twice_is_the_same():
 @pytest.mark.parametrize("batch_size", [8, 0])
 def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
     """Here the training sets of the trials differ in length."""
-    shape = SEQUENCE if batch_size else SEQUENCE.replace(model="mlp", batch_size=0, steps=4, evaluate_every=2)
+    shape = SEQUENCE if batch_size else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
     trials = [shape.replace(probe_every=0, seed=seed) for seed in range(3)]
     together = trained(trials)
     for one in trials:
