@@ -42,8 +42,8 @@ def openblas(a: Tensor, b: Tensor) -> Tensor:
 
 def onednn(a: Tensor, b: Tensor) -> Tensor:
     """a [K, M, I] @ b [K, I, N] by oneDNN. It has no batched form, so it is called once per trial, and
-    left to ``openblas`` where a product is too small to repay the calls."""
-    if a.shape[1] * a.shape[2] * b.shape[2] < ONEDNN_PAYS:
+    left to ``openblas`` where a product is too small to repay the calls, or in float64."""
+    if a.dtype != torch.float32 or a.shape[1] * a.shape[2] * b.shape[2] < ONEDNN_PAYS:
         return openblas(a, b)
     if not (b[0].is_contiguous() or b[0].mT.is_contiguous()):
         b = b.contiguous()  # matrices with gaps between rows fall to its reference loops, a hundred times slower
@@ -64,7 +64,7 @@ def aligned(x: Tensor) -> Tensor:
     if x.stride(2) != 1 and x.stride(1) == 1:
         return aligned(x.mT).mT
     columns = x.shape[2]
-    if x.stride(2) == 1 and not any(place % LINE for place in (x.data_ptr() // 4, x.stride(0), x.stride(1))):
+    if x.stride(2) == 1 and not any(place % LINE for place in (x.data_ptr() // x.itemsize, x.stride(0), x.stride(1))):
         return x
     rows = x.new_empty(x.shape[0], x.shape[1], columns + -columns % LINE)[..., :columns]
     return rows.copy_(x)
@@ -92,8 +92,8 @@ def chosen() -> str:
         )
     if said and said not in proved:
         raise ValueError(
-            f"PHASEMAP_PRODUCT: must give a trial the same numbers in every stack, got {said!r}, which does not on this "
-            f"machine; choose {' or '.join(proved)}, or unset it"
+            f"PHASEMAP_PRODUCT: must give a trial the same numbers in every stack, got {said!r}, which does not here; "
+            f"choose {' or '.join(proved)}, or unset it"
         )
     return said or proved[0]
 
@@ -196,14 +196,20 @@ def is_invariant(candidate: Candidate) -> bool:
     one after another. A stack here holds one trial again and again, and every copy must come out as the first alone.
     """
     generator = torch.Generator().manual_seed(0)
-    for m, i, n in SIZES:
-        parts = tuple(torch.randn(shape, generator=generator) for shape in ((m, i), (i, n), (m, n)))
-        alone = [candidate(a, b) for a, b in _products(*(part[None] for part in parts))]
+    kinds = [(size, torch.float32) for size in SIZES] + [(size, torch.float64) for size in SIZES[:-1]]
+    for (m, i, n), dtype in kinds:
+        parts = tuple(torch.randn(shape, generator=generator, dtype=dtype) for shape in ((m, i), (i, n), (m, n)))
+        alone = [candidate(a, b) for a, b in _proved_products(*(part[None] for part in parts))]
         for stack in _stacks(*parts):
-            for (a, b), expected in zip(_products(*stack), alone, strict=True):
+            for (a, b), expected in zip(_proved_products(*stack), alone, strict=True):
                 if not torch.equal(candidate(a, b), expected.expand(len(a), -1, -1)):
                     return False
     return True
+
+
+def _proved_products(x: Tensor, w: Tensor, g: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    """Those of training, and one of a matrix by itself, which a BLAS may do by a routine of its own."""
+    return (*_products(x, w, g), (w.mT, w))
 
 
 def _stacks(x: Tensor, w: Tensor, g: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -219,7 +225,7 @@ def _laid(matrix: Tensor, trials: int, start: int, odd: bool, apart: int) -> Ten
     rows, columns = matrix.shape
     pitch = rows * columns * apart
     pitch += odd and 1 - pitch % 2
-    room = torch.empty(start + trials * pitch)
+    room = matrix.new_empty(start + trials * pitch)
     return room.as_strided((trials, rows, columns), (pitch, columns * apart, 1), start).copy_(matrix)
 
 
@@ -275,3 +281,19 @@ class _Product(torch.autograd.Function):
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     """a [K, M, I] @ b [K, I, N] -> [K, M, N] with fp32 sums, one product per trial."""
     return _Product.apply(a, b, precision)
+
+
+def batched(a: Tensor, b: Tensor) -> Tensor:
+    """a [..., M, I] @ b [..., I, N] -> [..., M, N], fp32 or float64 and without gradient: for what is measured on a
+    stack. torch's own ``@`` would round a trial by its place in the stack."""
+    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (x.expand(*lead, *x.shape[-2:]).flatten(0, -3) for x in (a, b))
+    return _product(a, b, "fp32").unflatten(0, lead)
+
+
+def eigenvalues(symmetric: Tensor) -> Tensor:
+    """Of positive semidefinite matrices [K, D, D]: [K, D], falling, none below 0. Padded to whole lines, so that LAPACK
+    finds every trial's matrix at one alignment; the zeros this adds are the smallest."""
+    size = symmetric.shape[1]
+    padded = F.pad(symmetric, (0, -size % LINE, 0, -size % LINE))
+    return torch.linalg.eigvalsh(padded).flip(1).clamp(min=0)[:, :size]
