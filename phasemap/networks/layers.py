@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.networks.network import Piece, Start
+from phasemap.numerics.matmul import LINE
 from phasemap.numerics.matmul import product as product
 
 
@@ -56,8 +57,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
     scale = q.shape[-1] ** -0.5
     if k.shape[2] > 4:
-        q, k, v = (part.flatten(0, 1).transpose(1, 2) for part in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        size = q.shape[-1]  # padded, for torch's sums here hang on where a row begins within 64 bytes
+        q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).flatten(-2)
     scores = (q[:, :, :, None] * k[:, :, None]).sum(-1) * scale  # [K, B, Tq, T, H]
     return (scores.softmax(3)[..., None] * v[:, :, None]).sum(3).flatten(-2)
 

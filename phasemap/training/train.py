@@ -8,7 +8,6 @@ the trial axis.
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -273,14 +272,7 @@ def prepare(device: torch.device) -> None:
     large tensor back to the kernel and pays for its pages again at the next step."""
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     if device.type == "cpu":
-        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-        torch.set_num_threads(threads)
-        try:
-            from threadpoolctl import threadpool_limits  # numpy's BLAS; not needed on a GPU machine
-
-            threadpool_limits(threads, user_api="blas")
-        except ImportError:
-            pass
+        matmul.limit_threads()
         try:
             libc = ctypes.CDLL(None)
             for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad

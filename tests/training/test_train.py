@@ -58,6 +58,47 @@ def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
     assert alone[trials[3].id]["ending"] == "'diverged'"
 
 
+ODD = {"width": 9, "batch_size": 21}  # pieces, activations and trials begin at every place within 64 bytes
+NETWORKS = {
+    "mlp, summed": dataclasses.replace(MLP, **ODD, depth=2),
+    "mlp, concatenated, orthogonal": dataclasses.replace(MLP, **ODD, embedding="concatenate", orthogonal_gradient=True),
+    "mlp, gelu, bottleneck": dataclasses.replace(MLP, **ODD, activation="gelu", bottleneck=3),
+    "transformer, post-norm": dataclasses.replace(TRANSFORMER, **ODD, heads=3),
+    "transformer, pre-norm, two blocks": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="pre", depth=2),
+    "transformer, no norm, bottleneck": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="none", bottleneck=5),
+    "transformer, six tokens": dataclasses.replace(PARITY, **ODD, heads=3),
+    "transformer, six tokens, two blocks": dataclasses.replace(PARITY, **ODD, heads=1, depth=2, norm="pre"),
+    "transformer of even width": TRANSFORMER,
+    "transformer of even width, six tokens": dataclasses.replace(PARITY, depth=2),
+}
+
+
+def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str, str]]:
+    """The last trial's weights and its curves after some steps in a stack that begins ``offset`` numbers off a line."""
+    training = begin(tuple(dataclasses.replace(one, steps=9, evaluate_every=5, probe_every=5) for one in trials))
+    for name in ("flat", "mean", "square"):
+        part = getattr(training, name)
+        room = torch.empty(offset + part.numel())[offset:]
+        setattr(training, name, room.view_as(part).copy_(part))
+    training.advance(5)
+    assert training.evaluate() == []
+    assert training.flat.data_ptr() % 64 == 4 * offset
+    curves = training.curves[training.trials[-1].id]
+    return training.flat[-1].clone(), {key: repr(points) for key, points in curves.items()}
+
+
+@pytest.mark.parametrize("trial", NETWORKS.values(), ids=NETWORKS)
+def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
+    others = [dataclasses.replace(trial, seed=seed) for seed in range(1, 7)]
+    weights, curves = numbers_of([trial], 0)
+    assert weights.isfinite().all()
+    for offset in range(16):
+        for trials in (1, 2, 3) if offset else (1, 2, 3, 7):
+            found, told = numbers_of([*others[: trials - 1], trial], offset)
+            assert torch.equal(found, weights), (offset, trials)
+            assert told == curves, (offset, trials)
+
+
 def test_the_same_stack_twice_is_the_same():
     first, second = trained(mixed(MLP)), trained(mixed(MLP))
     assert {key: facts(one) for key, one in first.items()} == {key: facts(one) for key, one in second.items()}
