@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,6 +101,21 @@ def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
             found, told = numbers_of([*others[: trials - 1], trial], offset)
             assert torch.equal(found, weights), (offset, trials)
             assert told == curves, (offset, trials)
+
+
+def test_with_two_threads_a_trial_alone_is_the_same_in_a_stack():
+    """Pieces here are long enough for torch to share a sum between threads."""
+    code = """
+import dataclasses, small
+wide = small.MLP.replace(width=192, steps=4, evaluate_every=2, probe_every=4, orthogonal_gradient=True)
+trials = small.mixed(wide)[:3]
+together = small.trained(trials)
+for one in trials:
+    assert small.facts(small.trained([one])[one.id]) == small.facts(together[one.id])
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PHASEMAP_PRODUCT": ""}
+    folder = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, check=True)
 
 
 def test_the_same_stack_twice_is_the_same():
