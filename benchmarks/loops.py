@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from phasemap.numerics import random_streams
 from phasemap.plan.trial import Trial, train_examples
-from phasemap.tasks import task as tasks
 
 
 class Transformer(nn.Module):
@@ -49,7 +48,7 @@ class MLP(nn.Module):
 
 def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
     """A fresh network, its AdamW, and the training examples (tokens, labels)."""
-    task = tasks.load(trial.task, trial.modulus, trial.context)
+    task = trial.shape.examples
     torch.manual_seed(trial.seed)
     model = (Transformer if trial.model == "transformer" else MLP)(trial, task)
     betas = (trial.beta1, trial.beta2)
@@ -62,7 +61,7 @@ def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Ten
 def published(trial: Trial, evaluating: bool = False) -> Iterator[None]:
     """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence."""
     model, optimizer, tokens, labels = network(trial)
-    everything, steps = torch.from_numpy(tasks.load(trial.task, trial.modulus, trial.context).tokens), 0
+    everything, steps = torch.from_numpy(trial.shape.examples.inputs), 0
     data = torch.utils.data.TensorDataset(tokens, labels)
     loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
     while True:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
 from phasemap.probes.stride import adjacency, winning_score, winning_stride
-from phasemap.tasks import task
+from phasemap.plan.component import load_task
 
 
 def ring(places: int) -> Tensor:
@@ -77,7 +77,7 @@ def nested_vectors(group: task.Group, outer_stride: int, inner_stride: int) -> T
 
 
 def test_a_group_of_order_96_is_read_outside_and_inside_its_cosets() -> None:
-    group = task.load("modular_multiplication", 97, 0).group
+    group = load_task("modular_multiplication", modulus=97).group
     assert group is not None
     vectors = nested_vectors(group, outer_stride=5, inner_stride=3)
     outer, inner = outer_circle(vectors, group), inner_circles(vectors, group)
@@ -90,7 +90,7 @@ def test_a_group_of_order_96_is_read_outside_and_inside_its_cosets() -> None:
 
 
 def test_a_group_without_cosets_has_one_circle() -> None:
-    group = task.load("modular_addition", 11, 0).group
+    group = load_task("modular_addition", modulus=11).group
     assert group is not None
     vectors = torch.randn(2, 11, 3)
     assert inner_circles(vectors, group) is None
