@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from phasemap.numerics import random_streams
 from phasemap.plan.trial import Trial, train_examples
+from phasemap.tasks.task import Task
 
 
 class Transformer(nn.Module):
     """The protocol's network: separate tables, learned positions, post-norm blocks, readout of token 0."""
 
-    def __init__(self, trial: Trial, task: tasks.Task):
+    def __init__(self, trial: Trial, task: Task):
         super().__init__()
         self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
         self.position = nn.Parameter(torch.randn(2, trial.width) * 0.02)
@@ -36,7 +37,7 @@ class Transformer(nn.Module):
 class MLP(nn.Module):
     """Summed embeddings, ``depth`` hidden layers, readout."""
 
-    def __init__(self, trial: Trial, task: tasks.Task):
+    def __init__(self, trial: Trial, task: Task):
         super().__init__()
         self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
         layers = [part for _ in range(trial.depth) for part in (nn.Linear(trial.width, trial.width), nn.ReLU())]
@@ -55,7 +56,7 @@ def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Ten
     optimizer = torch.optim.AdamW(model.parameters(), trial.learning_rate, betas, weight_decay=trial.weight_decay)
     count = len(task.labels)
     train = random_streams.shuffled(trial.seed, count)[: train_examples(count, trial.data_fraction)]
-    return model, optimizer, torch.from_numpy(task.tokens)[train], torch.from_numpy(task.labels)[train]
+    return model, optimizer, torch.from_numpy(task.inputs)[train], torch.from_numpy(task.labels)[train]
 
 
 def published(trial: Trial, evaluating: bool = False) -> Iterator[None]:

@@ -61,8 +61,10 @@ class Task:
         hidden_ceiling: Callable[[], float] | None = None,
     ):
         sides = [(inputs, labels, "")] + ([] if test_inputs is None else [(test_inputs, test_labels, "test_")])
+        if (test_inputs is None) != (test_labels is None):
+            raise Fault([_ONE_SIDE])
         pairs = [(_array(x, f"{side}inputs"), _array(y, f"{side}labels")) for x, y, side in sides]
-        faults = [] if (test_inputs is None) == (test_labels is None) else [_ONE_SIDE]
+        faults: list[str] = []
         for (x, y), (_, _, side) in zip(pairs, sides, strict=True):
             faults += _broken(x, y, side)
         if not faults and pairs[0][0].shape[1:] != pairs[-1][0].shape[1:]:

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from phasemap.networks.network import Layout
 from phasemap.plan.trial import Trial
-from phasemap.probes.batch import total
 
 
 def losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
@@ -69,6 +68,6 @@ def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
     kept = []
     for name, part in parts.items():
         w, g = weights[name].flatten(1), part.flatten(1)
-        along = total(w * g) / (total(w * w) + 1e-30)
-        kept.append(g - along[:, None].float() * w)
+        along = (w * g).sum(1, keepdim=True) / ((w * w).sum(1, keepdim=True) + 1e-30)
+        kept.append(g - along * w)
     return torch.cat(kept, 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phasemap.tasks import sequences
 from phasemap.plan.component import load_task
-from phasemap.tasks.task import distinct_index, overlap
+from phasemap.tasks import sequences
+from phasemap.tasks.task import Task, distinct_index, overlap
 
 
 def _bits_seen(window: np.ndarray) -> list[int]:
@@ -77,7 +77,7 @@ def test_windows_show_the_tokens_before_their_label(context):
 )
 def test_published_split_repeats_windows_as_published(name, distinct, shared):
     task = load_task(name, context=16)
-    assert len(np.unique(task.tokens, axis=0)) == distinct == task.distinct.max() + 1
+    assert len(np.unique(task.inputs, axis=0)) == distinct == task.distinct.max() + 1
     assert overlap(task.inputs, *_published_split(len(task.labels))) == shared
 
 
@@ -86,9 +86,11 @@ def test_published_split_of_lfsr_31_shares_three_in_a_thousand():
     assert overlap(task.inputs, *_published_split(len(task.labels))) == pytest.approx(0.003, abs=5e-4)
 
 
-def _published_split(examples: int) -> np.ndarray:
+def _published_split(examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test examples."""
     order = np.random.RandomState(42).permutation(examples)  # the published code's own generator
-    return np.isin(np.arange(examples), order[: int(0.3 * examples)])
+    train = np.isin(np.arange(examples), order[: int(0.3 * examples)])
+    return train, ~train
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_csprng_ceiling_is_chance():
     ],
 )
 def test_ceiling_of_recurring_windows_counts_equal_ones(name, context, ceiling):
-    assert load_task(name, context=context).ceiling == pytest.approx(ceiling, abs=1e-3)
+    assert Task(*sequences.windows(name, context)).ceiling == pytest.approx(ceiling, abs=1e-3)
 
 
 def test_distinct_index_numbers_long_rows_without_overflow():

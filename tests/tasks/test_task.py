@@ -55,7 +55,8 @@ def test_every_task_is_whole(name):
 def test_a_table_of_a_rule_has_ceiling_one_and_no_overlap(name):
     table = load_task(name, modulus=13, context=16)
     assert table.ceiling == 1
-    assert overlap(table.inputs, third := np.arange(len(table.labels)) % 3 == 0, ~third) == 0
+    third = np.arange(len(table.labels)) % 3 == 0
+    assert overlap(table.inputs, third, ~third) == 0
 
 
 def test_random_labels_have_the_ceiling_of_chance():
@@ -127,7 +128,7 @@ def test_sparse_parity_is_the_parity_of_three_bits(context, count):
 
 def test_only_the_cyclic_tasks_have_a_group():
     cyclic = {name for name in names("task") if load_task(name, modulus=13, context=16).group is not None}
-    assert cyclic == {*task.ADDITIVE, *MULTIPLICATIVE}
+    assert cyclic == ADDITIVE | MULTIPLICATIVE
 
 
 def test_exponents_turn_multiplication_into_addition():
@@ -184,5 +185,48 @@ def test_a_task_ignores_what_it_does_not_use(name, modulus, context):
 
 
 def test_tasks_need_no_torch():
-    code = "import sys; from phasemap.plan.component import load_task; load_task('lfsr_5'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from phasemap.plan.component import load_task; load_task('lfsr_5'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_users_arrays_become_examples_in_their_order():
+    task = Task(inputs=[[0.0, 1.5], [2.0, 3.0], [4.0, 5.0]], labels=[0, 2, 1], test_inputs=[[6, 7]], test_labels=[1])
+    assert task.inputs.dtype == np.float32
+    assert task.inputs.tolist() == [[0, 1.5], [2, 3], [4, 5], [6, 7]]
+    assert (task.pool, task.apart, task.classes, task.features) == (3, True, 3, 2)
+    tokens = Task(inputs=np.array([[3, 0], [1, 2]], np.uint8), labels=np.array([0.0, 1.0]))
+    assert (tokens.inputs.dtype, tokens.vocabulary, tokens.tokens, tokens.apart) == (np.int64, 4, 2, False)
+
+
+WRONG = {
+    "NaN": ({"inputs": [[1.0, np.nan], [1.0, 2.0]], "labels": [0, 1]}, "must be finite, got NaN or infinity in 1 ex"),
+    "one axis": ({"inputs": [1, 2], "labels": [0, 1]}, "inputs must be [N, T] or [N, …], got shape [2]"),
+    "too few labels": ({"inputs": [[1], [2]], "labels": [0]}, "labels must be [N], one for each input, got shape [1]"),
+    "fractions": ({"inputs": [[1], [2]], "labels": [0.5, 1]}, "labels must be whole numbers"),
+    "negative label": ({"inputs": [[1], [2]], "labels": [-1, 1]}, "labels must lie from 0 to classes - 1, got -1"),
+    "out of range": (
+        {"inputs": [[1], [2]], "labels": [0, 3], "classes": 3},
+        "to classes - 1 = 2, got 3",
+    ),
+    "negative token": ({"inputs": [[1], [-2]], "labels": [0, 1]}, "tokens in inputs must not be negative, got -2"),
+    "token out of range": ({"inputs": [[1], [5]], "labels": [0, 1], "vocabulary": 5}, "below vocabulary = 5, got 5"),
+    "one side": ({"inputs": [[1]], "labels": [0], "test_inputs": [[1]]}, "test_inputs and test_labels go together"),
+    "text": ({"inputs": [["a"]], "labels": [0]}, "inputs must be an array of numbers"),
+    "none": ({"inputs": np.zeros((0, 2)), "labels": []}, "inputs must hold an example, got none"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), WRONG.values(), ids=WRONG)
+def test_arrays_that_cannot_be_examples_are_refused(arrays, message):
+    with pytest.raises(Fault, match=r"task: ") as caught:
+        Task(**arrays)
+    assert any(message in fault for fault in caught.value.faults)
+
+
+def test_all_faults_of_the_arrays_come_at_once():
+    with pytest.raises(Fault) as caught:
+        Task(inputs=[[np.inf]], labels=[-1, 0])
+    assert len(caught.value.faults) == 3
