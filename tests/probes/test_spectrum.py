@@ -7,6 +7,7 @@ from torch import Tensor
 from phasemap.probes.circles import inner_circles, outer_circle
 from phasemap.probes.spectrum import nearest_stride, power, spectrum
 from phasemap.probes.stride import winning_stride
+from phasemap.tasks.task import Group
 
 
 def waves(places: int, amplitudes: dict[int, float]) -> Tensor:
