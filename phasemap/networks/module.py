@@ -39,17 +39,17 @@ class _Look(nn.Module):
         hidden = getattr(inner, "hidden", None)
         self.own = hidden if callable(hidden) and not isinstance(hidden, nn.Module) else None
         linears = [one for one in inner.modules() if isinstance(one, nn.Linear)]
-        self.last = None if self.own or not linears else linears[-1]
+        self.last = () if self.own else tuple(linears[-1:])  # in a tuple, or it would count as a part of this module
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         if self.own:
             return self.own(inputs).flatten(1), self.inner(inputs)
         seen: list[Tensor] = []
-        hook = self.last.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if self.last else None
+        hooks = [one.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for one in self.last]
         try:
             logits = self.inner(inputs)
         finally:
-            if hook:
+            for hook in hooks:
                 hook.remove()
         return (seen[-1] if seen else logits).flatten(1), logits
 

@@ -186,6 +186,28 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
 
 
+def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
+    """Whether a trial's numbers are the same alone and in a stack; ours are proved by tests, a user's network is tried.
+
+    Tried are a few steps and an evaluation, with one trial and with three, by the engine that will run.
+    """
+    return not trial.part("model").code or _tried_stacked(trial.replace(seed=0), str(device), compiled)
+
+
+@lru_cache(maxsize=64)
+def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
+    short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
+    alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
+    seen = []
+    for trials in (alone, stacked):
+        training = begin(tuple(trials), device, compiled)
+        training.advance(2)
+        training.evaluate()
+        training.advance(3)
+        seen.append((training.flat[0], training.curves[short.id]))
+    return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
+
+
 def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
     """Runs a stack to its end. Yields about every ``pause`` seconds and after every evaluation: the
     trials that ended there, if any."""
