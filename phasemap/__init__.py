@@ -27,6 +27,14 @@ if (_ROOT / "pyproject.toml").exists():
 __all__ = ("Outcome", "Space", "Trial", "load")
 
 
+def __getattr__(name: str) -> str:  # asking the installed distribution costs more than the rest of the import
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("phasemap-grokking")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     """The finished trials of a sweep: a row per trial, a column per field and outcome (``docs/definitions.md``).
 
