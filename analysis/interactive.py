@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 from . import caption, style
 from .axis import axis_of

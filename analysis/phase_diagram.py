@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 from . import caption, style
 from .axis import Axis, axis_of, label, text

@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 
 from phasemap.maps import axes as coordinates
 from phasemap.maps.phase_map import PhaseMap
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 
 from . import caption, style
 from .axis import Axis, axis_of, label, text

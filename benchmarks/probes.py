@@ -13,7 +13,6 @@ import csv
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import one_core  # noqa: F401
@@ -67,7 +66,7 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
     trial = training.trials[0]
     spent = {}
     for probe in ("", *(each for each in PROBES if each != "homology")):
-        asked = replace(trial, probes=probe)
+        asked = trial.replace(probes=probe)
         spent[probe] = [seconds(looked_at(training, asked, last)) / size for last in (False, True)]
     rows: list[dict[str, object]] = []
     for probe, (step, end) in spent.items():

@@ -10,7 +10,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from phasemap.plan.outcome import CURVES, PHASES, Outcome
+from phasemap.plan.outcome import CURVES, Outcome
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import Trial
 from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER
 

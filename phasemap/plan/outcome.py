@@ -141,8 +141,6 @@ def is_curve(name: str) -> bool:
     return name in CURVES or "/" in name
 
 
-PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", "diverged")
-
 Curve = tuple[tuple[int, ...], tuple[float, ...]]
 
 

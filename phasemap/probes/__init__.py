@@ -5,3 +5,26 @@ number per trial ``[K]`` out. ``chosen [K, N]`` marks the examples each trial is
 mostly its test examples. Trials never mix: a trial's number is the same alone and in any stack,
 whatever its neighbours hold, and a trial whose hidden vectors are not finite reads NaN.
 """
+
+
+def names():
+    return (
+        "dimension",
+        "twonn",
+        "activation",
+        "stride",
+        "spectrum",
+        "purity",
+        "attention",
+        "layers",
+        "homology",
+        "picture",
+    )
+
+
+def needs():
+    return {"homology": ("ripser", "ripser"), "picture": ("umap", "umap-learn")}
+
+
+def built_in(name):
+    return None

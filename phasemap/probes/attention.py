@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import finite_trials, mean_chosen, nan_unless
 
 
@@ -22,7 +23,7 @@ def attention_weights(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
         [K, N, H, Q, T].
     """
     queries, keys = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (queries, keys))
-    return torch.softmax(queries @ keys.mT / math.sqrt(queries.shape[-1]), -1)
+    return torch.softmax(batched(queries, keys.mT) / math.sqrt(queries.shape[-1]), -1)
 
 
 def attention_entropy(weights: Tensor, chosen: Tensor) -> Tensor:

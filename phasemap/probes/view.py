@@ -14,7 +14,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from phasemap.networks.network import Model
+from phasemap.networks.transformer import Transformer
+from phasemap.plan.trial import Shape
 from phasemap.probes import (
     activation,
     attention,
@@ -37,9 +38,9 @@ PICTURE = "picture"  # the probe whose word is no number
 class View:
     """What probes may look at: K trials, N examples, T tokens each."""
 
-    model: Model
+    shape: Shape  # what the trials share: fields, task, network
     flat: Tensor  # [K, P]
-    tokens: Tensor  # [N, T]
+    inputs: Tensor  # [N, ...]
     labels: Tensor  # [N]
     hidden: Tensor  # [K, N, D]
     predictions: Tensor  # [K, N] classes
@@ -50,7 +51,7 @@ class View:
     def vectors(self) -> Tensor:
         """Class vectors [K, C, D], over all examples: the stride needs every class, as well placed as can be."""
         everyone = torch.ones_like(self.predictions, dtype=torch.bool)
-        return circles.class_vectors(self.hidden, self.labels, everyone, self.model.task.classes)
+        return circles.class_vectors(self.hidden, self.labels, everyone, self.shape.examples.classes)
 
 
 def probe(view: View) -> Found:
@@ -58,14 +59,14 @@ def probe(view: View) -> Found:
     found = {"weight_norm": total(view.flat.square()).sqrt()}
     if view.last:
         sides = view.predictions, view.labels, view.test
-        found["learned_bits"] = information.learned_bits(*sides, view.model.task.classes)
+        found["learned_bits"] = information.learned_bits(*sides, view.shape.examples.classes)
     for name in asked(view):
         found |= PROBES[name](view) if name != PICTURE else {}
     return found
 
 
 def asked(view: View) -> list[str]:
-    return [name for name in view.model.trial.probes.split("+") if name]
+    return [name for name in view.shape.probes.split("+") if name]
 
 
 def pictures(view: View) -> list[picture.Picture]:
@@ -125,21 +126,20 @@ def _spectrum(view: View) -> Found:
 
 
 def _purity(view: View) -> Found:
-    group = view.model.task.group
+    group = view.shape.examples.group
     found = coset_purity.coset_purity(view.vectors, group) if group else None
     return {} if found is None else {"coset_purity": found}
 
 
 def _attention(view: View) -> Found:
     """Block by block. The outcome is the last block's, where only the readout token asks."""
-    trial = view.model.trial
-    if trial.model != "transformer":
+    network = view.shape.network
+    if not isinstance(network, Transformer):
         return {}
-    weights, found = view.model.layout.split(view.flat), []
-    for chunk in blocks(len(view.tokens)):
-        asked: list[tuple[Tensor, Tensor]] = []
-        view.model.hidden(weights, view.tokens[None, chunk], asked)
-        spread = [attention.attention_weights(queries, keys, trial.heads) for queries, keys in asked]
+    weights, found = network.layout.split(view.flat), []
+    for chunk in blocks(len(view.inputs)):
+        asked = network.attending(weights, view.inputs[None, chunk])[1]
+        spread = [attention.attention_weights(queries, keys, network.heads) for queries, keys in asked]
         found.append(torch.stack([attention.example_entropy(weights) for weights in spread]))
     entropies = [mean_chosen(block, view.test) for block in torch.cat(found, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}
@@ -148,7 +148,7 @@ def _attention(view: View) -> Found:
 
 def _layers(view: View) -> Found:
     found: dict[str, Tensor] = {}
-    for name, weights in view.model.layout.split(view.flat).items():
+    for name, weights in view.shape.network.layout.split(view.flat).items():
         layer = f"weight_norm/{name.partition('.')[0]}"
         found[layer] = found.get(layer, 0) + total(weights.flatten(1).square())
     return {layer: squares.sqrt() for layer, squares in found.items()}
@@ -163,7 +163,7 @@ def _homology(view: View) -> Found:
 
 def _circles(view: View) -> list[tuple[str, Tensor]]:
     """The outer and the inner reading of the task's group, where there is one."""
-    group = view.model.task.group
+    group = view.shape.examples.group
     if group is None:
         return []
     readings = ("", circles.outer_circle(view.vectors, group)), ("inner_", circles.inner_circles(view.vectors, group))

@@ -25,7 +25,7 @@ WIDTHS = (32, 64, 128, 192, 256)
 def wd_width(seeds: int = 5) -> list[tuple[Trial, Outcome]]:
     """8 weight decays x 5 widths: memorization below, grokking between, confusion above."""
     spots = [(d, w, s) for d in DECAYS for w in WIDTHS for s in range(seeds)]
-    return [made(dataclasses.replace(BASE, weight_decay=d, width=w, seed=s)) for d, w, s in spots]
+    return [made(BASE.replace(weight_decay=d, width=w, seed=s)) for d, w, s in spots]
 
 
 def made(trial: Trial) -> tuple[Trial, Outcome]:

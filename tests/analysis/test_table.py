@@ -1,7 +1,5 @@
 """The table against a real MLflow database written the way the recorder writes."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +25,7 @@ def test_a_row_per_ended_trial_with_typed_columns(store):
 
 
 def test_values_come_back_as_written(store):
-    trial, outcome = made(dataclasses.replace(BASE, weight_decay=0.7, width=128, seed=1))
+    trial, outcome = made(BASE.replace(weight_decay=0.7, width=128, seed=1))
     row = table.load_table("sweep", store.uri).set_index("trial").loc[trial.id]
     assert {name: row[name] for name in FIELDS} == {name: getattr(trial, name) for name in FIELDS}
     assert (row.phase, row.grok_step) == (outcome.phase, outcome.grok_step)

@@ -69,7 +69,7 @@ def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name,
 
 def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
     wide = "width=128, modulus=31, batch_size=512, steps=2, evaluate_every=2, probe_every=2"
-    code = f"import dataclasses, small; small.trained([dataclasses.replace(small.TRANSFORMER, {wide})])"
+    code = f"import dataclasses, small; small.trained([small.TRANSFORMER.replace({wide})])"
     environment = {**os.environ, "PHASEMAP_PRODUCT": "onednn", "ONEDNN_VERBOSE": "1"}
     told = subprocess.run(
         [sys.executable, "-c", code],
@@ -185,5 +185,5 @@ def test_the_machines_product_is_measured_once_and_remembered(tmp_path):
     assert first in CANDIDATES
     (memory,) = (file for file in tmp_path.rglob("*") if file.is_file())
     other = next(name for name in CANDIDATES if name != first)
-    memory.write_text(memory.read_text().replace(first, other))
+    memory.write_text(memory.read_text().first.replace(other))
     assert chosen(**environment).stdout.strip() == other

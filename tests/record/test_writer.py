@@ -28,7 +28,7 @@ from phasemap.plan.trial import Trial
 from phasemap.record.writer import Held, Recorder, absolute, connect, default_uri
 
 AXES = ("weight_decay", "seed")
-TRIALS = [dataclasses.replace(MLP, weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
+TRIALS = [MLP.replace(weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
 
 
 @pytest.fixture
@@ -344,7 +344,7 @@ def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_pa
         from phasemap.record.writer import Recorder
         recorder = Recorder(sys.argv[1], {uri!r}, ("seed",), "", say=lambda text: None)
         for seed in range(30):
-            recorder.result(result(dataclasses.replace(MLP, seed=seed)))
+            recorder.result(result(MLP.replace(seed=seed)))
         recorder.close("FINISHED")
     """
     words = [sys.executable, "-c", textwrap.dedent(code)]
