@@ -27,8 +27,8 @@ if (_ROOT / "pyproject.toml").exists():
 __all__ = ("Outcome", "Space", "Trial", "load")
 
 
-def __getattr__(name: str) -> str:  # asking the installed distribution costs more than the rest of the import
-    if name == "__version__":
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # read when asked for: a checkout that was never installed has none, and imports
         from importlib.metadata import version
 
         return version("phasemap-grokking")

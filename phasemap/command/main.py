@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _new(words: list[str]) -> int:
     """writes a search space into this folder, to start from"""
-    titles = {name: text.split('"""')[1].splitlines()[0] for name, text in shipped().items()}
+    spaces = shipped()
+    titles = {name: text.split('"""')[1].splitlines()[0] for name, text in spaces.items()}
     parser = argparse.ArgumentParser(
         prog="phasemap new",
         description="Writes a search space into this folder, to run as it is or to edit. It overwrites nothing.",
@@ -56,7 +57,7 @@ def _new(words: list[str]) -> int:
     file = Path(f"{name}.py")
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(shipped()[name])
+            out.write(spaces[name])
     except OSError as error:
         parser.error(f"{file}: must be a file that can be written and is not there yet, got {error.strerror}")
     print(f"{file}: {titles[name]}\nnext: phasemap sweep {file} --dry-run")

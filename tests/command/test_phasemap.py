@@ -72,10 +72,8 @@ def test_a_command_gets_its_own_words(capsys):
 
 
 def test_help_and_new_load_nothing_heavy():
-    heavy = (
-        "import sys; sys.exit(str([m for m in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib') if m in sys.modules]))"
-    )
-    code = f"from phasemap.command.main import main; main(['new']); {heavy}"
+    heavy = "[name for name in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib') if name in sys.modules]"
+    code = f"import sys; from phasemap.command.main import main; main(['new']); sys.exit(str({heavy}))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
