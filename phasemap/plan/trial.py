@@ -362,10 +362,13 @@ def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
     shape = trial.shape
     try:
         task = shape.examples
+        if "data_fraction" not in faulty:
+            faults += _split_faults(trial, task)
     except Fault as fault:
-        return fault.faults
-    if "data_fraction" not in faulty:
-        faults += _split_faults(trial, task)
+        faults += fault.faults
+        if trial.part("model").code:
+            return faults
+        shape = trial.replace(task="modular_addition", modulus=97).shape  # what else the network refuses
     if not (names_of["model"] | {"precision"}) & faulty:
         try:
             _ = shape.network

@@ -159,7 +159,8 @@ class Training:
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
         backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
         return {
             "device": kind,

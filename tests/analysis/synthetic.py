@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from analysis.table import COLUMNS
+from analysis.table import COLUMNS, NOTES
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import FIELDS, Trial
 
@@ -87,7 +87,7 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
         | dataclasses.asdict(o)
         for i, (t, o) in enumerate(pairs)
     ]
-    words = ("phase", "ending", "failure", "trial", "run_id", "status")
+    words = ("phase", "ending", "failure", "trial", "run_id", "status", *NOTES)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({n: float for n in COLUMNS if n not in words and n not in FIELDS})
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,22 +64,22 @@ def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
 
 ODD = {"width": 9, "batch_size": 21}  # pieces, activations and trials begin at every place within 64 bytes
 NETWORKS = {
-    "mlp, summed": dataclasses.replace(MLP, **ODD, depth=2),
-    "mlp, concatenated, orthogonal": dataclasses.replace(MLP, **ODD, embedding="concatenate", orthogonal_gradient=True),
-    "mlp, gelu, bottleneck": dataclasses.replace(MLP, **ODD, activation="gelu", bottleneck=3),
-    "transformer, post-norm": dataclasses.replace(TRANSFORMER, **ODD, heads=3),
-    "transformer, pre-norm, two blocks": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="pre", depth=2),
-    "transformer, no norm, bottleneck": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="none", bottleneck=5),
-    "transformer, six tokens": dataclasses.replace(PARITY, **ODD, heads=3),
-    "transformer, six tokens, two blocks": dataclasses.replace(PARITY, **ODD, heads=1, depth=2, norm="pre"),
+    "mlp, summed": MLP.replace(**ODD, depth=2),
+    "mlp, concatenated, orthogonal": MLP.replace(**ODD, embedding="concatenate", orthogonal_gradient=True),
+    "mlp, gelu, bottleneck": MLP.replace(**ODD, activation="gelu", bottleneck=3),
+    "transformer, post-norm": TRANSFORMER.replace(**ODD, heads=3),
+    "transformer, pre-norm, two blocks": TRANSFORMER.replace(**ODD, heads=3, norm="pre", depth=2),
+    "transformer, no norm, bottleneck": TRANSFORMER.replace(**ODD, heads=3, norm="none", bottleneck=5),
+    "transformer, six tokens": PARITY.replace(**ODD, heads=3),
+    "transformer, six tokens, two blocks": PARITY.replace(**ODD, heads=1, depth=2, norm="pre"),
     "transformer of even width": TRANSFORMER,
-    "transformer of even width, six tokens": dataclasses.replace(PARITY, depth=2),
+    "transformer of even width, six tokens": PARITY.replace(depth=2),
 }
 
 
 def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str, str]]:
     """The last trial's weights and its curves after some steps in a stack that begins ``offset`` numbers off a line."""
-    training = begin(tuple(dataclasses.replace(one, steps=9, evaluate_every=5, probe_every=5) for one in trials))
+    training = begin(tuple(one.replace(steps=9, evaluate_every=5, probe_every=5) for one in trials))
     for name in ("flat", "mean", "square"):
         part = getattr(training, name)
         room = torch.empty(offset + part.numel())[offset:]
@@ -89,7 +93,7 @@ def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str
 
 @pytest.mark.parametrize("trial", NETWORKS.values(), ids=NETWORKS)
 def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
-    others = [dataclasses.replace(trial, seed=seed) for seed in range(1, 7)]
+    others = [trial.replace(seed=seed) for seed in range(1, 7)]
     weights, curves = numbers_of([trial], 0)
     assert weights.isfinite().all()
     for offset in range(16):
@@ -97,6 +101,21 @@ def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
             found, told = numbers_of([*others[: trials - 1], trial], offset)
             assert torch.equal(found, weights), (offset, trials)
             assert told == curves, (offset, trials)
+
+
+def test_with_two_threads_a_trial_alone_is_the_same_in_a_stack():
+    """Activations and pieces here are long enough for torch to share work between threads."""
+    code = """
+import dataclasses, small
+wide = small.MLP.replace(width=192, steps=4, evaluate_every=2, probe_every=4)
+trials = small.mixed(wide)[:3]
+together = small.trained(trials)
+for one in trials:
+    assert small.facts(small.trained([one])[one.id]) == small.facts(together[one.id])
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PHASEMAP_PRODUCT": ""}
+    folder = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, check=True)
 
 
 def test_the_same_stack_twice_is_the_same():
@@ -107,7 +126,11 @@ def test_the_same_stack_twice_is_the_same():
 @pytest.mark.parametrize("batch_size", [8, 0])
 def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
     """Here the training sets of the trials differ in length."""
-    shape = SEQUENCE if batch_size else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
+    shape = (
+        SEQUENCE
+        if batch_size
+        else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
+    )
     trials = [shape.replace(probe_every=0, seed=seed) for seed in range(3)]
     together = trained(trials)
     for one in trials:
@@ -315,7 +338,7 @@ def test_rows_kept_are_unchanged():
 
 def test_a_result_says_what_its_last_bits_depend_on():
     notes = trained([MLP.replace(steps=20)]).popitem()[1].notes
-    assert notes["device"] == "cpu"
+    assert notes["device"] == f"cpu {torch.backends.cpu.get_cpu_capability()}"
     assert notes["engine"] == "eager"
     assert notes["torch"] == torch.__version__
     assert notes["product"]
