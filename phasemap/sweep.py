@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasemap.command import terminal
+from phasemap.command.figures import analysis
 from phasemap.fields import Fault
 from phasemap.plan.space import Space, explain, load
 from phasemap.plan.stack import Plan, Slots, seconds
@@ -399,14 +400,12 @@ def _forget_recorded(sweep: Sweep, storage: str) -> None:
 
 
 def _draw(sweep: Sweep, out: Path) -> None:
-    from analysis.__main__ import draw_all
-
     try:
-        draw_all(sweep.name, sweep.recorder.uri, out)
+        analysis("__main__").draw_all(sweep.name, sweep.recorder.uri, out)
         sweep.recorder.artifacts(out)
     except Exception as error:  # the trials are recorded: a figure's fault must not look like theirs
         print(
-            f"no figures ({type(error).__name__}: {error}); `python -m analysis {sweep.name}` tries again",
+            f"no figures ({type(error).__name__}: {error}); `phasemap figures {sweep.name}` tries again",
             file=sys.stderr,
         )
 
