@@ -10,7 +10,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -21,12 +20,11 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from phasemap.plan.outcome import CURVES, PICTURE_FILE, Outcome
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
 from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.writer import default_uri
 
-OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
-WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags
+OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
 COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
 PAGE = 1_000  # runs asked for at once; a server refuses more than 50,000

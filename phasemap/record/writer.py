@@ -355,7 +355,7 @@ class Recorder:
                 time.sleep(min(5.0, 0.5 + (time.monotonic() - start) / 4))
 
     def _write(self, result: Result) -> None:
-        outcome = dataclasses.asdict(result.outcome)
+        outcome = result.outcome.values
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
         run = self._create(result.trial, tags)
@@ -454,10 +454,9 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
         for step, value in zip(steps, values, strict=True):
             if value == value and abs(value) != float("inf"):  # stores disagree on what is not finite
                 yield Metric(key, float(value), now, step)
-    for field in dataclasses.fields(Outcome):
-        value = getattr(outcome, field.name)
-        if isinstance(value, (int, float)) and field.name not in result.curves:
-            yield Metric(field.name, float(value), now, last)
+    for name, value in outcome.values.items():
+        if isinstance(value, (int, float)) and name not in result.curves:
+            yield Metric(name, float(value), now, last)
 
 
 def environment() -> dict[str, Any]:
