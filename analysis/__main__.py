@@ -15,7 +15,9 @@ from types import ModuleType
 
 from matplotlib.figure import Figure
 
-from analysis import (
+from phasemap.plan.trial import KINDS
+
+from . import (
     bottleneck,
     boundary_position,
     data_fraction,
@@ -37,11 +39,10 @@ from analysis import (
     takeover,
     time_to_grok,
 )
-from analysis.table import Sweep, default_uri, read, write
-from phasemap.plan.trial import KINDS
+from .table import Sweep, default_uri, read, write
 
 FIGURES: dict[str, ModuleType] = {
-    module.__name__.removeprefix("analysis."): module
+    module.__name__.rpartition(".")[2]: module
     for module in (
         phase_diagram,
         probability_map,
@@ -131,7 +132,7 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")

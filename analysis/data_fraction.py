@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, rate_and_step, style
-from analysis.axis import Axis, axis_of
-from analysis.table import Sweep
+from . import caption, rate_and_step, style
+from .axis import Axis, axis_of
+from .table import Sweep
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.writer import default_uri
 
 OUTCOMES = tuple(DEFINITIONS)
-COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES)
+NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
+COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
 PAGE = 1_000  # runs asked for at once; a server refuses more than 50,000
 _SQL = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -59,13 +60,15 @@ class Sweep:
 
     @property
     def progress(self) -> str:
-        """One sentence when trials are missing or failed, else the empty text."""
+        """One sentence when trials are missing, failed, or computed in more than one way, else the empty text."""
         done, failed = len(self.finished), len(self.trials) - len(self.finished)
         notes = [f"{failed} failed and left out"] if failed else []
         if self.planned is not None and done + failed < self.planned:
             notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
         elif self.planned is None and self.running:
             notes.insert(0, f"unfinished sweep: {done} trials done, {self.running} running")
+        ways = {name: sorted(self.finished[name].dropna().unique()) for name in NOTES}
+        notes += [f"more than one {name}: {' and '.join(found)}" for name, found in ways.items() if len(found) > 1]
         return ", ".join(notes)
 
 
@@ -164,6 +167,7 @@ def _row(run: Run) -> dict[str, object]:
     tags, metrics = run.data.tags, run.data.metrics
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
+    words |= {name: tags.get(f"phasemap.{name}") for name in NOTES}
     return own | words | metrics | run.data.params
 
 

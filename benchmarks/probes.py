@@ -13,7 +13,6 @@ import csv
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import one_core  # noqa: F401
@@ -22,8 +21,7 @@ import one_core  # noqa: F401
 import torch
 
 from phasemap.plan.stack import COMPILE_PAYS, best_size
-from phasemap.plan.trial import Trial, make_trial
-from phasemap.probes import names
+from phasemap.plan.trial import PROBES, Trial, make_trial
 from phasemap.training.evaluate import measure, probes
 from phasemap.training.train import Training, begin
 
@@ -67,8 +65,8 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
     training = stack(values, size)
     trial = training.trials[0]
     spent = {}
-    for probe in ("", *(each for each in names() if each != "homology")):
-        asked = replace(trial, probes=probe)
+    for probe in ("", *(each for each in PROBES if each != "homology")):
+        asked = trial.replace(probes=probe)
         spent[probe] = [seconds(looked_at(training, asked, last)) / size for last in (False, True)]
     rows: list[dict[str, object]] = []
     for probe, (step, end) in spent.items():

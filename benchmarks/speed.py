@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import one_core  # noqa: F401
@@ -80,7 +79,7 @@ def stack(trial: Trial, size: int, compiled: bool) -> Callable[[], int]:
     """Trains a stack; each call takes as many steps as a sweep draws batches for at once (a transformer's are too
     long for that, and its draws next to nothing) and returns the trial-steps."""
     steps = AHEAD if trial.model == "mlp" else 8
-    trials = tuple(replace(trial, seed=seed) for seed in range(size))
+    trials = tuple(trial.replace(seed=seed) for seed in range(size))
     training = begin(trials, compiled=compiled)
 
     def go() -> int:

@@ -10,6 +10,7 @@ axes without the seed. A *sweep* is a search space being run.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasemap.plan.outcome import Outcome as Outcome
@@ -19,7 +20,19 @@ from phasemap.plan.trial import Trial as Trial
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROOT = Path(__file__).parents[1]
+if (_ROOT / "pyproject.toml").exists():
+    __path__.append(str(_ROOT))  # a checkout: a wheel's phasemap.analysis and phasemap.search_spaces stand there
+
 __all__ = ("Outcome", "Space", "Trial", "load")
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # read when asked for: a checkout that was never installed has none, and imports
+        from importlib.metadata import version
+
+        return version("phasemap-grokking")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
@@ -31,7 +44,7 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: no such sweep or store.
     """
-    from analysis.table import read  # pandas and MLflow come with the first call, not with ``import phasemap``
+    from phasemap.command.figures import analysis  # pandas and MLflow come with the first call
 
-    sweep = read(name, tracking_uri)
+    sweep = analysis("table").read(name, tracking_uri)
     return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phasemap.command import terminal
-from phasemap.plan.outcome import PHASES
+from phasemap.command.figures import analysis
+from phasemap.fields import Fault
 from phasemap.plan.space import Space, explain, load
 from phasemap.plan.stack import Plan, Slots, seconds
-from phasemap.plan.trial import Fault, Trial
+from phasemap.plan.trial import Shape, Trial
 
 if TYPE_CHECKING:
     from phasemap.maps.explorer import Explorer
@@ -77,7 +78,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if self.space.sampler != "grid":
-            self.trials = self.recorder.asked()
+            self.trials = self.recorder.asked(self.space)
         self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
 
     def remains(self) -> bool:
@@ -176,15 +177,24 @@ def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.N
     for axis, values in space.grid.items():
         print(f"  {axis}: {', '.join(terminal.short(value) for value in values)}")
     shapes = Counter(stack.shape for stack in stacks)
-    differing = {n for n, _ in set.symmetric_difference(*map(set, list(shapes)[:2]))} if len(shapes) > 1 else set()
+    differing = _differing(list(shapes))
     for shape, count in shapes.items():
         same = [stack for stack in stacks if stack.shape == shape]
-        told = ", ".join(f"{n} {terminal.short(v)}" for n, v in shape if n in differing) or same[0].trials[0].model
+        told = (
+            ", ".join(f"{n} {terminal.short(v)}" for n, v in shape.values if n in differing) or same[0].trials[0].model
+        )
         print(
             f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
             f"{max(len(s.trials) for s in same)}, {sum(s.trial_steps for s in same):,} trial-steps"
         )
     return OK
+
+
+def _differing(shapes: list[Shape]) -> set[str]:
+    """Names of the values in which any two shapes differ."""
+    known = [dict(shape.values) for shape in shapes]
+    names = {name for one in known for name in one}
+    return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
 
 
 def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorder:
@@ -390,14 +400,12 @@ def _forget_recorded(sweep: Sweep, storage: str) -> None:
 
 
 def _draw(sweep: Sweep, out: Path) -> None:
-    from analysis.__main__ import draw_all
-
     try:
-        draw_all(sweep.name, sweep.recorder.uri, out)
+        analysis("__main__").draw_all(sweep.name, sweep.recorder.uri, out)
         sweep.recorder.artifacts(out)
     except Exception as error:  # the trials are recorded: a figure's fault must not look like theirs
         print(
-            f"no figures ({type(error).__name__}: {error}); `python -m analysis {sweep.name}` tries again",
+            f"no figures ({type(error).__name__}: {error}); `phasemap figures {sweep.name}` tries again",
             file=sys.stderr,
         )
 
@@ -406,7 +414,7 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
     recorder = sweep.recorder
     phases = Counter(recorder.done[trial.id].phase for trial in sweep.trials if trial.id in recorder.done)
     lines = [f"{sweep.name}: {sum(phases.values())} of {len(sweep.trials)} trials recorded"]
-    lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in PHASES if phases[phase]]
+    lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in sweep.space.phase_names if phases[phase]]
     if recorder.failed:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
     if out:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
@@ -22,22 +21,18 @@ MLP = Trial(
     probe_every=20,
     delay_limit=20,
 )
-TRANSFORMER = dataclasses.replace(
-    MLP, modulus=11, model="transformer", heads=2, steps=30, evaluate_every=10, probe_every=10
-)
-PARITY = dataclasses.replace(
-    TRANSFORMER, task="sparse_parity", context=6, batch_size=20
-)  # six tokens, the last one read
+TRANSFORMER = MLP.replace(modulus=11, model="transformer", heads=2, steps=30, evaluate_every=10, probe_every=10)
+PARITY = TRANSFORMER.replace(task="sparse_parity", context=6, batch_size=20)  # six tokens, the last one read
 
 
 def mixed(trial: Trial) -> list[Trial]:
     """Five trials of one shape that differ in everything that may differ; the fourth diverges."""
     return [
         trial,
-        dataclasses.replace(trial, weight_decay=0.1, learning_rate=3e-3, data_fraction=0.61, seed=1),
-        dataclasses.replace(trial, initial_scale=3.0, seed=2, grok_threshold=0.5, settle_evaluations=1),
-        dataclasses.replace(trial, initial_scale=1e20, learning_rate=1e6, seed=3),
-        dataclasses.replace(trial, data_fraction=0.3, weight_decay=0.0, memorization_threshold=0.2, delay_limit=0),
+        trial.replace(weight_decay=0.1, learning_rate=3e-3, data_fraction=0.61, seed=1),
+        trial.replace(initial_scale=3.0, seed=2, grok_threshold=0.5, settle_evaluations=1),
+        trial.replace(initial_scale=1e20, learning_rate=1e6, seed=3),
+        trial.replace(data_fraction=0.3, weight_decay=0.0, memorization_threshold=0.2, delay_limit=0),
     ]
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 
@@ -32,6 +31,7 @@ COLORS = {  # 256-colour codes near those of the figures
     "collapse": 89,
     "diverged": 232,
 }
+OTHERS = (228, 79, 166, 62, 89, 215, 30, 150)  # of phases that a rule of the user's names, in their order
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Map:
     rows: tuple[str, ...]
     cells: Mapping[tuple[int, int], Counter[str]]
     phases: Counter[str]
+    names: tuple[str, ...]  # of the phases, in their order
 
     @classmethod
     def of(cls, space: Space, recorded: Sequence[tuple[Trial, str]]) -> Map:
@@ -54,7 +55,8 @@ class Map:
         for trial, phase in recorded:
             place = rows.place(getattr(trial, y) if y else None), columns.place(getattr(trial, x) if x else None)
             cells.setdefault(place, Counter())[phase] += 1
-        return cls(x, y, columns.labels, rows.labels, cells, Counter(phase for _, phase in recorded))
+        counts = Counter(phase for _, phase in recorded)
+        return cls(x, y, columns.labels, rows.labels, cells, counts, space.phase_names)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Status:
 def line(status: Status, phases: bool = True) -> str:
     """Everything on one line; without the phases where they stand in the picture's key."""
     found = status.map.phases
-    told = ", ".join(f"{found[phase]} {phase}" for phase in PHASES if found[phase])
+    told = ", ".join(f"{found[phase]} {phase}" for phase in status.map.names if found[phase])
     parts = [f"{found.total()}/{status.total} trials", *([told or "no phase yet"] if phases else [])]
     if status.failed:
         parts.insert(1, f"{status.failed} FAILED")
@@ -125,37 +127,50 @@ def picture(field: Map, columns: int = 80) -> list[str]:
         return []
     rows = [field.y] if field.y else []
     for y in reversed(range(len(field.rows))):
-        cells = "".join(_cell(field.cells.get((y, x)), wide) for x in range(len(field.columns)))
+        cells = "".join(_cell(field.cells.get((y, x)), wide, field.names) for x in range(len(field.columns)))
         rows.append(f"{field.rows[y]:>{margin - 1}} {cells}")
     rows.append(" " * margin + "".join(f"{label:^{wide}}" for label in field.columns) + f" {field.x}")
-    return [*rows, *_keys(field.phases, margin, columns)]
+    return [*rows, *_keys(field, margin, columns)]
 
 
-def _keys(phases: Counter[str], margin: int, columns: int) -> list[str]:
+def _keys(field: Map, margin: int, columns: int) -> list[str]:
     """What the letters mean, with the trials of each; a row too long would wrap and be erased wrongly."""
     rows, room = [], 0
-    for phase in (phase for phase in PHASES if phases[phase]):
-        told = f" {phase} {phases[phase]}  "
+    for phase in (phase for phase in field.names if field.phases[phase]):
+        told = f" {phase} {field.phases[phase]}  "
         if room < len(told) + 3:
             rows.append(" " * margin)
             room = columns - margin
-        rows[-1] += _painted(f" {LETTERS[phase].upper()} ", phase) + told
+        rows[-1] += _painted(f" {letter(phase, field.names).upper()} ", phase, field.names) + told
         room -= len(told) + 3
     return rows
 
 
-def _cell(counts: Counter[str] | None, wide: int) -> str:
+def _cell(counts: Counter[str] | None, wide: int, names: tuple[str, ...]) -> str:
     if not counts:
         return f"{'·':^{wide}}"
     phase, most = counts.most_common(1)[0]
-    letter = LETTERS.get(phase, "?")
-    text = f"{letter.upper() if most == counts.total() else letter:^{wide}}"
-    return _painted(text, phase)
+    sign = letter(phase, names)
+    text = f"{sign.upper() if most == counts.total() else sign:^{wide}}"
+    return _painted(text, phase, names)
 
 
-def _painted(text: str, phase: str) -> str:
-    color = COLORS.get(phase, 240)
-    ink = 16 if color in (228, 79) else 231
+def letter(phase: str, names: tuple[str, ...]) -> str:
+    """A letter of its own for each phase: ours have theirs, others the first of their name that is free."""
+    taken = {LETTERS[name] for name in names if name in LETTERS}
+    for name in names:
+        free = [sign for sign in [*name.lower(), *"abcdefghijklmnopqrstuvwxyz"] if sign.isalnum() and sign not in taken]
+        sign = LETTERS.get(name) or (free or ["?"])[0]
+        taken.add(sign)
+        if name == phase:
+            return sign
+    return "?"
+
+
+def _painted(text: str, phase: str, names: tuple[str, ...]) -> str:
+    others = [name for name in names if name not in COLORS]
+    color = OTHERS[others.index(phase) % len(OTHERS)] if phase in others else COLORS.get(phase, 240)
+    ink = 16 if color in (228, 79, 215, 150) else 231
     return f"\x1b[48;5;{color};38;5;{ink}m{text}\x1b[0m"
 
 

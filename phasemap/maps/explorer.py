@@ -15,10 +15,9 @@ import optuna
 
 from phasemap.maps.axes import Axes
 from phasemap.maps.boundary_sampler import Planner
-from phasemap.plan.outcome import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
-from phasemap.plan.trial import STACKED, Trial, coerce, make_trial
+from phasemap.plan.trial import STACKED, Trial
 
 LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
 CHECK_EVERY = 8  # results between two looks at the target
@@ -84,20 +83,20 @@ class Explorer:
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
         seeds = self.space.grid.get("seed")
         seed = {"seed": seeds[index % len(seeds)] if seeds else self.space.fixed.get("seed", 0) + index}
-        return make_trial({**self.space.fixed, **row, **seed})
+        return self.space.trial({**self.space.fixed, **row, **seed})
 
     def _ask(self, count: int) -> list[dict[str, Any]]:
         if self.space.sampler == "boundary":
             known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
             pending = self._points(self.unfinished())
-            labels = [_label(self.phase_of(trial.id)) for trial in known]
+            labels = [self._label(self.phase_of(trial.id)) for trial in known]
             shared = [name for name in self.axes.names if name not in STACKED]
             points = self._planner.ask(count, self._points(known), labels, pending, shared)
             rows = self.axes.values(points)
         else:
             study = self._study()
             rows = [study.ask(self.distributions).params for _ in range(count)]
-        return [{name: _tidy(name, value) for name, value in row.items()} for row in rows]
+        return [{name: self._tidy(name, value) for name, value in row.items()} for row in rows]
 
     def _points(self, trials: list[Trial]) -> Any:
         return self.axes.unit([{name: getattr(trial, name) for name in self.axes.names} for trial in trials])
@@ -127,16 +126,15 @@ class Explorer:
         known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
         if self.space.sampler == "boundary" and self.space.target > 0 and len(known) - self._looked_at >= CHECK_EVERY:
             self._looked_at = len(known)
-            labels = [_label(self.phase_of(trial.id)) for trial in known]
+            labels = [self._label(self.phase_of(trial.id)) for trial in known]
             self._certain = self._planner.uncertainty(self._points(known), labels) < self.space.target
         return self._certain
 
+    def _label(self, phase: str | None) -> int | None:
+        names = self.space.phase_names
+        return names.index(phase) if phase in names else None
 
-def _label(phase: str | None) -> int | None:
-    return PHASES.index(phase) if phase in PHASES else None
-
-
-def _tidy(name: str, value: Any) -> Any:
-    """Six digits: what a person can type again."""
-    value = coerce(name, value)
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    def _tidy(self, name: str, value: Any) -> Any:
+        """Six digits: what a person can type again."""
+        value = self.space.coerce(name, value)
+        return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -13,7 +13,6 @@ from phasemap import probes
 from phasemap.plan.trial import Trial
 
 PICTURE_FILE = "hidden_picture.csv"  # of a trial with the probe picture, beside its metrics
-PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", "diverged")
 WORDS = ("phase", "ending")  # the outcomes that are text
 # What follows from the curves or from training; ``events.py`` and ``train.py`` compute it. Liu = Liu et al. 2022
 # (arXiv 2205.10343). What a probe measures is defined in the probe's file.
@@ -22,7 +21,7 @@ OWN = {
     "memorization, confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a "
     "weight stopped being finite)",
     "ending": "why training ended: budget, settled (stop_when_settled) or diverged",
-    "steps_run": "optimiser steps actually taken",
+    "steps_run": "optimizer steps actually taken",
     "memorization_step": "first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)",
     "grok_step": "first evaluation with test accuracy >= grok_threshold (0.9)",
     "settled_step": "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold",

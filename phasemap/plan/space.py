@@ -1,22 +1,33 @@
-"""A search space: axes and fixed values -> trials. Reads a ``search_spaces/*.py``, reports all its faults at once."""
+"""A search space: axes and fixed values -> trials. Reads a space file, reports all its faults at once."""
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import itertools
-import runpy
+import math
+import os
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from phasemap import probes as probing
+from phasemap.fields import Fault, Field
+from phasemap.plan.component import Component, component, names
 from phasemap.plan.outcome import DEFINITIONS
-from phasemap.plan.trial import FIELDS, Fault, Trial, coerce, make_trial
-from phasemap.probes import needs
+from phasemap.plan.phases import phase_names
+from phasemap.plan.trial import SLOTS, Trial, coerce, known_fields, make_trial, unknown
 
 MOST_FAULTS = 20  # printed; the rest is counted
+MOST_VALUES = 100_000  # of one axis
+MOST_TRIALS = 1_000_000
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
 
 
@@ -24,11 +35,14 @@ SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
 class Space:
     """The axes of a sweep, its fixed values, and how points are chosen.
 
-    Every field of a trial is a keyword: one value fixes it; a list, tuple or range makes it a grid
-    axis; an Optuna distribution makes it a continuous (or integer) one. What is not named has the
-    default of ``Trial``.
+    Every field of a trial is a keyword: one value fixes it; a list, tuple, range, set or array makes it a grid
+    axis; an Optuna distribution makes it a continuous (or integer) one. What is not named has its default.
 
     Args:
+        task: a name, or a function that returns a ``Task``; its parameters are fields.
+        model: a name, or a ``torch.nn.Module`` class whose first parameter is the task; the others are fields.
+        probes: a list of names and functions ``probe(view) -> {name: [K]}``.
+        phases: a function ``rule(curves, outcomes)`` whose return annotation is a ``Literal`` of its phases' names.
         sampler: ``grid`` runs every combination of the grid axes. ``boundary`` seeks the lines where
             phases meet; ``sobol``, ``random`` and ``tpe`` choose points as their names say. All but
             ``grid`` treat grid axes as sets of allowed values. An Optuna sampler object will do too.
@@ -41,12 +55,15 @@ class Space:
     """
 
     values: Mapping[str, Any]
+    parts: tuple[Component, ...]  # the user's, and those of ours that the values name
     sampler: Any
     trials_wanted: int
     target: float
     sampler_seed: int
     objective: str
     direction: str
+    problems: tuple[str, ...]  # what could not be read of the values
+    namespace: Mapping[str, Any]  # what else the space file defines: names that --set may use
 
     def __init__(
         self,
@@ -59,10 +76,37 @@ class Space:
         direction: str = "minimize",
         **values: Any,
     ):
-        said = {"values": dict(values), "sampler": sampler, "trials_wanted": trials, "target": target}
-        said |= {"sampler_seed": sampler_seed, "objective": objective, "direction": direction}
-        for name, value in said.items():
+        parts, problems, plain = _read(values)
+        settings = {"values": plain, "parts": parts, "sampler": sampler, "trials_wanted": trials, "target": target}
+        settings |= {"sampler_seed": sampler_seed, "objective": objective, "direction": direction}
+        settings |= {"problems": problems, "namespace": {}}
+        for name, value in settings.items():
             object.__setattr__(self, name, value)
+
+    @cached_property
+    def known(self) -> dict[str, Field]:
+        """All fields that may be named: ours, and those of the user's components."""
+        named = {
+            kind: value for kind in SLOTS for value in _listed(self.values.get(kind, ())) if self._has(kind, value)
+        }
+        return known_fields(named, self.parts)
+
+    @property
+    def phase_names(self) -> tuple[str, ...]:
+        """What a trial's phase may be."""
+        return phase_names(self.parts)
+
+    def _has(self, kind: str, name: Any) -> bool:
+        return any((part.kind, part.name) == (kind, name) for part in self.parts)
+
+    def coerce(self, name: str, value: Any) -> Any:
+        """A value in its field's type; what arithmetic leaves in a float's last digits (0.1 + 0.2) is dropped."""
+        read = coerce(name, value, self.known)
+        return float(f"{read:.12g}") if isinstance(read, float) and math.isfinite(read) else read
+
+    def trial(self, values: Mapping[str, Any]) -> Trial:
+        """The trial of these values, with this space's components."""
+        return make_trial(values, self.parts)
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -78,7 +122,7 @@ class Space:
     def grid(self) -> dict[str, list]:
         """The grid axes, each value in its field's type."""
         return {
-            name: [coerce(name, one) for one in value]
+            name: [self.coerce(name, one) for one in value]
             for name, value in self.values.items()
             if _is_axis(value) and not _is_distribution(value)
         }
@@ -100,14 +144,35 @@ class Space:
 
     def _cells(self) -> tuple[list[Trial], list[str]]:
         """Trials of all combinations of what is sound, and every fault of axes and cells."""
-        sound = {name: values for name, value in self.values.items() if (values := _sound_values(name, value))}
         made, faults = [], self.faults()
+        sound = {name: values for name in self.values if (values := self._sound_values(name))}
+        if (count := math.prod(map(len, sound.values()))) > MOST_TRIALS:
+            return [], [
+                *faults,
+                f"{', '.join(self.axes)}: must give at most {MOST_TRIALS:,} trials, got {count:,}; shorten",
+            ]
         for point in itertools.product(*sound.values()):
             try:
-                made.append(make_trial(dict(zip(sound, point, strict=True))))
+                made.append(self.trial(dict(zip(sound, point, strict=True))))
             except Fault as fault:
                 faults += fault.faults
-        return made, list(dict.fromkeys(faults))
+        return made, list(dict.fromkeys(faults + self._idle_axes(made)))
+
+    def _idle_axes(self, trials: Iterable[Trial]) -> list[str]:
+        """Axes that can have no effect, so that cells would repeat one training."""
+        shapes = {tuple((kind, getattr(trial, kind)) for kind in SLOTS): trial for trial in trials}
+        faults = []
+        for trial in shapes.values():
+            used = trial.fields()
+            where = f"{trial.model} on {trial.task} with {trial.optimizer}"
+            for name in self.axes:
+                if name in self.known and name not in used:
+                    faults.append(
+                        f"{name}: has no effect for {where}, so its values would repeat one training; leave it out"
+                    )
+            if "decay_switch" in self.axes and trial.late_weight_decay == -1:
+                faults.append("decay_switch: has no effect while late_weight_decay is -1; give that too")
+        return faults
 
     def check(self) -> None:
         """Raises Fault with everything wrong with a space whose points are chosen as it goes."""
@@ -117,7 +182,7 @@ class Space:
 
     def faults(self) -> list[str]:
         """Everything wrong with the axes and settings themselves."""
-        faults = [fault for name, value in self.values.items() for fault in _axis_faults(name, value)]
+        faults = [*self.problems, *(fault for name in self.values for fault in self._axis_faults(name))]
         optuna_sampler = hasattr(self.sampler, "sample_relative")
         if not optuna_sampler and self.sampler not in SAMPLERS:
             faults.append(f"sampler: must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}; choose one of these")
@@ -130,20 +195,33 @@ class Space:
             faults.append(f"sampler: {self.sampler} needs an axis to explore, got none; add one")
         if not isinstance(self.trials_wanted, int) or self.trials_wanted < 1:
             faults.append(f"trials: must be a whole number of at least 1, got {self.trials_wanted!r}; raise it")
-        if self.objective not in DEFINITIONS:
+        if self.objective not in DEFINITIONS and not any(part.kind == "probe" for part in self.parts):
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        return faults + self._library_faults()
+        return faults + self._library_faults() + self._part_faults()
+
+    def _part_faults(self) -> list[str]:
+        """Components that cannot travel to a worker, or a rule that does not tell its names."""
+        faults = []
+        for part in self.parts:
+            try:
+                part.check_travels()
+            except Fault as fault:
+                faults += fault.faults
+        try:
+            _ = self.phase_names
+        except Fault as fault:
+            faults += fault.faults
+        return faults
 
     def _library_faults(self) -> list[str]:
         """Probes whose library is not installed here, where the sweep is started."""
-        asked = self.values.get("probes", "")
-        names = "+".join(asked if isinstance(asked, (list, tuple)) else [str(asked)]).split("+")
+        asked = str(self.values.get("probes", "")).split("+")
         return [
             f"probes: {name} needs {package}, which is not installed; pip install {package}, or leave {name} out"
-            for name, (module, package) in needs().items()
-            if name in names and find_spec(module) is None
+            for name, (module, package) in probing.needs().items()
+            if name in asked and find_spec(module) is None
         ]
 
     def _corner_faults(self) -> list[str]:
@@ -155,42 +233,95 @@ class Space:
                 if hasattr(axis, "choices")
                 else (axis.low, axis.high)
             )
-        start, faults = {name: both[0] for name, both in ends.items()}, []
+        start, faults, made = {name: both[0] for name, both in ends.items()}, [], []
         for name, both in ends.items():
             for end in both:
                 try:
-                    make_trial({**self.fixed, **start, name: end})
+                    made.append(self.trial({**self.fixed, **start, name: end}))
                 except Fault as fault:
                     faults += fault.faults
-        return list(dict.fromkeys(faults))
+        return list(dict.fromkeys(faults + self._idle_axes(made)))
 
-    def override(self, said: Iterable[str]) -> Space:
+    def override(self, given: Iterable[str]) -> Space:
         """A copy with ``field=value[,value…]`` applied; ``field=0..9`` is a range of whole numbers.
 
         Raises:
             Fault: what could not be read.
         """
-        values, settings, faults = dict(self.values), self._settings(), []
-        for text in said:
-            name, equals, listed = text.partition("=")
-            name = name.strip()
-            if not equals or not listed:
+        values, settings, faults = self._components_back(), self._settings(), []
+        pairs = [(text, *(part.strip() for part in text.partition("="))) for text in given]
+        for text, name, _, listed in sorted(pairs, key=lambda pair: pair[1] not in SLOTS):  # components bring fields
+            if not listed:
                 faults.append(f"--set {text}: must read field=value or field=value,value; write it so")
-            elif name in settings:
+                continue
+            if name in settings:
                 kind = str if name == "sampler" else type(settings[name])
                 try:
                     settings[name] = kind(listed)
                 except ValueError:
                     faults.append(f"--set {name}: must be of type {kind.__name__}, got {listed!r}; correct it")
-            else:
-                try:
-                    parsed = [coerce(name, one.strip()) for part in listed.split(",") for one in _range(part)]
-                    values[name] = parsed if len(parsed) > 1 else parsed[0]
-                except Fault as fault:
-                    faults += [f"--set {one}" for one in fault.faults]
+                continue
+            fields = Space(**{kind: values[kind] for kind in SLOTS if kind in values}).known
+            try:
+                parsed = [
+                    _parsed(name, one.strip(), fields, self.namespace)
+                    for part in listed.split(",")
+                    for one in _range(part)
+                ]
+                values[name] = parsed if len(parsed) > 1 else parsed[0]
+            except Fault as fault:
+                faults += [f"--set {one}" for one in fault.faults]
         if faults:
             raise Fault(faults)
-        return Space(**settings, **values)
+        changed = Space(**settings, **values)
+        object.__setattr__(changed, "namespace", self.namespace)
+        return changed
+
+    def _components_back(self) -> dict[str, Any]:
+        """The values as they were given, with components in place of their names."""
+        mine = {(part.kind, part.name): part for part in self.parts}
+        values = dict(self.values)
+        for kind in SLOTS:
+            if kind in values:
+                listed = [mine.get((kind, one), one) for one in _listed(values[kind])]
+                values[kind] = listed if _is_axis(values[kind]) else listed[0]
+        if "probes" in values:
+            values["probes"] = [mine.get(("probe", one), one) for one in values["probes"].split("+") if one]
+        if "phases" in values:
+            values["phases"] = mine.get(("phases", values["phases"]), values["phases"])
+        return values
+
+    def _axis_faults(self, name: str) -> list[str]:
+        value = self.values[name]
+        if name not in self.known:
+            return [unknown(name, value, self.known)]
+        if _is_distribution(value):
+            return []
+        if not _is_axis(value):
+            value = [value]
+        if not len(value):
+            return [f"{name}: an axis needs a value, got an empty one; add a value or remove the axis"]
+        if len(value) > MOST_VALUES:
+            return [f"{name}: an axis may have {MOST_VALUES:,} values, got {len(value):,}; shorten it"]
+        try:
+            counts = Counter(self.coerce(name, one) for one in value)
+        except Fault as fault:
+            return fault.faults
+        return [
+            f"{name}: values must differ, or cells would be doubled, got {one!r} {count} times; keep one"
+            for one, count in counts.items()
+            if count > 1
+        ]
+
+    def _sound_values(self, name: str) -> list[Any]:
+        """What can be read of an axis or a fixed value, each once, so that one fault does not hide others."""
+        value, found = self.values[name], []
+        for one in _listed(value)[:MOST_VALUES]:
+            try:
+                found.append(self.coerce(name, one))
+            except Fault:
+                continue
+        return list(dict.fromkeys(found))
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -212,24 +343,44 @@ def load(path: Path) -> Space:
     if not path.is_file():
         near = sorted(str(file) for file in path.parent.glob("*.py"))[:MOST_FAULTS] if path.parent.is_dir() else []
         raise Fault([f"must be a file, found none; {'there are ' + ', '.join(near) if near else 'check the path'}"])
-    try:
-        content = runpy.run_path(str(path))
-    except Exception as error:  # anything a user's file may raise
-        line = (
-            error.lineno
-            if isinstance(error, SyntaxError)
-            else next(
-                (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == str(path)), "?"
-            )
-        )
-        if isinstance(error, Fault):
-            raise
-        raise Fault([f"line {line}: must run, raised {type(error).__name__}: {error}; mend it"]) from error
+    content = vars(_executed(path.resolve()))
     spaces = {name: value for name, value in content.items() if isinstance(value, Space)}
     if len(spaces) != 1:
         found = ", ".join(spaces) or "none"
         raise Fault([f"must hold exactly one phasemap.Space, found {found}; write `space = Space(...)`"])
-    return next(iter(spaces.values()))
+    space = next(iter(spaces.values()))
+    object.__setattr__(space, "namespace", content)
+    return space
+
+
+def _executed(path: Path) -> ModuleType:
+    """The file as a module of its own, which may import what stands beside it."""
+    name = f"phasemap_space_{''.join(c if c.isalnum() else '_' for c in path.stem)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # stays: what it imports later stands there too
+    sys.modules[name] = module
+    folder = os.getcwd()
+    try:
+        spec.loader.exec_module(module)
+    except Fault:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # anything a user's file may raise
+        what = f"raised {type(error).__name__}: {error}".rstrip(": ")
+        raise Fault([f"line {_line(error, path)}: must run to its end, {what}; correct it"]) from error
+    finally:
+        os.chdir(folder)  # the file may have gone elsewhere; figures and records belong here
+    return module
+
+
+def _line(error: BaseException, path: Path) -> object:
+    if isinstance(error, SyntaxError) and error.lineno:
+        return error.lineno
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return next((frame.lineno for frame in frames if frame.filename == str(path)), 1)
 
 
 def explain(where: str, fault: Fault) -> str:
@@ -239,34 +390,77 @@ def explain(where: str, fault: Fault) -> str:
     return "\n".join(shown + ([f"{where}: and {more} more"] if more > 0 else []))
 
 
-def _axis_faults(name: str, value: Any) -> list[str]:
-    if name not in FIELDS:
-        return [f"{name}: not a field of a trial, got {value!r}; use one of {', '.join(f.name for f in fields(Trial))}"]
-    if _is_distribution(value):
-        return []
-    listed = value if _is_axis(value) else [value]
-    if not len(listed):
-        return [f"{name}: an axis needs a value, got an empty one; add a value or remove the axis"]
-    try:
-        counts = Counter(coerce(name, one) for one in listed)
-    except Fault as fault:
-        return fault.faults
-    return [
-        f"{name}: values must differ, or cells would be doubled, got {one!r} {count} times; keep one"
-        for one, count in counts.items()
-        if count > 1
-    ]
+def _read(values: Mapping[str, Any]) -> tuple[tuple[Component, ...], tuple[str, ...], dict[str, Any]]:
+    """Components, faults, and plain values of what a space was given."""
+    parts: dict[tuple[str, str], Component] = {}
+    problems: list[str] = []
 
-
-def _sound_values(name: str, value: Any) -> list[Any]:
-    """What can be read of an axis or a fixed value, each once, so that one fault does not hide others."""
-    found = []
-    for one in value if _is_axis(value) and not _is_distribution(value) else [value]:
+    def named(kind: str, value: Any) -> Any:
+        if kind in ("probe", "phases") and isinstance(value, str) and ":" not in value:
+            return value
+        if kind in SLOTS and isinstance(value, str) and ":" not in value and value not in names(kind):
+            return value  # the rules say so
+        if kind in SLOTS and not isinstance(value, (str, Component)) and not callable(value):
+            return value
         try:
-            found.append(coerce(name, one))
-        except Fault:
-            continue
-    return list(dict.fromkeys(found))
+            part = component(kind, value)
+        except Fault as fault:
+            problems.extend(fault.faults)
+            return getattr(value, "__name__", str(value))
+        parts[kind, part.name] = part
+        return part.name
+
+    plain = {name: _plain(value) for name, value in values.items()}
+    for kind in (kind for kind in SLOTS if kind in plain):
+        listed = [named(kind, one) for one in _listed(plain[kind])]
+        plain[kind] = listed if _is_axis(plain[kind]) else listed[0]
+    if "probes" in plain and not isinstance(plain["probes"], str):
+        plain["probes"] = "+".join(str(named("probe", one)) for one in _listed(plain["probes"]))
+    if "phases" in plain:
+        plain["phases"] = named("phases", plain["phases"])
+    users = tuple(part for part in parts.values() if part.code)
+    return users, tuple(problems + _clashes(users)), plain
+
+
+def _clashes(parts: Iterable[Component]) -> list[str]:
+    """Fields of the user's components that something else has already."""
+    from phasemap.plan.source import place
+    from phasemap.plan.trial import CORE
+
+    owners: dict[str, Component] = {}
+    faults = []
+    for part in parts:
+        for field in part.fields:
+            other = owners.setdefault(field.name, part)
+            if field.name in CORE or field.name in DEFINITIONS or other.kind != part.kind:
+                whose = "of every trial" if field.name in CORE else f"of {other.name}"
+                whose = "an outcome" if field.name in DEFINITIONS else whose
+                faults.append(
+                    f"{part.kind}: {place(part.target)}parameter {field.name} of {part.name} needs a name of its own, "
+                    f"got one that is {whose}; rename it"
+                )
+    return faults
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, series, sets and generators as lists."""
+    if hasattr(value, "tolist") and not isinstance(value, (str, bytes)):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=lambda one: (isinstance(one, str), one))
+    if inspect.isgenerator(value) or isinstance(value, (map, filter, zip)) or type(value).__name__ == "dict_keys":
+        return list(itertools.islice(value, MOST_VALUES + 1))
+    return value
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple, range)) else [value]
+
+
+def _parsed(name: str, text: str, known: Mapping[str, Field], namespace: Mapping[str, Any]) -> Any:
+    if name in SLOTS and text not in names(name) and callable(namespace.get(text)):
+        return namespace[text]
+    return text if name in (*SLOTS, "probes", "phases") else coerce(name, text, known)
 
 
 def _is_distribution(value: Any) -> bool:
@@ -278,7 +472,8 @@ def _is_axis(value: Any) -> bool:
 
 
 def _range(text: str) -> Iterable[str]:
-    first, dots, last = text.partition("..")
-    if dots and first.strip().isdigit() and last.strip().isdigit() and int(first) <= int(last):
-        return (str(n) for n in range(int(first), int(last) + 1))
+    first, dots, last = (part.strip() for part in text.partition(".."))
+    if dots and first.isdigit() and last.isdigit() and int(first) <= int(last):
+        most = min(int(last), int(first) + MOST_VALUES)  # a fault follows
+        return (str(n) for n in range(int(first), most + 1))
     return (text,)

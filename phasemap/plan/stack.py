@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from phasemap.plan.outcome import Result
-from phasemap.plan.trial import Trial
-from phasemap.tasks import task as tasks
+from phasemap.plan.trial import Shape, Trial
 
 CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)
 CPU_LARGEST = 32
@@ -33,7 +32,7 @@ class Stack:
         return f"{self.trials[0].id}x{len(self.trials)}t{self.tries}"
 
     @property
-    def shape(self) -> tuple:
+    def shape(self) -> Shape:
         return self.trials[0].shape
 
     @property
@@ -82,7 +81,7 @@ class Plan:
 
     def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
         """All trials in stacks of one shape each, the dearest first so that no slot ends late."""
-        shapes: dict[tuple, list[Trial]] = {}
+        shapes: dict[Shape, list[Trial]] = {}
         for trial in trials:
             shapes.setdefault(trial.shape, []).append(trial)
         even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
@@ -112,22 +111,15 @@ class Plan:
 def best_size(trial: Trial, gpu: bool) -> int:
     """Trials that train fastest together. On a CPU: as many as keep a layer's outputs in the cache
     (``benchmarks/stack_size.py`` measures it); a GPU is filled with many more."""
-    rows = (trial.batch_size or 4096) * (1 if trial.model == "mlp" else _tokens(trial))
-    outputs = rows * trial.width
+    outputs = trial.shape.network.outputs(_batch(trial))
     if gpu:
-        return max(1, min(GPU_LARGEST, 2**31 // (outputs * max(trial.depth, 1) * (16 if trial.model == "mlp" else 32))))
+        return max(1, min(GPU_LARGEST, 2**29 // max(1, trial.shape.network.memory(_batch(trial)))))
     return max(1, min(CPU_LARGEST, CACHED // outputs))
 
 
 def memory(trial: Trial) -> int:
-    """Bytes one more trial takes in a stack, at most (``benchmarks/stack_size.py`` shows what it does take):
-    weights, moments, gradients and their copies; a batch's outputs; one chunk of examples looked at."""
-    width, tokens, classes = trial.width, _tokens(trial), _classes(trial)
-    layer = width * width * (1 if trial.model == "mlp" else 12)
-    weights = trial.depth * layer + (tokens * classes + classes) * width
-    outputs = (trial.batch_size or 4096) * (tokens * trial.depth * 24 * width + 3 * classes)
-    looked = 2048 * (tokens * 12 * width + 3 * classes)
-    return 4 * (10 * weights + max(outputs, looked))
+    """Bytes one more trial takes in a stack, at most (``benchmarks/stack_size.py`` shows what it does take)."""
+    return 4 * trial.shape.network.memory(max(_batch(trial), 2048))
 
 
 def seconds(trials: Iterable[Trial]) -> float:
@@ -137,16 +129,8 @@ def seconds(trials: Iterable[Trial]) -> float:
 
 def cost(trial: Trial) -> float:
     """Multiply-adds of one training step, roughly: enough to order stacks and to guess their time."""
-    batch, width, tokens = trial.batch_size or 4096, trial.width, _tokens(trial)
-    classes = _classes(trial)
-    if trial.model == "mlp":
-        return 3 * width * (batch * ((trial.depth - 1) * width + classes) + tokens * classes * width) + 2e6
-    return 3 * batch * width * (12 * width * tokens * (trial.depth - 0.5) + classes) + 1e7
+    return trial.shape.network.cost(_batch(trial))
 
 
-def _classes(trial: Trial) -> int:
-    return trial.modulus if trial.task in tasks.MODULAR else 256
-
-
-def _tokens(trial: Trial) -> int:
-    return 2 if trial.task in tasks.MODULAR or trial.task == "permutation_composition" else trial.context
+def _batch(trial: Trial) -> int:
+    return trial.batch_size or trial.shape.examples.pool

@@ -1,35 +1,86 @@
 """``Trial``: what to run. Field name = MLflow key = table column, everywhere.
 
-This file knows the rules that a configuration must obey; it trains nothing, reads no file and imports no torch.
+A trial has the fields that stand here, and those of its components: its task, its network, its optimizer. This file
+knows the rules that a configuration must obey; it trains nothing and imports no torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import inspect
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Annotated, Any, Literal, get_type_hints
 
-from phasemap.probes import names as probe_names
-from phasemap.tasks import task as tasks
+from phasemap import probes as probing
+from phasemap.fields import (
+    ACCURACY,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_COUNT,
+    REQUIRED,
+    Fault,
+    Field,
+    Rule,
+    did_you_mean,
+    fields_from,
+)
+from phasemap.networks.network import Network
+from phasemap.plan.component import (
+    Component,
+    build_network,
+    build_optimizer,
+    build_task,
+    built_in,
+    component,
+    names,
+)
+from phasemap.tasks.task import Task
 
-MODELS = ("transformer", "mlp")
-PRECISIONS = ("fp32", "tf32", "bf16")
-CLOSEST = 300  # steps between two probes, unless said: nearer ones would cost small networks a tenth of their time
-CHOICES: dict[str, tuple[str, ...]] = {
-    "task": tasks.NAMES,
-    "split": ("examples", "distinct"),
-    "model": MODELS,
-    "embedding": ("sum", "concatenate"),
-    "activation": ("relu", "gelu", "square"),
-    "norm": ("post", "pre", "none"),
-    "loss": ("cross_entropy", "mean_squared_error", "stablemax"),
-    "optimizer": ("adamw", "adam", "sgd"),
-    "precision": PRECISIONS,
-}
+CLOSEST = 300  # steps between two probes, unless given: nearer ones would cost small networks a tenth of their time
+SLOTS = ("task", "model", "optimizer")  # the components of every trial
+LOSSES = Literal["cross_entropy", "mean_squared_error", "stablemax"]
+NEVER_OR_MORE = Rule(lambda x: x == -1 or x >= 0, "must be -1 (never changes) or at least 0", "use one of these")
+SEED = Rule(lambda seed: 0 <= seed < 2**53, "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
+SHARE = Rule(lambda share: 0 < share <= 1, "must lie strictly between 0 and 1", "use a share such as 0.3")
+
+
+@dataclass
+class Core:
+    """The fields that every trial has, with the defaults of the published protocol. Times are optimizer steps."""
+
+    task: Annotated[str, "what is learned"] = "modular_addition"
+    split: Annotated[Literal["examples", "distinct"], "distinct: equal inputs never stand on both sides"] = "examples"
+    data_fraction: Annotated[float, "share of the examples that a trial trains on", SHARE] = 0.3
+    model: Annotated[str, "the network"] = "transformer"
+    initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
+    optimizer: Annotated[str, "the update rule"] = "adamw"
+    learning_rate: Annotated[float, "step size", POSITIVE] = 1e-3
+    weight_decay: Annotated[float, "decoupled (adamw), or L2 in the gradient (adam, sgd)", NOT_NEGATIVE] = 1.0
+    warmup: Annotated[int, "steps of linear learning-rate warm-up", NOT_NEGATIVE] = 0
+    late_weight_decay: Annotated[float, "weight decay from decay_switch on; -1: never changes", NEVER_OR_MORE] = -1.0
+    decay_switch: Annotated[int, "step at which late_weight_decay begins", NOT_NEGATIVE] = 0
+    loss: Annotated[LOSSES, "what is minimized"] = "cross_entropy"
+    orthogonal_gradient: Annotated[bool, "the gradient without its part along the weights"] = False
+    batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
+    precision: Annotated[Literal["fp32", "tf32", "bf16"], "operands of matrix products; sums are fp32"] = "fp32"
+    seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
+    steps: Annotated[int, "the budget", POSITIVE_COUNT] = 15_000
+    evaluate_every: Annotated[int, "steps between two evaluations", POSITIVE_COUNT] = 1_000
+    probe_every: Annotated[int, "steps between two probes; 0: about 15 over the run", NOT_NEGATIVE] = 0
+    log_spaced: Annotated[bool, "evaluations at growing distances, up to evaluate_every"] = False
+    probes: Annotated[str, "names joined by +; empty for none"] = "dimension+activation+stride+spectrum"
+    phases: Annotated[str, "the rule that names a trial's phase"] = "liu"
+    stop_when_settled: Annotated[bool, "end at settled_step; rules collapse out"] = False
+    grok_threshold: Annotated[float, "test accuracy that counts as generalisation", ACCURACY] = 0.9
+    memorization_threshold: Annotated[float, "train accuracy that counts as memorization", ACCURACY] = 0.9
+    delay_limit: Annotated[int, "least lag of test behind train that counts as grokking", NOT_NEGATIVE] = 1_000
+    settle_evaluations: Annotated[int, "consecutive evaluations that settle", POSITIVE_COUNT] = 5
+
+
 # Fields that may differ between the trials of one stack: each becomes a [K] tensor or is only
 # read when outcomes are computed. Every other field fixes a tensor shape or the schedule.
 STACKED = frozenset(
@@ -45,77 +96,127 @@ STACKED = frozenset(
         "settle_evaluations",
     }
 )
+CORE: dict[str, Field] = {
+    field.name: field
+    for field in fields_from(
+        "a trial", inspect.signature(Core).parameters, get_type_hints(Core, include_extras=True), (), ""
+    )
+}
 
 
-@dataclass(frozen=True)
+@cache
+def _all_fields() -> dict[str, Field]:
+    parts = [built_in(kind, name) for kind in SLOTS for name in names(kind)]
+    theirs = {field.name: field for part in parts for field in part.fields}
+    kinds = {kind: dataclasses.replace(CORE[kind], choices=names(kind)) for kind in SLOTS}
+    return {**CORE, **kinds, **theirs}
+
+
+FIELDS: Mapping[str, Field] = _all_fields()  # of all that is built in
+KINDS: Mapping[str, type] = {name: field.kind for name, field in FIELDS.items()}
+
+
 class Trial:
-    """One training run of one configuration; equal fields are the same trial.
+    """One training run of one configuration; equal fields and equal code are the same trial.
 
-    Times are optimiser steps. Defaults are the published protocol for modular addition
-    (a 2-block post-norm transformer of width 128, AdamW, batches of 512).
+    Args:
+        parts: components of the user's that ``task``, ``model``, ``optimizer``, ``probes`` or ``phases`` name.
+        **values: fields; one that is left out has its default. Not checked: see ``make_trial``.
+
+    Raises:
+        Fault: a component or a field that does not exist.
     """
 
-    task: str = "modular_addition"
-    modulus: int = 97
-    context: int = 16  # tokens shown by the sequence tasks and bits of sparse parity
-    split: str = "examples"  # "distinct": equal inputs never stand on both sides
-    data_fraction: float = 0.3
-    model: str = "transformer"
-    width: int = 128
-    depth: int = 2
-    heads: int = 4
-    embedding: str = "sum"  # how the MLP joins its token vectors
-    activation: str = "relu"
-    norm: str = "post"
-    bottleneck: int = 0  # 0: none; r: hidden -> Linear(r) -> ReLU -> Linear(width) -> readout
-    clone_blocks: bool = False  # the published code starts every block from the same weights
-    tie_embeddings: bool = False  # one table for all token positions
-    initial_scale: float = 1.0  # alpha of Omnigrok: multiplies all initial weights
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup: int = 0  # steps of linear learning-rate warm-up
-    late_weight_decay: float = -1.0  # weight decay from `decay_switch` on; -1: never changes
-    decay_switch: int = 0
-    loss: str = "cross_entropy"
-    orthogonal_gradient: bool = False
-    batch_size: int = 512  # 0: full batch
-    precision: str = "fp32"
-    seed: int = 0
-    steps: int = 15_000
-    evaluate_every: int = 1_000
-    probe_every: int = 0  # 0: about 15 probes over the run, CLOSEST steps apart or more, on the evaluation steps
-    log_spaced: bool = False  # evaluations at steps growing by a factor, up to evaluate_every
-    probes: str = "dimension+activation+stride+spectrum"  # names joined by +; "" for none
-    stop_when_settled: bool = False
-    grok_threshold: float = 0.9
-    memorization_threshold: float = 0.9
-    delay_limit: int = 1_000
-    settle_evaluations: int = 5
+    values: Mapping[str, Any]  # every field of this trial
+    parts: tuple[Component, ...]
+
+    def __init__(self, parts: Iterable[Component] = (), /, **values: Any):
+        given = {(part.kind, part.name): part for part in parts}
+        chosen, faults = [], []
+        for kind in SLOTS:
+            value = values.get(kind, CORE[kind].default)
+            try:
+                chosen.append(given.get((kind, value)) or component(kind, value))
+                values[kind] = chosen[-1].name if kind in values else value
+            except Fault as fault:
+                faults += fault.faults
+        named = {*str(values.get("probes", "")).split("+"), values.get("phases")}
+        chosen += [part for part in given.values() if part.kind in ("probe", "phases") and part.name in named]
+        own = {field.name: field for part in chosen for field in part.fields}
+        known = {**FIELDS, **own}
+        faults += [unknown(name, value, known) for name, value in values.items() if name not in known]
+        if faults:
+            raise Fault(faults)
+        used = {**CORE, **own}
+        self.values = {name: values.get(name, field.default) for name, field in used.items()}
+        extra = {name: value for name, value in values.items() if name not in used and value != FIELDS[name].default}
+        self.values |= extra  # a field that has no effect here, fixed by the space
+        self.parts = tuple(sorted(chosen, key=lambda part: (part.kind, part.name)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__dict__.get("values", ()):
+            return self.values[name]
+        if name in FIELDS:
+            return FIELDS[name].default
+        raise AttributeError(f"{name} is not a field of the trial")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Trial) and self.values == other.values and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Trial({', '.join(f'{name}={value!r}' for name, value in self._not_default().items())})"
+
+    def replace(self, **changes: Any) -> Trial:
+        """A copy with other values."""
+        gone = {field.name for part in self.parts if part.code and part.kind in changes for field in part.fields}
+        kept = {name: value for name, value in self.values.items() if name not in changes and name not in gone}
+        return Trial(self.parts, **kept, **changes)
+
+    def fields(self) -> dict[str, Field]:
+        """The fields that have an effect on this trial."""
+        return {**CORE, **{field.name: field for part in self.parts for field in part.fields}}
+
+    def _not_default(self) -> dict[str, Any]:
+        own = {field.name for part in self.parts if part.code for field in part.fields}
+        known = {**FIELDS, **self.fields()}
+        canonical = {name: known[name].canonical(value) for name, value in self.values.items()}
+        return {name: value for name, value in canonical.items() if name in own or value != known[name].default}
 
     @cached_property
     def id(self) -> str:
-        """16 hex digits of the configuration. Defaults are left out, so a field added later, with
-        today's behaviour as its default, keeps every identity."""
-        said = {f.name: _canonical(f.name, getattr(self, f.name)) for f in fields(self)}
-        said = {name: value for name, value in said.items() if value != FIELDS[name].default}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        """16 hex digits of the configuration and of the user's code. Defaults of ours are left out, so a field added
+        later, with today's behavior as its default, keeps every identity."""
+        content = self._not_default() | ({"code": self.code} if self.code else {})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
-    def shape(self) -> tuple:
+    def code(self) -> dict[str, str]:
+        """Fingerprints of the user's components, by kind and name."""
+        return {f"{part.kind} {part.name}": part.code for part in self.parts if part.code}
+
+    def part(self, kind: str) -> Component:
+        """The component of a kind that a trial has one of."""
+        return next(part for part in self.parts if part.kind == kind)
+
+    @cached_property
+    def shape(self) -> Shape:
         """What two trials must share to train in one stack. A full batch has the size of the
         training set, so there the data fraction is part of the shape."""
-        own = {f.name for f in fields(self)} - STACKED
+        own = self.values.keys() - STACKED
         if self.batch_size == 0:
-            own.add("data_fraction")
-        return tuple((name, getattr(self, name)) for name in sorted(own))
+            own |= {"data_fraction"}
+        return Shape(tuple((name, self.values[name]) for name in sorted(own)), self.parts)
 
     @cached_property
-    def cell(self) -> tuple:
+    def cell(self) -> tuple[tuple[str, Any], ...]:
         """The configuration without the seed."""
-        return tuple((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "seed")
+        return tuple((name, value) for name, value in self.values.items() if name != "seed")
 
     @property
     def probe_interval(self) -> int:
@@ -128,132 +229,159 @@ class Trial:
         return " ".join(f"{name}={_short(getattr(self, name))}" for name in axes) or self.task
 
 
-FIELDS = {f.name: f for f in fields(Trial)}
-KINDS: dict[str, type] = {name: type(f.default) for name, f in FIELDS.items()}
+@dataclass(frozen=True)
+class Shape:
+    """What the trials of a stack share: the values that fix tensor shapes and the schedule, and the components."""
+
+    values: tuple[tuple[str, Any], ...]
+    parts: tuple[Component, ...]
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._known:
+            return self._known[name]
+        if name in FIELDS and name not in STACKED:
+            return FIELDS[name].default
+        raise AttributeError(f"{name} is not shared by the trials of a stack")
+
+    def _own(self, kind: str) -> tuple[Component, tuple[tuple[str, Any], ...]]:
+        part = next(part for part in self.parts if part.kind == kind)
+        return part, tuple((field.name, self._known[field.name]) for field in part.fields)
+
+    @cached_property
+    def examples(self) -> Task:
+        """The task's examples."""
+        return build_task(*self._own("task"))
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, a stack of any number of trials."""
+        part, own = self._own("model")
+        return build_network(part, self.examples, own, self.precision)
+
+    @cached_property
+    def rule(self) -> Any:
+        """The optimizer."""
+        return build_optimizer(*self._own("optimizer"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shape, (self.values, self.parts)  # without what was built
 
 
-class Fault(ValueError):
-    """Bad input: one message with every fault found, each saying where, the rule, what was got."""
-
-    def __init__(self, faults: list[str]):
-        super().__init__("\n".join(faults))
-        self.faults = faults
-
-
-def make_trial(values: Mapping[str, object]) -> Trial:
+def make_trial(values: Mapping[str, object], parts: Iterable[Component] = ()) -> Trial:
     """Builds a Trial from plain values (ints are accepted for floats).
 
     Raises:
         Fault: unknown fields, wrong types or broken rules, all at once.
     """
+    parts = tuple(parts)
+    known = known_fields(values, parts)
     clean, faults = {}, []
     for name, value in values.items():
         try:
-            clean[name] = coerce(name, value)
+            clean[name] = coerce(name, value, known)
         except Fault as fault:
             faults += fault.faults
     if not faults:
-        trial = Trial(**clean)  # type: ignore[arg-type]
+        trial = Trial(parts, **clean)
         faults = broken_rules(trial)
         if not faults:
             return trial
     raise Fault(faults)
 
 
-def coerce(name: str, value: object) -> object:
-    """The value in the field's own type; text is parsed, so that the command line can speak too."""
-    if name not in FIELDS:
-        raise Fault([f"{name}: not a field of a trial, got {value!r}; use one of {', '.join(FIELDS)}"])
-    kind = KINDS[name]
-    try:
-        if isinstance(value, str) and kind is not str:
-            value = json.loads(value.lower())
-        if kind is bool and isinstance(value, bool):
-            return value
-        if isinstance(value, bool):
-            raise TypeError(name)
-        if kind is str and isinstance(value, str):
-            return value
-        if kind is int and isinstance(value, int):
-            return int(value)
-        if kind in (int, float) and not isinstance(value, (bool, str)):
-            number = float(value)  # type: ignore[arg-type]
-            if kind is float:
-                return number
-            if number == int(number):
-                return int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise Fault([f"{name}: must be of type {kind.__name__}, got {value!r}; write it as {FIELDS[name].default!r} is"])
+def known_fields(values: Mapping[str, object], parts: Iterable[Component]) -> dict[str, Field]:
+    """Ours, and those of the user's components that the values name."""
+    chosen = {(part.kind, part.name): part for part in parts}
+    users = [chosen[key] for kind in SLOTS if (key := (kind, str(values.get(kind)))) in chosen]
+    own = {field.name: field for part in users for field in part.fields}
+    users_names = {kind: [name for one, name in chosen if one == kind] for kind in SLOTS}
+    slots = {
+        kind: dataclasses.replace(FIELDS[kind], choices=(*users_names[kind], *FIELDS[kind].choices)) for kind in SLOTS
+    }
+    return {**FIELDS, **slots, **own}
+
+
+def unknown(name: str, value: object, known: Iterable[str]) -> str:
+    """The message about a field that does not exist."""
+    known = list(known)
+    near = did_you_mean(name, known)
+    return f"{name}: not a field of a trial, got {value!r}{near}; use one of {', '.join(known)}"
+
+
+def coerce(name: str, value: object, known: Mapping[str, Field] = FIELDS) -> Any:
+    """The value in the field's own type; text is parsed, so that the command line can speak too.
+
+    Raises:
+        Fault: no such field, or not readable.
+    """
+    if name not in known:
+        raise Fault([unknown(name, value, known)])
+    return known[name].coerce(value)
 
 
 def broken_rules(trial: Trial) -> list[str]:
     """Every rule the trial breaks, as "axis: rule, got value; what to do"."""
-    faults = []
+    known = {**FIELDS, **trial.fields()}
+    faults = [fault for name, value in trial.values.items() if name not in SLOTS for fault in known[name].broken(value)]
+    missing = [name for name, value in trial.values.items() if value is REQUIRED]
+    faults += [f"{name}: needs a value, because it has no default, got none; write {name}=…" for name in missing]
+    users = {part.name for part in trial.parts if part.kind == "probe"}
+    strange = sorted(set(filter(None, trial.probes.split("+"))) - set(probing.names()) - users)
+    if strange:
+        law = f"probes: must be names of {', '.join(probing.names())}, got {trial.probes!r}"
+        faults.append(f"{law}; join those you want with +, as in dimension+stride")
+    if trial.evaluate_every > trial.steps:
+        faults.append(f"evaluate_every: must not exceed steps ({trial.steps}), got {trial.evaluate_every!r}; lower it")
+    if trial.probe_every % max(trial.evaluate_every, 1):
+        faults.append(
+            f"probe_every: must be a multiple of evaluate_every ({trial.evaluate_every}), got {trial.probe_every!r}; "
+            "use a multiple, or 0 for the default"
+        )
+    return faults + _component_faults(trial, {fault.partition(":")[0] for fault in faults})
 
-    def rule(holds: bool, name: str, law: str, cure: str) -> None:
-        if not holds:
-            faults.append(f"{name}: {law}, got {getattr(trial, name)!r}; {cure}")
 
-    for name, kind in KINDS.items():
-        if kind is float:
-            rule(math.isfinite(getattr(trial, name)), name, "must be a finite number", "remove it")
-    for name, allowed in CHOICES.items():
-        rule(getattr(trial, name) in allowed, name, f"must be one of {', '.join(allowed)}", "choose one of these")
-    unknown = sorted(set(filter(None, trial.probes.split("+"))) - set(probe_names()))
-    rule(
-        not unknown,
-        "probes",
-        f"must be names of {', '.join(probe_names())}",
-        "join those you want with +, as in dimension+stride",
-    )
-    for name in ("width", "depth", "heads", "steps", "evaluate_every", "context", "settle_evaluations"):
-        rule(getattr(trial, name) >= 1, name, "must be at least 1", "use a positive whole number")
-    for name in ("bottleneck", "batch_size", "warmup", "probe_every", "decay_switch", "delay_limit", "weight_decay"):
-        rule(getattr(trial, name) >= 0, name, "must not be negative", "use 0 or more")
-    for name in ("learning_rate", "initial_scale"):
-        rule(getattr(trial, name) > 0, name, "must be positive", "use a number above 0")
-    for name in ("grok_threshold", "memorization_threshold"):
-        rule(0 < getattr(trial, name) <= 1, name, "must lie in (0, 1]", "use an accuracy such as 0.9")
-    for name in ("beta1", "beta2"):
-        rule(0 <= getattr(trial, name) < 1, name, "must lie in [0, 1)", "use a number such as 0.9")
-    rule(0 < trial.data_fraction < 1, "data_fraction", "must lie strictly between 0 and 1", "use a share such as 0.3")
-    rule(0 <= trial.seed < 2**53, "seed", "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
-    rule(
-        trial.late_weight_decay == -1 or trial.late_weight_decay >= 0,
-        "late_weight_decay",
-        "must be -1 (never changes) or at least 0",
-        "use one of these",
-    )
-    if trial.model == "transformer" and trial.heads >= 1 and trial.width >= 1:
-        below = trial.width - trial.width % trial.heads
-        cure = f"use {below} or {below + trial.heads}" if below else f"use {trial.heads}"
-        rule(trial.width % trial.heads == 0, "width", f"must be a multiple of heads ({trial.heads})", cure)
-    rule(trial.evaluate_every <= trial.steps, "evaluate_every", f"must not exceed steps ({trial.steps})", "lower it")
-    rule(
-        trial.probe_every % max(trial.evaluate_every, 1) == 0,
-        "probe_every",
-        f"must be a multiple of evaluate_every ({trial.evaluate_every})",
-        "use a multiple, or 0 for the default",
-    )
-    rule(
-        not (trial.task in tasks.SEQUENCES and trial.model == "mlp" and trial.embedding == "sum"),
-        "embedding",
-        f"must be concatenate for an MLP on {trial.task}, because a sum forgets the order of the tokens",
-        "use concatenate",
-    )
-    if trial.task in tasks.NAMES:
-        faults += tasks.broken_rules(trial.task, trial.modulus, trial.context, trial.model)
-        if not faults:
-            faults += _split_rules(trial)
+def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
+    """What the task and the network refuse; a component with a faulty field is not tried."""
+    faults: list[str] = []
+    names_of = {part.kind: {field.name for field in part.fields} for part in trial.parts}
+    if names_of["task"] & faulty:
+        return faults
+    shape = trial.shape
+    try:
+        task = shape.examples
+        if "data_fraction" not in faulty:
+            faults += _split_faults(trial, task)
+    except Fault as fault:
+        faults += fault.faults
+        if trial.part("model").code:
+            return faults
+        shape = trial.replace(task="modular_addition", modulus=97).shape  # what else the network refuses
+    if not (names_of["model"] | {"precision"}) & faulty:
+        try:
+            _ = shape.network
+        except Fault as fault:
+            faults += fault.faults
+    if not names_of["optimizer"] & faulty:
+        try:
+            _ = shape.rule
+        except Fault as fault:
+            faults += fault.faults
     return faults
 
 
-def _split_rules(trial: Trial) -> list[str]:
-    examples = tasks.examples(trial.task, trial.modulus, trial.context, trial.split)
+def _split_faults(trial: Trial, task: Task) -> list[str]:
+    examples = task.divided(trial.split)
     train = train_examples(examples, trial.data_fraction)
-    if 0 < train < examples:
+    if train > 0 and (train < examples or task.apart):
         return []
+    if trial.data_fraction == 1:
+        return [f"data_fraction: {SHARE.law}, got {trial.data_fraction!r}; {SHARE.cure}"]
     side = "training" if train == 0 else "test"
     return [
         f"data_fraction: both sides of the split must hold an example, got {trial.data_fraction!r}, which leaves "
@@ -264,11 +392,6 @@ def _split_rules(trial: Trial) -> list[str]:
 def train_examples(examples: int, data_fraction: float) -> int:
     """Number of training examples (the published code truncates)."""
     return int(examples * data_fraction + 1e-9)
-
-
-def _canonical(name: str, value: Any) -> Any:
-    """2 and 2.0, 0.0 and -0.0 are one value of a float field."""
-    return float(value) + 0.0 if KINDS[name] is float else value
 
 
 def _short(value: object) -> str:

@@ -15,5 +15,5 @@ OUTCOMES = {
 def probe(view: View) -> Found:
     found = {"weight_norm": total(view.flat.square()).sqrt()}
     if view.last:
-        found["learned_bits"] = learned_bits(view.predictions, view.labels, view.test, view.model.task.classes)
+        found["learned_bits"] = learned_bits(view.predictions, view.labels, view.test, view.shape.examples.classes)
     return found

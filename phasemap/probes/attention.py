@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from phasemap.networks.transformer import Transformer
+from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import blocks, finite_trials, mean_chosen, nan_unless
 from phasemap.probes.view import Found, View
 
@@ -28,7 +30,7 @@ def attention_weights(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
         [K, N, H, Q, T].
     """
     queries, keys = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (queries, keys))
-    return torch.softmax(queries @ keys.mT / math.sqrt(queries.shape[-1]), -1)
+    return torch.softmax(batched(queries, keys.mT) / math.sqrt(queries.shape[-1]), -1)
 
 
 def attention_entropy(weights: Tensor, chosen: Tensor) -> Tensor:
@@ -51,14 +53,13 @@ def example_entropy(weights: Tensor) -> Tensor:
 
 def probe(view: View) -> Found:
     """Block by block. The outcome is the last block's, where only the readout token asks."""
-    trial = view.model.trial
-    if trial.model != "transformer":
+    network = view.shape.network
+    if not isinstance(network, Transformer):
         return {}
-    weights, found = view.model.layout.split(view.flat), []
-    for chunk in blocks(len(view.tokens)):
-        asked: list[tuple[Tensor, Tensor]] = []
-        view.model.hidden(weights, view.tokens[None, chunk], asked)
-        spread = [attention_weights(queries, keys, trial.heads) for queries, keys in asked]
+    weights, found = network.layout.split(view.flat), []
+    for chunk in blocks(len(view.inputs)):
+        asked = network.attending(weights, view.inputs[None, chunk])[1]
+        spread = [attention_weights(queries, keys, network.heads) for queries, keys in asked]
         found.append(torch.stack([example_entropy(weights) for weights in spread]))
     entropies = [mean_chosen(block, view.test) for block in torch.cat(found, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched
 from phasemap.tasks.task import Group
 
 FEWEST_PLACES = 4  # with 3 places everyone's two nearest others are everyone
@@ -32,7 +33,7 @@ def class_vectors(hidden: Tensor, labels: Tensor, chosen: Tensor, classes: int) 
     """
     belongs = labels == torch.arange(classes, device=labels.device)[:, None]
     members = (belongs & chosen[:, None, :]).float()
-    return torch.bmm(members, hidden.float()) / members.sum(2, keepdim=True)
+    return batched(members, hidden.float()) / members.sum(2, keepdim=True)
 
 
 def whole_circle(vectors: Tensor, group: Group) -> Tensor:

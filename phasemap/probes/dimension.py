@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched, eigenvalues
 from phasemap.probes.batch import blocks, nan_unless, only_finite, sample
 from phasemap.probes.view import Found, View
 
@@ -44,10 +45,9 @@ def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
     scatter = mean.new_zeros(len(hidden), hidden.shape[2], hidden.shape[2])
     for part in blocks(hidden.shape[1]):
         centred = (hidden[:, part] - mean) * chosen[:, part, None]
-        scatter += centred.mT @ centred
+        scatter += batched(centred.mT, centred)
     covariance, finite = only_finite(scatter / (count - 1))
-    variances = torch.linalg.eigvalsh(covariance).flip(1).clamp(min=0)
-    return variances.masked_fill(~finite[:, None], torch.nan)
+    return eigenvalues(covariance).masked_fill(~finite[:, None], torch.nan)
 
 
 def pca_dimension(variances: Tensor, share: float = 0.95) -> Tensor:
@@ -105,7 +105,7 @@ def _squared_distances(points: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     points = points.double() * valid[:, :, None]
     points = (points - points.sum(1, keepdim=True) / valid.sum(1)[:, None, None]) * valid[:, :, None]
     norms = (points**2).sum(2)
-    squared = torch.baddbmm(norms[:, None, :], points, points.mT, alpha=-2).add_(norms[:, :, None])
+    squared = batched(points, points.mT).mul_(-2).add_(norms[:, None, :]).add_(norms[:, :, None])
     radius = norms.sum(1) / valid.sum(1)
     near = (squared <= COPY**2 * radius[:, None, None]) & valid[:, None, :]
     return squared, near.tril_(-1).any(2)

@@ -10,7 +10,7 @@ from phasemap.probes.view import Found, View
 
 def probe(view: View) -> Found:
     found: dict[str, Tensor] = {}
-    for name, weights in view.model.layout.split(view.flat).items():
+    for name, weights in view.shape.network.layout.split(view.flat).items():
         layer = f"weight_norm/{name.partition('.')[0]}"
         found[layer] = found.get(layer, 0) + total(weights.flatten(1).square())
     return {layer: squares.sqrt() for layer, squares in found.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
 from phasemap.probes.circles import whole_circle
 from phasemap.probes.view import Found, View
@@ -35,7 +36,7 @@ def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
     places, finite = only_finite(whole_circle(vectors, group)[:, 0].double())
     places = places - places.mean(1, keepdim=True)
     norms = places.square().sum(2)
-    squared = norms[:, :, None] + norms[:, None, :] - 2 * places @ places.mT
+    squared = norms[:, :, None] + norms[:, None, :] - 2 * batched(places, places.mT)
     squared.diagonal(dim1=1, dim2=2).fill_(torch.inf)
     nearest = squared.topk(group.order // group.cosets - 1, dim=2, largest=False).indices
     own = torch.arange(group.order, device=vectors.device)[:, None] % group.cosets
@@ -49,6 +50,6 @@ def chance(group: Group) -> float:
 
 
 def probe(view: View) -> Found:
-    group = view.model.task.group
+    group = view.shape.examples.group
     found = coset_purity(view.vectors, group) if group else None
     return {} if found is None else {"coset_purity": found}

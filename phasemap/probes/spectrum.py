@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
 from phasemap.probes.stride import adjacency
 from phasemap.probes.view import Found, View
@@ -70,7 +71,7 @@ def power(circles: Tensor) -> Tensor:
     """Share of the power at each frequency 1..n/2: [K, G, n, D] -> [K, n // 2]."""
     vectors, finite = only_finite(circles.double())
     angle = _angles(circles.shape[2], circles.device)
-    found = sum((wave @ vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
+    found = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
     found = found * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
     whole = vectors.sub(vectors.mean(2, keepdim=True)).square().sum((1, 2, 3))
     found = found.masked_fill(~(finite & (whole > 0))[:, None], torch.nan)
@@ -93,7 +94,7 @@ def nearest_stride(shares: Tensor, places: int) -> Tensor:
     half = torch.arange(1, places // 2 + 1, device=shares.device)
     turn = half[:, None] * half % places
     turn = torch.minimum(turn, places - turn)  # equal angles, bit for bit, so that ties are ties
-    distance = shares @ (1 - (2 * torch.pi / places * turn.double()).cos())
+    distance = batched(shares[:, None], 1 - (2 * torch.pi / places * turn.double()).cos())[:, 0]
     return distance.argmin(1) + 1
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
 from phasemap.probes.view import Found, View
 
@@ -82,7 +83,7 @@ def _neighbours(circles: Tensor) -> tuple[Tensor, Tensor]:
     vectors, finite = only_finite(circles.double())
     vectors = vectors - vectors.mean(2, keepdim=True)  # the product form below loses digits far from 0
     norms = (vectors**2).sum(3)
-    squared = norms[:, :, :, None] + norms[:, :, None, :] - 2 * vectors @ vectors.mT
+    squared = norms[:, :, :, None] + norms[:, :, None, :] - 2 * batched(vectors, vectors.mT)
     squared.diagonal(dim1=2, dim2=3).fill_(torch.inf)
     apart = norms.flatten(1).amax(1) > 0
     return squared.topk(2, dim=3, largest=False).indices, finite & apart

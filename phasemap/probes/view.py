@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 
 from phasemap import probes
-from phasemap.networks.network import Model
 from phasemap.plan.outcome import CURVES, DEFINITIONS
-from phasemap.plan.trial import FIELDS
+from phasemap.plan.trial import FIELDS, Shape
 from phasemap.probes import circles
 
 Found = dict[str, Tensor]  # name -> [K]
@@ -36,11 +35,11 @@ SHOWN = 200  # characters of an error
 
 @dataclass(frozen=True)
 class View:
-    """What probes may look at: K trials, N examples, T tokens each."""
+    """What probes may look at: K trials, N examples."""
 
-    model: Model
+    shape: Shape  # what the trials share: their fields, ``shape.network``, ``shape.examples``
     flat: Tensor  # [K, P]
-    tokens: Tensor  # [N, T]
+    inputs: Tensor  # [N, ...]
     labels: Tensor  # [N]
     hidden: Tensor  # [K, N, D]
     predictions: Tensor  # [K, N] classes
@@ -51,12 +50,12 @@ class View:
     def vectors(self) -> Tensor:
         """Class vectors [K, C, D], over all examples: the stride needs every class, as well placed as can be."""
         everyone = torch.ones_like(self.predictions, dtype=torch.bool)
-        return circles.class_vectors(self.hidden, self.labels, everyone, self.model.task.classes)
+        return circles.class_vectors(self.hidden, self.labels, everyone, self.shape.examples.classes)
 
     @cached_property
     def circles(self) -> list[tuple[str, Tensor]]:
         """The outer and the inner reading [K, G, n, D] of the task's group, with the prefix of their names."""
-        group = self.model.task.group
+        group = self.shape.examples.group
         if group is None:
             return []
         outer, inner = circles.outer_circle(self.vectors, group), circles.inner_circles(self.vectors, group)
@@ -85,9 +84,11 @@ class Wrong(ValueError):
     """A probe returned what is no name -> [K]."""
 
 
-def asked(joined: str) -> list[tuple[str, Probe]]:
-    """The built-in probes of ``dimension+stride``, after the one nobody may leave out."""
-    return [(name, probes.built_in(name)) for name in (probes.ALWAYS, *filter(None, joined.split("+")))]
+def asked(shape: Shape) -> list[tuple[str, Probe]]:
+    """The probes that trials of a shape ask for, after the one nobody may leave out."""
+    users = {part.name: part.target for part in shape.parts if part.kind == "probe"}
+    named = (probes.ALWAYS, *filter(None, shape.probes.split("+")))
+    return [(name, users.get(name) or probes.built_in(name)) for name in named]
 
 
 def run(view: View, functions: Iterable[tuple[str, Probe]]) -> list[Look]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES
+from phasemap.plan.outcome import CURVES, DEFINITIONS
+from phasemap.plan.phases import PHASES
 
 TRIALS = "trials"  # id of the view that a sweep's address opens
 SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")

@@ -36,7 +36,7 @@ from mlflow.tracking.request_header.registry import _request_header_provider_reg
 from phasemap.command import terminal
 from phasemap.plan.outcome import PICTURE_FILE, Outcome, Result
 from phasemap.plan.space import Space
-from phasemap.plan.trial import Trial, make_trial
+from phasemap.plan.trial import Trial
 from phasemap.record import mlflow_views
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -192,16 +192,16 @@ class Recorder:
         self.failed[trial.id] = reason
         self._queue.put(lambda: self._write_failure(trial, reason))
 
-    def asked(self) -> list[Trial]:
+    def asked(self, space: Space) -> list[Trial]:
         """Trials a sampler has asked for in earlier runs of the sweep, in its order."""
         if not any(file.path == "asked.json" for file in self.client.list_artifacts(self.parent)):
             return []
         with tempfile.TemporaryDirectory() as folder:
-            return [Trial(**one) for one in json.loads(Path(self._download("asked.json", folder)).read_text())]
+            return [space.trial(one) for one in json.loads(Path(self._download("asked.json", folder)).read_text())]
 
     def write_down(self, asked: list[Trial]) -> None:
         """Queues the list of all trials a sampler has asked for."""
-        rows = [{f.name: getattr(trial, f.name) for f in dataclasses.fields(Trial)} for trial in asked]
+        rows = [dict(trial.values) for trial in asked]
         self._queue.put(lambda: self.client.log_text(self.parent, json.dumps(rows), "asked.json"))
 
     def _download(self, name: str, folder: str) -> str:
@@ -362,8 +362,7 @@ class Recorder:
         if run is None:
             return
         metrics = list(_metrics(result.outcome, result))
-        params = [Param(f.name, str(getattr(result.trial, f.name))) for f in dataclasses.fields(Trial)]
-        self.client.log_batch(run, metrics[:900], params)
+        self.client.log_batch(run, metrics[:900], _params(result.trial))
         for start in range(900, len(metrics), 1_000):
             self.client.log_batch(run, metrics[start : start + 1_000])
         if result.picture:
@@ -376,8 +375,7 @@ class Recorder:
     def _write_failure(self, trial: Trial, reason: str) -> None:
         run = self._create(trial, {"failure": reason[:5_000]})
         if run is not None:
-            params = [Param(f.name, str(getattr(trial, f.name))) for f in dataclasses.fields(Trial)]
-            self.client.log_batch(run, params=params)
+            self.client.log_batch(run, params=_params(trial))
             self.client.set_terminated(run, "FAILED")
 
     def _create(self, trial: Trial, tags: dict[str, str]) -> str | None:
@@ -394,6 +392,7 @@ class Recorder:
             **tags,
             "phasemap.kind": "trial",
             "phasemap.trial": trial.id,
+            **({"phasemap.code": json.dumps(trial.code)} if trial.code else {}),
             "mlflow.parentRunId": self.parent,
             "mlflow.runName": trial.label(self.axes),
         }
@@ -418,7 +417,7 @@ class Watched:
         for run in search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
             if run.info.status == "FINISHED":
-                trial = make_trial(run.data.params)
+                trial = space.trial(run.data.params)
                 self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
         tags = search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
         total = int(tags.get("phasemap.trials", len(self._seen)))
@@ -442,6 +441,10 @@ def search(client: MlflowClient, experiment: str, condition: str, limit: int = 0
         token = page.token
         if limit or not token:
             return runs
+
+
+def _params(trial: Trial) -> list[Param]:
+    return [Param(name, str(value)) for name, value in trial.values.items()]
 
 
 def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:

@@ -12,7 +12,6 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -24,7 +23,6 @@ from phasemap.training.train import begin
 WORTH = 0.97  # a larger stack must take less than this share of the time per trial-step
 SECONDS = 0.1  # of training, for one measurement
 ROUNDS = 3
-SHAPING = ("task", "modulus", "context", "model", "width", "depth", "heads", "bottleneck", "batch_size", "optimizer")
 
 
 def can_measure(device: str) -> bool:
@@ -37,7 +35,14 @@ def fastest_size(trial: Trial, device: str, most: int) -> int:
     kind = torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" else "cpu"
     memory = machine_file(f"stacks-{platform.node()}-{kind}-torch{torch.__version__}.json")
     known = json.loads(memory.read_text()) if memory.exists() else {}
-    shape = " ".join(str(getattr(trial, name)) for name in SHAPING)
+    shaping = [
+        "task",
+        "model",
+        "optimizer",
+        "batch_size",
+        *(field.name for part in trial.parts for field in part.fields),
+    ]
+    shape = " ".join([*(str(getattr(trial, name)) for name in shaping), *trial.code.values()])
     if shape not in known:
         known[shape] = _measured(trial, device, min(most, GPU_LARGEST if device == "cuda" else CPU_LARGEST))
         own = memory.with_suffix(f".{os.getpid()}")
@@ -61,7 +66,7 @@ def _measured(trial: Trial, device: str, most: int) -> int:
 def _seconds_each(trial: Trial, device: str, size: int) -> float:
     """Seconds per trial-step in a stack of this size; no end if it does not fit in memory."""
     try:
-        training = begin(tuple(replace(trial, seed=seed) for seed in range(size)), device)
+        training = begin(tuple(trial.replace(seed=seed) for seed in range(size)), device)
         return min(_timed(training.advance, training.step, size, device) for _ in range(ROUNDS))
     except (torch.OutOfMemoryError, MemoryError):
         return float("inf")

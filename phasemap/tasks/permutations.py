@@ -11,6 +11,10 @@ from itertools import permutations
 
 import numpy as np
 
+from phasemap.tasks.task import Task
+
+__all__ = ("permutation_composition",)
+
 DEGREE = 5
 ORDER = 120
 
@@ -25,3 +29,9 @@ def products() -> np.ndarray:
     sends = elements()
     digits = DEGREE ** np.arange(DEGREE)[::-1]  # read as a number, lexicographic order is numeric order
     return np.searchsorted(sends @ digits, sends[:, sends] @ digits)
+
+
+def permutation_composition() -> Task:
+    """The product of two permutations of five things; S5 is not abelian, so it has no circle of classes"""
+    pairs = np.indices((ORDER, ORDER)).reshape(2, -1).T.copy()
+    return Task(pairs, products().ravel(), classes=ORDER, vocabulary=ORDER)

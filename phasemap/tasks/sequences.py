@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
+
+from phasemap.fields import Fault
+from phasemap.tasks.parity import Context
+from phasemap.tasks.task import Task
+
+__all__ = ("csprng", "lcg_glibc", "lcg_simple", "lfsr_5", "lfsr_31", "periodic")
 
 LENGTH = 10_000  # tokens of a stream
 START = 42
@@ -97,7 +104,7 @@ def _rank(rows: list[int]) -> int:
 
 
 def _periodic() -> Iterator[int]:
-    """Four zeros and three ones, for ever."""
+    """Four zeros and three ones, again and again."""
     i = 0
     while True:
         yield int(i % 7 > 3)
@@ -153,4 +160,54 @@ GENERATORS = {
     "lfsr_31": _lfsr_31,
     "csprng": _csprng,
 }
-NAMES = tuple(GENERATORS)
+LONGEST_CONTEXT = LENGTH - 1_001  # leaves more than 1,000 windows
+
+
+def periodic(context: Context = 16) -> Task:
+    """0000111 again and again"""
+    return _task("periodic", context, shows=4)
+
+
+def lfsr_5(context: Context = 16) -> Task:
+    """A 5-bit feedback shift register"""
+    return _task("lfsr_5", context, shows=5)
+
+
+def lcg_simple(context: Context = 16) -> Task:
+    """x <- (3 x + 7) mod 256, shown whole"""
+    return _task("lcg_simple", context)
+
+
+def lcg_glibc(context: Context = 16) -> Task:
+    """Bits 16-23 of the C standard's example rand()"""
+    return _task("lcg_glibc", context)
+
+
+def lfsr_31(context: Context = 16) -> Task:
+    """The low 8 bits of a 31-bit feedback shift register"""
+    return _task("lfsr_31", context)
+
+
+def csprng(context: Context = 16) -> Task:
+    """SHA-256 in counter mode: random to any predictor"""
+    return _task("csprng", context)
+
+
+def _task(name: str, context: int, shows: int = 1) -> Task:
+    """``shows``: tokens from which on the next one is certain."""
+    if not 1 <= context <= LONGEST_CONTEXT:
+        raise Fault([f"context: {name} needs 1 to {LONGEST_CONTEXT} tokens, got {context}; use 16"])
+    if context < shows:
+        raise Fault([f"context: {name} shows its rule from {shows} tokens on, got {context}; use {shows} or more"])
+    inputs, labels = windows(name, context)
+    ceiling = partial(hidden_ceiling, name, context) if name in HIDDEN else None
+    size = vocabulary(name)
+    return Task(
+        inputs,
+        labels,
+        classes=size,
+        vocabulary=size,
+        separate_tables=False,
+        readout="last",
+        hidden_ceiling=ceiling,
+    )

@@ -1,32 +1,19 @@
-"""What is learned: the complete table of examples of each task, with its classes, its group and
-the best accuracy its tokens allow.
+"""What is learned: all examples of a task, with its classes, its group and the best accuracy its inputs allow.
 
-Numbers only (numpy): which examples a trial trains on is drawn in ``random_streams.py``, from the trial's
-seed. A task is a pure function of its name, modulus and context.
+Numbers only (numpy): which examples a trial trains on is drawn from the trial's seed, elsewhere. A task is a pure
+function of its parameters. The built-in ones stand beside this file; a user's is any function that returns a ``Task``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
-from phasemap.tasks import permutations, sequences
-
-ADDITIVE = ("modular_addition", "modular_subtraction")
-MULTIPLICATIVE = ("modular_multiplication", "modular_division")
-POLYNOMIAL = ("modular_quadratic", "modular_cubic")  # no group law: Power et al. 2022, arXiv 2201.02177
-MODULAR = (*ADDITIVE, *MULTIPLICATIVE, *POLYNOMIAL, "random_labels")
-SEQUENCES = sequences.NAMES
-NAMES = (*MODULAR, "permutation_composition", *SEQUENCES, "sparse_parity")
-
-PARITY_BITS = 3  # relevant bits of sparse parity: the first three (Barak et al. 2022, arXiv 2207.08799)
-PARITY_EXAMPLES = 4096  # at most
-LONGEST_CONTEXT = sequences.LENGTH - 1_001  # leaves more than 1,000 windows
-RULE_SHOWS = {"periodic": 4, "lfsr_5": 5}  # tokens from which on the next one is certain
+from phasemap.fields import Fault
 
 
 @dataclass(frozen=True)
@@ -40,27 +27,82 @@ class Group:
     cosets: int = 0
 
 
-@dataclass(frozen=True)
 class Task:
-    """All examples. N examples, T tokens each."""
+    """All examples, N of them.
 
-    tokens: np.ndarray  # [N, T] int64
-    labels: np.ndarray  # [N] int64
-    vocabulary: int
-    classes: int
-    separate_tables: bool  # one embedding table per position, or one for all
-    readout: Literal["first", "last"]  # the token whose final vector is read out
-    group: Group | None = None  # None: the classes form no cyclic group
-    hidden_ceiling: Callable[[], float] | None = None  # where equal inputs do not tell the ceiling
+    Args:
+        inputs: whole numbers [N, T] (tokens), or real numbers [N, ...].
+        labels: [N] classes 0, 1, ….
+        test_inputs, test_labels: test examples of their own. Without them a trial trains on a share ``data_fraction``
+            of the examples and is tested on the rest; with them it trains on that share and is tested on these.
+        classes: how many there are (default: the largest label + 1).
+        vocabulary: how many tokens there are (default: the largest + 1).
+        separate_tables: one embedding table per token position, or one for all.
+        readout: the token whose final vector a transformer reads out.
+        group: the cyclic group on the classes, if they form one.
+        hidden_ceiling: the best accuracy that any predictor can reach, where equal inputs do not tell it.
+
+    Raises:
+        Fault: what is wrong with the arrays, all at once.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        labels: Any,
+        test_inputs: Any = None,
+        test_labels: Any = None,
+        *,
+        classes: int | None = None,
+        vocabulary: int | None = None,
+        separate_tables: bool = True,
+        readout: Literal["first", "last"] = "first",
+        group: Group | None = None,
+        hidden_ceiling: Callable[[], float] | None = None,
+    ):
+        sides = [(inputs, labels, "")] + ([] if test_inputs is None else [(test_inputs, test_labels, "test_")])
+        if (test_inputs is None) != (test_labels is None):
+            raise Fault([_ONE_SIDE])
+        pairs = [(_array(x, f"{side}inputs"), _array(y, f"{side}labels")) for x, y, side in sides]
+        faults: list[str] = []
+        for (x, y), (_, _, side) in zip(pairs, sides, strict=True):
+            faults += _broken(x, y, side)
+        if not faults and pairs[0][0].shape[1:] != pairs[-1][0].shape[1:]:
+            shapes = pairs[0][0].shape[1:], pairs[-1][0].shape[1:]
+            faults.append(
+                f"task: test_inputs must have the shape of inputs, got {shapes[1]} and {shapes[0]}; make them equal"
+            )
+        if faults:
+            raise Fault(faults)
+        kind = np.int64 if all(x.dtype.kind in "iub" for x, _ in pairs) else np.float32
+        self.inputs = np.concatenate([x.astype(kind) for x, _ in pairs])  # [N, ...] the test examples last
+        self.labels = np.concatenate([y.astype(np.int64) for _, y in pairs])  # [N]
+        self.is_real = kind == np.float32  # inputs are real numbers, not tokens
+        self.tokens = 1 if self.is_real else self.inputs.shape[1]  # T
+        self.features = int(np.prod(self.inputs.shape[1:]))  # numbers in one input
+        self.pool = len(pairs[0][1])  # examples, from the first, that may be trained on
+        self.apart = test_inputs is not None
+        self.classes: int = classes or int(self.labels.max()) + 1
+        self.vocabulary = 0 if self.is_real else vocabulary or int(self.inputs.max()) + 1
+        self.separate_tables, self.readout, self.group = separate_tables, readout, group
+        self.hidden_ceiling = hidden_ceiling
+        if self.labels.max() >= self.classes:
+            largest = int(self.labels.max())
+            raise Fault(
+                [f"task: labels must lie from 0 to classes - 1 = {self.classes - 1}, got {largest}; correct one"]
+            )
+        if not self.is_real and self.inputs.max() >= self.vocabulary:
+            largest = int(self.inputs.max())
+            raise Fault([f"task: tokens must lie below vocabulary = {self.vocabulary}, got {largest}; correct one"])
 
     @cached_property
     def distinct(self) -> np.ndarray:
         """For each example [N] the index 0, 1, … of its distinct input."""
-        return distinct_index(self.tokens)
+        return distinct_index(self.inputs)
 
     @cached_property
     def ceiling(self) -> float:
-        """Best accuracy any predictor can reach from the tokens shown, even one that knows the rule.
+        """Best accuracy any predictor can reach from the inputs shown, even one that knows the rule.
 
         Where equal inputs cannot be counted it is an expectation: over the hidden state of a
         generator, or over labels without a rule. Looking up recurring windows can then beat it by
@@ -68,37 +110,57 @@ class Task:
         """
         return self.hidden_ceiling() if self.hidden_ceiling else majority_accuracy(self.distinct, self.labels)
 
-
-@lru_cache(maxsize=8)
-def load(name: str, modulus: int, context: int) -> Task:
-    """The table of a task; the arrays are shared and must not be written to."""
-    if name in MODULAR:
-        return _modular(name, modulus)
-    if name in SEQUENCES:
-        return _sequence(name, context)
-    return _sparse_parity(context) if name == "sparse_parity" else _permutation_composition()
+    def divided(self, split: str) -> int:
+        """How many things a split divides: the examples that may be trained on, or their distinct inputs."""
+        return self.pool if split == "examples" else int(self.distinct[: self.pool].max()) + 1
 
 
-def examples(name: str, modulus: int, context: int, split: str = "examples") -> int:
-    """How many examples a split divides: all of them, or the distinct inputs."""
-    if name in SEQUENCES:
-        if split == "distinct":
-            return int(load(name, modulus, context).distinct.max()) + 1
-        return sequences.LENGTH - context
-    if name == "sparse_parity":  # here and below every input stands once
-        return min(2**context, PARITY_EXAMPLES)
-    if name == "permutation_composition":
-        return permutations.ORDER**2
-    return (modulus - 1) ** 2 if name in MULTIPLICATIVE else modulus**2
+_ONE_SIDE = "task: test_inputs and test_labels go together, got one of them; give both or none"
 
 
-def distinct_index(tokens: np.ndarray) -> np.ndarray:
-    """For each row of [N, T] the index [N] of its value among the distinct rows, in sorted order."""
-    base, code, codes = int(tokens.max()) + 1, np.zeros(len(tokens), np.int64), 1
-    for column in tokens.T:
+def _array(values: Any, name: str) -> np.ndarray:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind in "iubf":
+            return found
+        kind = str(found.dtype)
+    except (TypeError, ValueError) as error:
+        kind = str(error)
+    raise Fault([f"task: {name} must be an array of numbers, got {kind}; convert it"])
+
+
+def _broken(inputs: np.ndarray, labels: np.ndarray, side: str) -> list[str]:
+    faults = []
+    if inputs.ndim < 2:
+        faults.append(f"task: {side}inputs must be [N, T] or [N, …], got shape {list(inputs.shape)}; add an axis")
+    if labels.ndim != 1 or len(labels) != len(inputs):
+        shapes = f"{list(labels.shape)} for {side}inputs {list(inputs.shape)}"
+        faults.append(f"task: {side}labels must be [N], one for each input, got shape {shapes}; correct them")
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        bad = int((~np.isfinite(inputs.reshape(len(inputs), -1)).all(1)).sum())
+        faults.append(f"task: {side}inputs must be finite, got NaN or infinity in {bad} examples; remove or fill them")
+    if inputs.dtype.kind != "f" and inputs.size and inputs.min() < 0:
+        faults.append(f"task: tokens in {side}inputs must not be negative, got {int(inputs.min())}; number them from 0")
+    if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+        faults.append(f"task: {side}labels must be whole numbers, got {labels.dtype} with fractions; use class numbers")
+    elif labels.size and labels.min() < 0:
+        faults.append(f"task: {side}labels must lie from 0 to classes - 1, got {int(labels.min())}; number them from 0")
+    if not len(inputs):
+        faults.append(f"task: {side}inputs must hold an example, got none; add some")
+    return faults
+
+
+def distinct_index(inputs: np.ndarray) -> np.ndarray:
+    """For each row of [N, ...] the index [N] of its value among the distinct rows, in sorted order."""
+    if inputs.dtype.kind == "f":
+        return np.unique(inputs.reshape(len(inputs), -1), axis=0, return_inverse=True)[1].ravel()
+    base, code, codes = int(inputs.max()) + 1, np.zeros(len(inputs), np.int64), 1
+    for column in inputs.reshape(len(inputs), -1).T:
         if codes * base > 2**62:  # the next digit would overflow: number the prefixes anew
             code = np.unique(code, return_inverse=True)[1]
-            codes = len(tokens)
+            codes = len(inputs)
         code, codes = code * base + column, codes * base
     return np.unique(code, return_inverse=True)[1]
 
@@ -112,139 +174,15 @@ def majority_accuracy(inputs: np.ndarray, labels: np.ndarray) -> float:
     return float(best.sum() / len(labels))
 
 
-def overlap(tokens: np.ndarray, train_mask: np.ndarray) -> float:
+def overlap(inputs: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
     """Share of the test examples whose input stands in training too.
 
     Args:
-        tokens: [N, T], or a task's ``distinct`` [N], which saves the comparison of rows.
-        train_mask: [N] true for training examples; at least one must be false.
+        inputs: [N, ...], or a task's ``distinct`` [N], which saves the comparison of rows.
+        train: [N] true for training examples.
+        test: [N] true for test examples; at least one must be.
     """
-    inputs = tokens if tokens.ndim == 1 else distinct_index(tokens)
-    trained = np.zeros(inputs.max() + 1, bool)
-    trained[inputs[train_mask]] = True
-    return float(trained[inputs[~train_mask]].mean())
-
-
-def broken_rules(name: str, modulus: int, context: int, model: str) -> list[str]:
-    """What the task cannot do, as "axis: rule, got value; what to do"."""
-    if name in MODULAR:
-        return _modulus_rules(name, modulus)
-    return _context_rules(name, context)
-
-
-def _modulus_rules(name: str, modulus: int) -> list[str]:
-    if modulus < 2:
-        return [f"modulus: must be at least 2, got {modulus}; use a prime such as 97"]
-    if not _is_prime(modulus):
-        above = next(n for n in range(modulus, 2 * modulus) if _is_prime(n))
-        return [f"modulus: {name} needs a prime, got {modulus}; use {above}"]
-    if name in MULTIPLICATIVE and modulus < 5:
-        return [f"modulus: {name} needs a prime of at least 5, got {modulus}; use 5 or more"]
-    return []
-
-
-def _context_rules(name: str, context: int) -> list[str]:
-    if name == "sparse_parity" and not PARITY_BITS <= context <= 20:
-        return [f"context: {name} needs {PARITY_BITS} to 20 bits, got {context}; use 12"]
-    if name in SEQUENCES and not 1 <= context <= LONGEST_CONTEXT:
-        return [f"context: {name} needs 1 to {LONGEST_CONTEXT} tokens, got {context}; use 16"]
-    least = RULE_SHOWS.get(name, 0)
-    if context < least:
-        return [f"context: {name} shows its rule from {least} tokens on, got {context}; use {least} or more"]
-    return []
-
-
-def _modular(name: str, p: int) -> Task:
-    numbers = np.arange(1, p) if name in MULTIPLICATIVE else np.arange(p)
-    a, b = (grid.ravel() for grid in np.meshgrid(numbers, numbers, indexing="ij"))
-    if name == "modular_addition":
-        labels = (a + b) % p
-    elif name == "modular_subtraction":
-        labels = (a - b) % p
-    elif name == "modular_multiplication":
-        labels = a * b % p
-    elif name == "modular_division":
-        labels = a * np.array([pow(int(x), -1, p) for x in numbers])[b - 1] % p
-    elif name == "modular_quadratic":
-        labels = (a * a + a * b + b * b) % p
-    elif name == "modular_cubic":
-        labels = (a**3 + a * b) % p
-    else:  # the control: labels without a rule, the same for every trial
-        labels = np.random.default_rng(p).integers(0, p, len(a))
-    return Task(
-        tokens=np.stack([a, b], 1),
-        labels=labels,
-        vocabulary=p,
-        classes=p,
-        separate_tables=True,
-        readout="first",
-        group=_group(name, p),
-        hidden_ceiling=partial(_chance, p) if name == "random_labels" else None,
-    )
-
-
-def _chance(classes: int) -> float:
-    return 1 / classes  # the labels of other examples say nothing on an unseen one
-
-
-def _permutation_composition() -> Task:
-    """S5 is not abelian, so it has no circle of classes and ``group`` is None."""
-    order = permutations.ORDER
-    return Task(
-        tokens=np.indices((order, order)).reshape(2, -1).T.copy(),
-        labels=permutations.products().ravel(),
-        vocabulary=order,
-        classes=order,
-        separate_tables=True,
-        readout="first",
-    )
-
-
-def _sequence(name: str, context: int) -> Task:
-    tokens, labels = sequences.windows(name, context)
-    hidden = name in sequences.HIDDEN
-    return Task(
-        tokens=tokens,
-        labels=labels,
-        vocabulary=sequences.vocabulary(name),
-        classes=sequences.vocabulary(name),
-        separate_tables=False,
-        readout="last",
-        hidden_ceiling=partial(sequences.hidden_ceiling, name, context) if hidden else None,
-    )
-
-
-def _sparse_parity(context: int) -> Task:
-    """All inputs up to 12 bits; beyond, 4,096 of them, the same for every trial."""
-    everything, wanted = 2**context, min(2**context, PARITY_EXAMPLES)
-    numbers = np.sort(np.random.default_rng(context).choice(everything, wanted, replace=False))
-    bits = numbers[:, None] >> np.arange(context) & 1
-    return Task(
-        tokens=bits,
-        labels=bits[:, :PARITY_BITS].sum(1) % 2,
-        vocabulary=2,
-        classes=2,
-        separate_tables=True,  # so that an MLP that sums its token vectors can tell the bits apart
-        readout="last",
-    )
-
-
-def _group(name: str, p: int) -> Group | None:
-    if name in ADDITIVE:
-        return Group(p, np.arange(p))
-    if name not in MULTIPLICATIVE:
-        return None
-    order, root, exponent = p - 1, primitive_root(p), np.full(p, -1)
-    exponent[[pow(root, k, p) for k in range(order)]] = np.arange(order)
-    divisors = [d for d in range(1, order + 1) if order % d == 0]
-    cosets = min(d for d in divisors if d * d >= order)  # 12 cosets of 8 members for p = 97
-    return Group(order, exponent, cosets)
-
-
-def primitive_root(p: int) -> int:
-    """The smallest generator of the multiplicative group modulo a prime (5 for 97)."""
-    return next(g for g in range(1, p) if len({pow(g, k, p) for k in range(p - 1)}) == p - 1)
-
-
-def _is_prime(n: int) -> bool:
-    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+    index = inputs if inputs.ndim == 1 else distinct_index(inputs)
+    trained = np.zeros(index.max() + 1, bool)
+    trained[index[train]] = True
+    return float(trained[index[test]].mean())

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from phasemap.networks.network import Model
+from phasemap.plan.trial import Shape
 from phasemap.probes.batch import total
 from phasemap.probes.view import Look, View, asked, run
-from phasemap.training.optimizers import losses
+from phasemap.tasks.task import Task
+from phasemap.training.update import losses
 
 CHUNK = 2_048  # examples per forward pass; a constant, so that no number depends on the stack
 PROBED = 2**27  # hidden numbers held at once (0.5 GiB)
@@ -22,17 +23,31 @@ PROBED = 2**27  # hidden numbers held at once (0.5 GiB)
 
 @dataclass(frozen=True)
 class Split:
-    """Which of the N examples each trial trains on."""
+    """Which of the N examples each trial trains on, and which it is tested on."""
 
     train: Tensor  # [K, N] bool
     test: Tensor  # [K, N] bool
 
     @classmethod
-    def of(cls, train: list[Tensor], count: int, device: torch.device) -> Split:
-        mask = torch.zeros(len(train), count, dtype=torch.bool, device=device)
+    def of(cls, train: list[Tensor], task: Task, device: torch.device) -> Split:
+        mask = torch.zeros(len(train), len(task.labels), dtype=torch.bool, device=device)
         for k, examples in enumerate(train):
             mask[k, examples] = True
-        return cls(mask, ~mask)
+        if not task.apart:
+            return cls(mask, ~mask)
+        test = torch.arange(len(task.labels), device=device) >= task.pool
+        return cls(mask, test.expand(len(train), -1).contiguous())
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """K trials as they stand, with the examples they are measured on."""
+
+    shape: Shape
+    flat: Tensor  # [K, P]
+    inputs: Tensor  # [N, ...]
+    labels: Tensor  # [N]
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -44,43 +59,44 @@ class Seen:
 
 
 @torch.no_grad()
-def measure(model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, split: Split, keep: bool) -> Seen:
-    """Accuracies and losses of all trials, at every evaluation."""
-    keep = keep and len(flat) * len(tokens) * model.trial.width <= PROBED
+def measure(stack: Stacked, keep: bool) -> Seen:
+    """Accuracies and losses of all trials, at every evaluation; hidden vectors are kept for the probes if asked."""
+    trials, count = len(stack.flat), len(stack.inputs)
+    keep = keep and trials * count * stack.shape.network.width <= PROBED
     parts = []
-    for chunk, hidden, logits in _forward(model, flat, tokens):
-        wanted, predictions = labels[chunk].expand(len(flat), -1), logits.argmax(-1)
-        loss = losses(model.trial.loss, logits, wanted)
+    for chunk, hidden, logits in _forward(stack.shape, stack.flat, stack.inputs):
+        wanted, predictions = stack.labels[chunk].expand(trials, -1), logits.argmax(-1)
+        loss = losses(stack.shape.loss, logits, wanted)
         parts.append((predictions == wanted, loss, *((hidden, predictions) if keep else ())))
     hits, loss, *kept = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return Seen(_averages(hits, loss, split), (kept[0], kept[1]) if kept else None)
+    return Seen(_averages(hits, loss, stack.split), (kept[0], kept[1]) if kept else None)
 
 
 @torch.no_grad()
-def probes(
-    model: Model, flat: Tensor, tokens: Tensor, labels: Tensor, test: Tensor, seen: Seen, rows: list[int], last: bool
-) -> list[Look]:
+def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> list[Look]:
     """What the probes see in these rows of the stack; with ``last`` also what is measured once, at a trial's end."""
     looks: list[Look] = []
-    size = max(1, PROBED // (len(tokens) * model.trial.width))
+    size = max(1, PROBED // (len(stack.inputs) * stack.shape.network.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         if seen.vectors:
             hidden, predictions = (part[some] for part in seen.vectors)
         else:
-            looked = [(hidden, logits.argmax(-1)) for _, hidden, logits in _forward(model, flat[some], tokens)]
+            forward = _forward(stack.shape, stack.flat[some], stack.inputs)
+            looked = [(hidden, logits.argmax(-1)) for _, hidden, logits in forward]
             hidden, predictions = (torch.cat(part, 1) for part in zip(*looked, strict=True))
-        view = View(model, flat[some], tokens, labels, hidden, predictions, test[some], last)
-        looks += run(view, asked(model.trial.probes))
+        test = stack.split.test[some]
+        view = View(stack.shape, stack.flat[some], stack.inputs, stack.labels, hidden, predictions, test, last)
+        looks += run(view, asked(stack.shape))
     return looks
 
 
-def _forward(model: Model, flat: Tensor, tokens: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _forward(shape: Shape, flat: Tensor, inputs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """(examples, hidden [K, n, D], logits [K, n, C]) of chunk after chunk of all N examples."""
-    weights = model.layout.split(flat)
-    for start in range(0, len(tokens), CHUNK):
-        chunk = slice(start, min(start + CHUNK, len(tokens)))
-        hidden = model.hidden(weights, tokens[None, chunk])
-        yield chunk, hidden, model.logits(weights, hidden)
+    network = shape.network
+    weights = network.layout.split(flat)
+    for start in range(0, len(inputs), CHUNK):
+        chunk = slice(start, min(start + CHUNK, len(inputs)))
+        yield chunk, *network.look(weights, inputs[None, chunk])
 
 
 def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:

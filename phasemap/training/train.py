@@ -8,7 +8,6 @@ the trial axis.
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,15 +19,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from phasemap.networks.network import Model
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
-from phasemap.plan.trial import Trial, train_examples
+from phasemap.plan.phases import phase_names
+from phasemap.plan.source import place_of
+from phasemap.plan.trial import Shape, Trial, train_examples
 from phasemap.probes.view import Look
-from phasemap.tasks import task as tasks
+from phasemap.tasks.task import Task, overlap
 from phasemap.training import events
-from phasemap.training.evaluate import Seen, Split, measure, probes
-from phasemap.training.optimizers import Rates, rates, slope, update
+from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
+from phasemap.training.update import Rates, orthogonal, rates, slope
 
 AHEAD = 64  # steps whose batches are drawn at once
 
@@ -50,9 +50,8 @@ class Training:
 
     def __post_init__(self) -> None:
         shape = self.trials[0].shape
-        self.model = _model(shape)
-        self.task = self.model.task
-        self.tokens = torch.from_numpy(self.task.tokens).to(self.device)
+        self.network, self.task = shape.network, shape.examples
+        self.inputs = torch.from_numpy(self.task.inputs).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
         self._step = _engine(shape, self.compiled)
         self._draw_splits()
@@ -60,10 +59,10 @@ class Training:
     def _draw_splits(self) -> None:
         train = [_training_set(trial, self.task, self.device) for trial in self.trials]
         shape = self.trials[0]
-        full = len(self.labels) if shape.split == "distinct" else len(train[0])  # the same in any stack
+        full = self.task.pool if shape.split == "distinct" else len(train[0])  # the same in any stack
         size = shape.batch_size or full
         self.batches = random_streams.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
-        self.split = Split.of(train, len(self.labels), self.device)
+        self.split = Split.of(train, self.task, self.device)
 
     def keep(self, chosen: list[int]) -> None:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
@@ -79,10 +78,11 @@ class Training:
         while self.step < until:
             steps = min(AHEAD, until - self.step)
             examples, weights = self.batches.draw(self.step, steps)
-            tokens = F.embedding(examples, self.tokens)  # as self.tokens[examples], several times faster
+            # as self.inputs[examples], several times faster
+            inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
             labels = self.labels.index_select(0, examples.flatten()).view(examples.shape)
             rate = rates(self.trials, self.step, steps, self.device)
-            for step in zip(tokens, labels, weights, rate.step_size, rate.decay, rate.root, strict=True):
+            for step in zip(inputs, labels, weights, rate.step_size, rate.decay, rate.root, strict=True):
                 self._one_step(*step)
             self.step += steps
         self._add_seconds(start)
@@ -102,7 +102,7 @@ class Training:
         start = time.perf_counter()
         shape, everyone = self.trials[0], list(range(len(self.trials)))
         look = probing(shape, self.step) or self.step >= shape.steps
-        seen = measure(self.model, self.flat, self.tokens, self.labels, self.split, keep=look)
+        seen = measure(self._stacked(), keep=look)
         self._add_points(everyone, seen.curves)
         sound = self.flat.isfinite().all(1) & torch.tensor(seen.curves["train_loss"], device=self.device).isfinite()
         endings = [self._ending(k, fine) for k, fine in enumerate(sound.tolist())]
@@ -118,8 +118,11 @@ class Training:
             self.keep(going)
         return results
 
+    def _stacked(self) -> Stacked:
+        return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split)
+
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
-        return probes(self.model, self.flat, self.tokens, self.labels, self.split.test, seen, rows, last)
+        return probes(self._stacked(), seen, rows, last)
 
     def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
         for name, column in found.items():
@@ -152,22 +155,39 @@ class Training:
         }
         values: dict[str, Any] = {name: value for name, value in look.numbers.items() if not is_curve(name)}
         values |= events.events(trial, curves, ending == "diverged")
-        values |= {"ending": ending, "steps_run": self.step, "parameters": self.model.layout.size}
+        values |= {"ending": ending, "steps_run": self.step, "parameters": self.network.parameters}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
-        notes, faults = self.notes(), self.faults.pop(trial.id, {})
-        notes |= {"probe_fault": "; ".join(faults.values())} if faults else {}
+        faults = self.faults.pop(trial.id, {})
+        values["phase"] = self._phase(trial, curves, values, faults)
+        notes = self.notes() | ({"fault": "; ".join(faults.values())} if faults else {})
         return Result(trial, Outcome(**values), curves, notes, look.picture)
 
+    @staticmethod
+    def _phase(trial: Trial, curves: dict[str, Curve], values: dict[str, Any], faults: dict[str, str]) -> str | None:
+        """Ours, or the word of the user's rule; one that fails leaves the trial without a phase."""
+        rule = next((part for part in trial.parts if part.kind == "phases"), None)
+        if rule is None or values["phase"] == "diverged":
+            return values["phase"]
+        names = phase_names([rule])
+        try:
+            word = rule.target(curves, values)
+        except Exception as error:  # anything a user's rule may raise
+            faults["phases"] = f"phases {rule.name}: {place_of(error)}raised {type(error).__name__}: {error}"
+            return None
+        if word not in names:
+            faults["phases"] = f"phases {rule.name}: must return one of {', '.join(names)}, got {word!r}"
+            return None
+        return word
+
     def _overlap(self, k: int) -> float:
-        train = torch.zeros(len(self.labels), dtype=torch.bool)
-        train[self.batches.train[k].cpu()] = True
-        return tasks.overlap(self.task.distinct, train.numpy())
+        return overlap(self.task.distinct, self.split.train[k].cpu().numpy(), self.split.test[k].cpu().numpy())
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
         backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
         return {
             "device": kind,
@@ -187,10 +207,32 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     differ in the last bits; each is the same in every stack."""
     device = torch.device(device)
     prepare(device)
-    layout = _model(trials[0].shape).layout
-    rows = [layout.initial(random_streams.weight_seed(t.seed), t.initial_scale, t.clone_blocks) for t in trials]
+    network = trials[0].shape.network
+    rows = [network.initial(random_streams.weight_seed(t.seed)) * t.initial_scale for t in trials]
     flat = torch.stack(rows).to(device)
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+
+
+def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
+    """Whether a trial's numbers are the same alone and in a stack; ours are proved by tests, a user's network is tried.
+
+    Tried are a few steps and an evaluation, with one trial and with three, by the engine that will run.
+    """
+    return not trial.part("model").code or _tried_stacked(trial.replace(seed=0), str(device), compiled)
+
+
+@lru_cache(maxsize=64)
+def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
+    short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
+    alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
+    seen = []
+    for trials in (alone, stacked):
+        training = begin(tuple(trials), device, compiled)
+        training.advance(2)
+        training.evaluate()
+        training.advance(3)
+        seen.append((training.flat[0], training.curves[short.id]))
+    return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
 
 
 def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
@@ -221,25 +263,20 @@ Step = Callable[..., None]
 
 
 @lru_cache(maxsize=64)
-def _model(shape: tuple) -> Model:
-    trial = Trial(**dict(shape))
-    return Model(trial, tasks.load(trial.task, trial.modulus, trial.context))
-
-
-@lru_cache(maxsize=64)
-def _engine(shape: tuple, compiled: bool) -> Step:
+def _engine(shape: Shape, compiled: bool) -> Step:
     """The training step of a shape, for stacks of any size."""
-    model = _model(shape)
-    layout = model.layout
+    network, layout, optimizer = shape.network, shape.network.layout, shape.rule
+    loss, across = shape.loss, shape.orthogonal_gradient
 
-    def gradient_step(flat, mean, square, tokens, labels, weights, step_size, decay, root) -> None:
+    def gradient_step(flat, mean, square, inputs, labels, weights, step_size, decay, root) -> None:
         point = flat.detach().requires_grad_()
-        pieces = layout.split(point)
-        logits = model.logits(pieces, model.hidden(pieces, tokens))
-        downhill = slope(model.trial.loss, logits.detach(), labels, weights)
+        logits = network.logits(layout.split(point), inputs)
+        downhill = slope(loss, logits.detach(), labels, weights)
         (gradient,) = torch.autograd.grad(logits, point, downhill)
         with torch.no_grad():
-            update(model.trial, layout, flat, mean, square, gradient, Rates(step_size, decay, root))
+            if across:
+                gradient = orthogonal(layout, flat, gradient)
+            optimizer.update(flat, mean, square, gradient, Rates(step_size, decay, root))
 
     return _compiled(gradient_step) if compiled else gradient_step
 
@@ -269,11 +306,11 @@ def _compiled(step: Step) -> Step:
     return compiled_step
 
 
-def _training_set(trial: Trial, task: tasks.Task, device: torch.device) -> Tensor:
+def _training_set(trial: Trial, task: Task, device: torch.device) -> Tensor:
     if trial.split == "examples":
-        count = len(task.labels)
+        count = task.pool
         return random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]
-    distinct = torch.from_numpy(task.distinct).to(device)
+    distinct = torch.from_numpy(task.distinct[: task.pool]).to(device)
     count = int(distinct.max()) + 1
     chosen = torch.zeros(count, dtype=torch.bool, device=device)
     chosen[random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]] = True
@@ -285,14 +322,7 @@ def prepare(device: torch.device) -> None:
     large tensor back to the kernel and pays for its pages again at the next step."""
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     if device.type == "cpu":
-        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-        torch.set_num_threads(threads)
-        try:
-            from threadpoolctl import threadpool_limits  # numpy's BLAS; not needed on a GPU machine
-
-            threadpool_limits(threads, user_api="blas")
-        except ImportError:
-            pass
+        matmul.limit_threads()
         try:
             libc = ctypes.CDLL(None)
             for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad

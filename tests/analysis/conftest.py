@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -18,9 +17,9 @@ def store(tmp_path_factory):
     for decay in (0.1, 0.7):
         for width in (64, 128):
             for seed in (0, 1):
-                made_store.add(*made(dataclasses.replace(BASE, weight_decay=decay, width=width, seed=seed)))
-    made_store.add(dataclasses.replace(BASE, weight_decay=0.7, width=64, seed=2), None, "FAILED", "out of memory")
-    made_store.add(dataclasses.replace(BASE, weight_decay=0.7, width=64, seed=3), None, "RUNNING")
+                made_store.add(*made(BASE.replace(weight_decay=decay, width=width, seed=seed)))
+    made_store.add(BASE.replace(weight_decay=0.7, width=64, seed=2), None, "FAILED", "out of memory")
+    made_store.add(BASE.replace(weight_decay=0.7, width=64, seed=3), None, "RUNNING")
     return made_store
 
 

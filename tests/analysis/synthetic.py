@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from analysis.table import COLUMNS
+from analysis.table import COLUMNS, NOTES
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import FIELDS, Trial
 
@@ -25,7 +24,7 @@ WIDTHS = (32, 64, 128, 192, 256)
 def wd_width(seeds: int = 5) -> list[tuple[Trial, Outcome]]:
     """8 weight decays x 5 widths: memorization below, grokking between, confusion above."""
     spots = [(d, w, s) for d in DECAYS for w in WIDTHS for s in range(seeds)]
-    return [made(dataclasses.replace(BASE, weight_decay=d, width=w, seed=s)) for d, w, s in spots]
+    return [made(BASE.replace(weight_decay=d, width=w, seed=s)) for d, w, s in spots]
 
 
 def made(trial: Trial) -> tuple[Trial, Outcome]:
@@ -87,7 +86,7 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
         | dict(o.values)
         for i, (t, o) in enumerate(pairs)
     ]
-    words = ("phase", "ending", "failure", "trial", "run_id", "status")
+    words = ("phase", "ending", "failure", "trial", "run_id", "status", *NOTES)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({n: float for n in COLUMNS if n not in words and n not in FIELDS})
 

@@ -19,7 +19,8 @@ from analysis import (
     takeover,
     time_to_grok,
 )
-from phasemap.plan.outcome import PHASES, Outcome
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.phases import PHASES
 
 
 def outcome(phase, grok=None, accuracy=0.5, **more):
@@ -152,7 +153,7 @@ def test_the_cell_with_most_grokking_is_told_and_its_middle_seed_strong(small, t
     cell = learning_curves.telling_cell(small, ("weight_decay", "width"))
     assert cell[["weight_decay", "width"]].drop_duplicates().to_numpy().tolist() == [[1.0, 64]]
     assert cell.loc[cell.run_id == learning_curves.middle_seed(cell), "grok_step"].iloc[0] == 1500
-    pairs = [made(dataclasses.replace(BASE, weight_decay=0.7, seed=s)) for s in range(3)]
+    pairs = [made(BASE.replace(weight_decay=0.7, seed=s)) for s in range(3)]
     table, lines = _with_curves(pairs)
     summary = learning_curves.summarise(table, lines)
     assert set(summary.table.key) == set(learning_curves.KEYS)
@@ -170,9 +171,7 @@ def test_dimension_is_read_off_at_the_grok_step(tmp_path):
 
 
 def test_takeover_needs_inner_scores(tmp_path):
-    trial = frame(
-        [(dataclasses.replace(BASE, task="modular_multiplication"), outcome("grokking", 500, takeover_step=2000))]
-    )
+    trial = frame([(BASE.replace(task="modular_multiplication"), outcome("grokking", 500, takeover_step=2000))])
     steps = [0, 1000, 2000, 3000]
     lines = pd.concat(
         pd.DataFrame({"run_id": "run0000", "key": key, "step": steps, "value": values})
@@ -203,7 +202,7 @@ def _strides(**columns):
         outcome("grokking", 500, winning_stride=s, winning_stride_score=0.9, winning_stride_p_value=p)
         for s, p in ((4, 0.001), (7, 0.001), (9, 0.6))
     ]
-    pairs = [(dataclasses.replace(BASE, task="modular_multiplication", seed=i), one) for i, one in enumerate(told)]
+    pairs = [(BASE.replace(task="modular_multiplication", seed=i), one) for i, one in enumerate(told)]
     return frame(pairs).assign(**columns)
 
 

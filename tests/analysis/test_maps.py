@@ -1,6 +1,5 @@
 """Probability map, boundary positions and the interactive page against known answers."""
 
-import dataclasses
 import json
 import os
 import re
@@ -29,7 +28,7 @@ def threshold(decay, width, seed):
     noise = np.random.default_rng([seed, width, int(1000 * decay)]).normal(0, 0.25)
     won = np.log2(decay * width / 64) + noise > 0
     told = {"phase": "grokking", "grok_step": 1500} if won else {"phase": "memorization"}
-    trial = dataclasses.replace(BASE, weight_decay=decay, width=width, seed=seed)
+    trial = BASE.replace(weight_decay=decay, width=width, seed=seed)
     return trial, Outcome(ending="budget", steps_run=3000, final_test_accuracy=float(won), **told)
 
 
@@ -92,7 +91,7 @@ def test_maps_of_one_axis_of_words_and_of_one_result_are_drawn(table, tmp_path):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     pairs = [
-        made(dataclasses.replace(BASE, weight_decay=d, width=w, depth=k, seed=s))
+        made(BASE.replace(weight_decay=d, width=w, depth=k, seed=s))
         for d in (0.1, 0.4, 0.7)
         for w in (64, 128)
         for k in (1, 2)

@@ -1,7 +1,5 @@
 """Bottleneck, data fraction, learnability, precision: known answers; and thresholds read anew."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +13,7 @@ from phasemap.plan.outcome import Outcome
 
 
 def trial(seed, **fields):
-    return dataclasses.replace(BASE, seed=seed, **fields)
+    return BASE.replace(seed=seed, **fields)
 
 
 def outcome(grok=None, memorized=None, accuracy=0.5, **more):

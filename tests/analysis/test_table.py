@@ -1,7 +1,5 @@
 """The table against a real MLflow database written the way the recorder writes."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +25,7 @@ def test_a_row_per_ended_trial_with_typed_columns(store):
 
 
 def test_values_come_back_as_written(store):
-    trial, outcome = made(dataclasses.replace(BASE, weight_decay=0.7, width=128, seed=1))
+    trial, outcome = made(BASE.replace(weight_decay=0.7, width=128, seed=1))
     row = table.load_table("sweep", store.uri).set_index("trial").loc[trial.id]
     assert {name: row[name] for name in FIELDS} == {name: getattr(trial, name) for name in FIELDS}
     assert (row.phase, row.grok_step) == (outcome.phase, outcome.grok_step)
@@ -36,15 +34,27 @@ def test_values_come_back_as_written(store):
 
 def test_what_a_users_probe_found_is_a_column(tmp_path):
     store = Store(tmp_path, "own")
-    (first, outcome), (second, other) = made(BASE), made(dataclasses.replace(BASE, seed=1))
+    (first, outcome), (second, other) = made(BASE), made(BASE.replace(seed=1))
     store.add(first, outcome.replace(sharpness=2.5))
     store.add(second, other)
     trials = table.load_table("own", store.uri)
     assert list(trials.columns) == [*table.COLUMNS, "sharpness"]
-    assert trials.set_index("trial").sharpness.loc[[first.id, second.id]].tolist() == [
-        2.5,
-        pytest.approx(np.nan, nan_ok=True),
-    ]
+    found = trials.set_index("trial").sharpness
+    assert found[first.id] == 2.5
+    assert np.isnan(found[second.id])
+
+
+def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(tmp_path):
+    store = Store(tmp_path, "mixed")
+    for seed, product in enumerate(("openblas", "bmm", "openblas")):
+        run = store.add(*made(BASE.replace(seed=seed)), lines=False)
+        for key, value in {"product": product, "engine": "eager", "device": "cpu", "torch": "2.13.0"}.items():
+            store.client.set_tag(run, f"phasemap.{key}", value)
+    store.add(*made(BASE.replace(seed=3)), lines=False)  # recorded before there were such tags
+    sweep = table.read("mixed", store.uri)
+    assert sorted(sweep.trials["product"].dropna()) == ["bmm", "openblas", "openblas"]
+    assert set(sweep.trials.engine.dropna()) == {"eager"}
+    assert sweep.progress == "more than one product: bmm and openblas"
 
 
 def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import time
 
@@ -48,7 +47,7 @@ def test_nothing_is_drawn_again_without_a_new_trial(recorder, tmp_path, monkeypa
     with Refresh(recorder, tmp_path / "out", print, every=0.02):
         waited(lambda: drawn == [1], PATIENT)
         time.sleep(0.2)
-        recorder.result(result(dataclasses.replace(MLP, seed=1), "grokking"))
+        recorder.result(result(MLP.replace(seed=1), "grokking"))
         waited(lambda: drawn == [1, 2], PATIENT)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import re
 
@@ -10,14 +9,14 @@ import pytest
 from small import MLP
 
 from phasemap.command.terminal import Map, Screen, Status, line, picture
-from phasemap.plan.outcome import PHASES
+from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 
 SPACE = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range(2), modulus=13, model="mlp")
 
 
 def trial(decay, width, seed):
-    return dataclasses.replace(MLP, weight_decay=decay, width=width, seed=seed)
+    return MLP.replace(weight_decay=decay, width=width, seed=seed)
 
 
 def status(recorded) -> Status:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from phasemap.networks.network import Model
+from phasemap.networks.network import Network
 from phasemap.plan.trial import Trial
-from phasemap.tasks import task as tasks
+from phasemap.tasks.task import Task
 from phasemap.training.train import begin
 
 TRANSFORMER = Trial(modulus=11, width=16, depth=2, heads=4)
-SEQUENCE = dataclasses.replace(TRANSFORMER, task="lfsr_5", context=6)
-PARITY = dataclasses.replace(TRANSFORMER, task="sparse_parity", context=6)
-MLP = dataclasses.replace(TRANSFORMER, model="mlp", depth=3)
+SEQUENCE = TRANSFORMER.replace(task="lfsr_5", context=6)
+PARITY = TRANSFORMER.replace(task="sparse_parity", context=6)
+MLP = TRANSFORMER.replace(model="mlp", depth=3)
 ACTIVATIONS = {"relu": torch.relu, "gelu": nn.functional.gelu, "square": torch.square}
 
 
 class Reference(nn.Module):
     """One trial's network in plain float64 torch; ``load`` copies one row of a stack's weights."""
 
-    def __init__(self, trial: Trial, task: tasks.Task, tables: int):
+    def __init__(self, trial: Trial, task: Task, tables: int):
         super().__init__()
         self.trial, self.task = trial, task
-        width, tokens = trial.width, task.tokens.shape[1]
+        width, tokens = trial.width, task.tokens
         self.table = nn.Parameter(torch.empty(tables, task.vocabulary, width))
         if trial.model == "transformer":
             self.position = nn.Parameter(torch.empty(tokens, width))
@@ -107,30 +106,30 @@ class Reference(nn.Module):
         return self.readout(hidden)
 
 
-def stack(trial: Trial, trials: int) -> tuple[Model, torch.Tensor]:
+def stack(trial: Trial, trials: int) -> tuple[Network, torch.Tensor]:
     """A model and weights [K, P] with nothing left at 0 or 1, so that no piece can be forgotten."""
-    model = Model(trial, tasks.load(trial.task, trial.modulus, trial.context))
-    flat = torch.stack([model.layout.initial(k, 1.0, False) for k in range(trials)])
+    model = trial.shape.network
+    flat = torch.stack([model.initial(k) for k in range(trials)])
     return model, flat + 0.1 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(9))
 
 
 CASES = [
-    *(dataclasses.replace(TRANSFORMER, norm=norm) for norm in ("post", "pre", "none")),
-    *(dataclasses.replace(TRANSFORMER, activation=name) for name in ("gelu", "square")),
-    dataclasses.replace(TRANSFORMER, depth=1),
-    dataclasses.replace(TRANSFORMER, depth=3, norm="pre"),
-    dataclasses.replace(TRANSFORMER, tie_embeddings=True),
-    dataclasses.replace(TRANSFORMER, bottleneck=3),
-    dataclasses.replace(TRANSFORMER, task="modular_division", heads=1),
+    *(TRANSFORMER.replace(norm=norm) for norm in ("post", "pre", "none")),
+    *(TRANSFORMER.replace(activation=name) for name in ("gelu", "square")),
+    TRANSFORMER.replace(depth=1),
+    TRANSFORMER.replace(depth=3, norm="pre"),
+    TRANSFORMER.replace(tie_embeddings=True),
+    TRANSFORMER.replace(bottleneck=3),
+    TRANSFORMER.replace(task="modular_division", heads=1),
     SEQUENCE,
-    dataclasses.replace(SEQUENCE, norm="pre"),
+    SEQUENCE.replace(norm="pre"),
     PARITY,
-    dataclasses.replace(PARITY, context=4),
-    *(dataclasses.replace(MLP, embedding=joined) for joined in ("sum", "concatenate")),
-    *(dataclasses.replace(MLP, embedding=joined, depth=1, activation="gelu") for joined in ("sum", "concatenate")),
-    *(dataclasses.replace(MLP, embedding=joined, tie_embeddings=True) for joined in ("sum", "concatenate")),
-    *(dataclasses.replace(MLP, embedding=joined, task="sparse_parity", context=6) for joined in ("sum", "concatenate")),
-    dataclasses.replace(MLP, activation="square", bottleneck=2),
+    PARITY.replace(context=4),
+    *(MLP.replace(embedding=joined) for joined in ("sum", "concatenate")),
+    *(MLP.replace(embedding=joined, depth=1, activation="gelu") for joined in ("sum", "concatenate")),
+    *(MLP.replace(embedding=joined, tie_embeddings=True) for joined in ("sum", "concatenate")),
+    *(MLP.replace(embedding=joined, task="sparse_parity", context=6) for joined in ("sum", "concatenate")),
+    MLP.replace(activation="square", bottleneck=2),
 ]
 
 
@@ -142,14 +141,14 @@ def told(trial: Trial) -> str:
 @pytest.mark.parametrize("trial", CASES, ids=told)
 def test_a_stack_equals_torchs_modules_forward_and_backward(trial, each_its_own):
     model, flat = stack(trial, trials=2)
-    tokens = torch.from_numpy(model.task.tokens)
+    tokens = torch.from_numpy(model.task.inputs)
     generator = torch.Generator().manual_seed(4)
     rows = torch.randint(len(tokens), (2 if each_its_own else 1, 23), generator=generator)
     slope = torch.randn(2, 23, model.task.classes, generator=generator)
     point = flat.clone().requires_grad_()
     weights = model.layout.split(point)
     hidden = model.hidden(weights, tokens[rows])
-    logits = model.logits(weights, hidden)
+    logits = model.readout(weights, hidden)
     (logits * slope).sum().backward()
     gradients = model.layout.split(point.grad)
     for k in range(2):
@@ -169,9 +168,8 @@ def test_a_stack_equals_torchs_modules_forward_and_backward(trial, each_its_own)
 
 
 def test_the_published_transformer_has_its_published_size():
-    task = tasks.load("modular_addition", 97, 16)
-    assert Model(Trial(), task).layout.size == 2 * 97 * 128 + 2 * 128 + 2 * 198_272 + 128 * 97 + 97 == 434_145
-    assert 3.1e6 < Model(Trial(width=256, depth=4, heads=8), task).layout.size < 3.3e6
+    assert Trial().shape.network.parameters == 2 * 97 * 128 + 2 * 128 + 2 * 198_272 + 128 * 97 + 97 == 434_145
+    assert 3.1e6 < Trial(width=256, depth=4, heads=8).shape.network.parameters < 3.3e6
 
 
 def test_tables_are_one_per_token_where_the_task_says_so():
@@ -183,24 +181,24 @@ def test_tables_are_one_per_token_where_the_task_says_so():
         (MLP, False): 2,
     }
     for (trial, tied), count in tables.items():
-        model, flat = stack(dataclasses.replace(trial, tie_embeddings=tied), 1)
+        model, flat = stack(trial.replace(tie_embeddings=tied), 1)
         assert model.layout.split(flat)["table"].shape[1] == count
 
 
 @pytest.mark.parametrize("rank", [1, 3, 16])
 def test_a_bottleneck_has_its_rank(rank):
     for trial in (TRANSFORMER, MLP):
-        model, flat = stack(dataclasses.replace(trial, bottleneck=rank), trials=2)
+        model, flat = stack(trial.replace(bottleneck=rank), trials=2)
         weights = model.layout.split(flat)
         assert weights["squeeze.weight"].shape == (2, 16, rank)
         assert weights["widen.weight"].shape == (2, rank, 16)
-        logits = model.logits(weights, torch.randn(2, 200, 16))
+        logits = model.readout(weights, torch.randn(2, 200, 16))
         centred = logits[0].double() - weights["readout.bias"][0].double()
         assert torch.linalg.matrix_rank(centred - centred.mean(0), rtol=1e-5) <= rank
 
 
 def test_a_row_is_drawn_from_its_own_seed_alone():
-    trials = [dataclasses.replace(TRANSFORMER, seed=seed, weight_decay=0.1 * seed) for seed in (3, 1, 4)]
+    trials = [TRANSFORMER.replace(seed=seed, weight_decay=0.1 * seed) for seed in (3, 1, 4)]
     whole = begin(tuple(trials)).flat
     for k, trial in enumerate(trials):
         assert torch.equal(whole[k], begin((trial,)).flat[0])
@@ -208,21 +206,19 @@ def test_a_row_is_drawn_from_its_own_seed_alone():
 
 
 def test_only_the_seed_chooses_the_initial_weights():
-    changed = dataclasses.replace(TRANSFORMER, weight_decay=0.3, learning_rate=1.0, data_fraction=0.6)
+    changed = TRANSFORMER.replace(weight_decay=0.3, learning_rate=1.0, data_fraction=0.6)
     assert torch.equal(begin((TRANSFORMER,)).flat, begin((changed,)).flat)
 
 
 def test_the_initial_scale_multiplies_every_weight():
-    scaled = dataclasses.replace(TRANSFORMER, initial_scale=4.0)
+    scaled = TRANSFORMER.replace(initial_scale=4.0)
     assert torch.equal(begin((scaled,)).flat, 4 * begin((TRANSFORMER,)).flat)
 
 
 def test_cloned_blocks_start_alike_and_independent_ones_do_not():
-    deep = dataclasses.replace(TRANSFORMER, depth=3)
+    deep = TRANSFORMER.replace(depth=3)
     model, _ = stack(deep, 1)
-    own, cloned = (
-        model.layout.split(begin((dataclasses.replace(deep, clone_blocks=clone),)).flat) for clone in (False, True)
-    )
+    own, cloned = (model.layout.split(begin((deep.replace(clone_blocks=clone),)).flat) for clone in (False, True))
     for name in own:
         if name.startswith("block"):
             first = "block0" + name[6:]
@@ -234,7 +230,7 @@ def test_cloned_blocks_start_alike_and_independent_ones_do_not():
 
 
 def test_initial_weights_are_torchs_defaults():
-    wide = dataclasses.replace(TRANSFORMER, modulus=97, width=64)
+    wide = TRANSFORMER.replace(modulus=97, width=64)
     model, _ = stack(wide, 1)
     weights = {name: part[0] for name, part in model.layout.split(begin((wide,)).flat).items()}
     assert weights["table"].std() == pytest.approx(1, rel=0.05)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 
 import pytest
@@ -63,9 +62,7 @@ def test_a_shape_with_hours_of_work_is_measured_and_one_with_minutes_is_not():
         return 5
 
     short, long = Trial(model="mlp", width=16, steps=100), Trial(steps=100_000)
-    stacks = Plan(measure=measure).stacks(
-        [dataclasses.replace(one, seed=s) for one in (short, long) for s in range(20)]
-    )
+    stacks = Plan(measure=measure).stacks([one.replace(seed=s) for one in (short, long) for s in range(20)])
     assert asked == [128]
     assert {len(stack.trials) for stack in stacks if stack.trials[0].width == 128} == {5}
 
@@ -96,7 +93,7 @@ def test_what_is_compiled_can_be_said():
 
 def test_long_trials_are_compiled_and_short_ones_are_not_whatever_the_sweep():
     short, long = Trial(width=16, steps=COMPILE_PAYS - 1), Trial(width=16, steps=COMPILE_PAYS)
-    many = [dataclasses.replace(short, seed=seed) for seed in range(100)]
+    many = [short.replace(seed=seed) for seed in range(100)]
     assert {stack.compiled for stack in Plan().stacks(many)} == {False}
     assert {stack.compiled for stack in Plan().stacks([long])} == {True}
     assert {stack.compiled for stack in Plan(compiled="never").stacks([long])} == {False}
@@ -127,4 +124,4 @@ def test_a_lone_trial_has_itself_as_its_half():
 @pytest.mark.parametrize("model", ["mlp", "transformer"])
 def test_a_larger_trial_costs_more(axis, model):
     small = Trial(model=model)
-    assert cost(dataclasses.replace(small, **{axis: 2 * getattr(small, axis)})) > cost(small)
+    assert cost(small.replace(**{axis: 2 * getattr(small, axis)})) > cost(small)

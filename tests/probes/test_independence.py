@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from phasemap.plan.component import load_task
 from phasemap.probes import activation, attention, dimension, information, purity, spectrum, stride
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
-from phasemap.tasks import task
 
-TASK = task.load("modular_multiplication", 17, 0)
+TASK = load_task("modular_multiplication", modulus=17)
 GROUP = TASK.group
 LABELS = torch.from_numpy(TASK.labels)
 Probe = Callable[[Tensor, Tensor], Tensor]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from phasemap.training import evaluate
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin
 
-TRIALS = [dataclasses.replace(MLP, seed=seed) for seed in range(3)]
+TRIALS = [MLP.replace(seed=seed) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +21,11 @@ def view() -> View:
     """Three trials after 10 steps, at their end."""
     training = begin(tuple(TRIALS))
     training.advance(10)
-    tokens, labels, test = training.tokens, training.labels, training.split.test
-    hidden = training.model.hidden(training.model.layout.split(training.flat), tokens[None])
+    inputs, labels, test = training.inputs, training.labels, training.split.test
+    network, shape = training.network, training.trials[0].shape
+    hidden = network.hidden(network.layout.split(training.flat), inputs[None])
     predictions = torch.zeros(3, len(labels), dtype=torch.int64)
-    return View(training.model, training.flat, tokens, labels, hidden, predictions, test, last=True)
+    return View(shape, training.flat, inputs, labels, hidden, predictions, test, last=True)
 
 
 def one(view: View, function, name: str = "sharpest") -> list[Look]:

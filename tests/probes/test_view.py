@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -13,11 +12,11 @@ from phasemap.plan.trial import make_trial
 from phasemap.probes import attention, dimension, names
 from phasemap.training.train import begin
 
-MULTIPLICATION = dataclasses.replace(TRANSFORMER, task="modular_multiplication", modulus=17)
+MULTIPLICATION = TRANSFORMER.replace(task="modular_multiplication", modulus=17)
 
 
 def curves_of(probes: str, trial=MULTIPLICATION) -> set[str]:
-    trial = dataclasses.replace(trial, probes=probes)
+    trial = trial.replace(probes=probes)
     found = trained([trial])[trial.id].curves
     return {key for key in found if not key.startswith(("train_", "test_"))}
 
@@ -51,7 +50,7 @@ def test_the_default_probes_are_known():
 
 
 def test_the_layers_norms_add_up_to_the_whole():
-    trial = dataclasses.replace(MULTIPLICATION, probes="layers")
+    trial = MULTIPLICATION.replace(probes="layers")
     curves = trained([trial])[trial.id].curves
     layers = {key: values[-1] for key, (_, values) in curves.items() if key.startswith("weight_norm/")}
     assert set(layers) == {f"weight_norm/{name}" for name in ("table", "position", "block0", "block1", "readout")}
@@ -60,12 +59,11 @@ def test_the_layers_norms_add_up_to_the_whole():
 
 def test_attention_is_that_of_the_readout_token():
     """Against torch's own attention, asked for the weights of the last block."""
-    trial = dataclasses.replace(MULTIPLICATION, depth=2, probes="attention", steps=10, evaluate_every=10)
+    trial = MULTIPLICATION.replace(depth=2, probes="attention", steps=10, evaluate_every=10)
     training = begin((trial,))
     training.advance(10)
-    weights, model = training.model.layout.split(training.flat), training.model
-    asked = []
-    model.hidden(weights, training.tokens[None], asked)
+    weights = training.network.layout.split(training.flat)
+    asked = training.network.attending(weights, training.inputs[None])[1]
     queries, keys = asked[-1]
     assert queries.shape[2] == 1
     expected = attention.attention_entropy(
@@ -79,10 +77,10 @@ def test_attention_is_that_of_the_readout_token():
 
 
 def test_a_dimension_in_the_record_is_that_of_the_hidden_test_vectors():
-    trial = dataclasses.replace(MLP, steps=10, evaluate_every=10)
+    trial = MLP.replace(steps=10, evaluate_every=10)
     training = begin((trial,))
     training.advance(10)
-    hidden = training.model.hidden(training.model.layout.split(training.flat), training.tokens[None])
+    hidden = training.network.hidden(training.network.layout.split(training.flat), training.inputs[None])
     expected = dimension.pca_dimension(dimension.pca_spectrum(hidden, training.split.test)).item()
     (result,) = training.evaluate()
     assert result.outcome.intrinsic_dimension == expected
@@ -90,10 +88,10 @@ def test_a_dimension_in_the_record_is_that_of_the_hidden_test_vectors():
 
 def test_the_spectrum_and_the_stride_agree_on_a_pure_circle():
     """Embeddings that are cos and sin of 2 pi 3 k / p, and a linear network: stride 1/3 mod p."""
-    trial = dataclasses.replace(MLP, modulus=13, width=16, activation="square", probes="stride+spectrum", steps=1)
-    training = begin((dataclasses.replace(trial, evaluate_every=1, weight_decay=0.0, learning_rate=1e-12),))
+    trial = MLP.replace(modulus=13, width=16, activation="square", probes="stride+spectrum", steps=1)
+    training = begin((trial.replace(evaluate_every=1, weight_decay=0.0, learning_rate=1e-12),))
     angle = 2 * torch.pi * 3 * torch.arange(13) / 13
-    pieces = training.model.layout.split(training.flat)
+    pieces = training.network.layout.split(training.flat)
     for name in ("table", "layer0.weight", "layer0.bias"):
         pieces[name].zero_()
     for table in pieces["table"][0]:
@@ -112,14 +110,14 @@ def test_the_spectrum_and_the_stride_agree_on_a_pure_circle():
 
 def test_homology_is_measured_once_at_the_end():
     pytest.importorskip("ripser")
-    trial = dataclasses.replace(MLP, probes="homology", probe_every=MLP.evaluate_every)
+    trial = MLP.replace(probes="homology", probe_every=MLP.evaluate_every)
     found = trained([trial])[trial.id]
     assert found.outcome.betti0 >= 1
     assert not {"betti0", "betti1"} & set(found.curves)
 
 
 def test_log_spaced_evaluations_are_probed_until_the_even_ones_begin():
-    trial = dataclasses.replace(MLP, steps=60, evaluate_every=20, probe_every=20, log_spaced=True, probes="")
+    trial = MLP.replace(steps=60, evaluate_every=20, probe_every=20, log_spaced=True, probes="")
     steps = trained([trial])[trial.id].curves["weight_norm"][0]
     assert steps[:6] == (1, 2, 3, 4, 5, 6)
     assert [step for step in steps if step >= 20] == [20, 40, 60]

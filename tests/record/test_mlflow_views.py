@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES
+from phasemap.plan.outcome import CURVES, DEFINITIONS
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS
 from phasemap.record.mlflow_views import address, description, views
 

@@ -24,11 +24,10 @@ from small import MLP, mixed, result, waited
 
 from analysis.table import load_pictures
 from phasemap.plan.outcome import DEFINITIONS
-from phasemap.plan.trial import Trial
 from phasemap.record.writer import Held, Recorder, absolute, connect, default_uri
 
 AXES = ("weight_decay", "seed")
-TRIALS = [dataclasses.replace(MLP, weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
+TRIALS = [MLP.replace(weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_result_becomes_one_finished_run(uri):
     assert after == [[(TRIALS[0].id, "FINISHED")]]
     (run,) = runs(uri)
     assert run.info.run_name == "weight_decay=0.1 seed=0"
-    assert run.data.params == {f.name: str(getattr(TRIALS[0], f.name)) for f in dataclasses.fields(Trial)}
+    assert run.data.params == {name: str(value) for name, value in TRIALS[0].values.items()}
     assert run.data.metrics == {"steps_run": 60, "final_test_accuracy": 0.25, "weight_norm": 2.0, "test_accuracy": 0.25}
     tags = {"phase": "memorization", "ending": "budget", "phasemap.device": "cpu", "phasemap.engine": "eager"}
     assert tags.items() <= run.data.tags.items()
@@ -344,7 +343,7 @@ def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_pa
         from phasemap.record.writer import Recorder
         recorder = Recorder(sys.argv[1], {uri!r}, ("seed",), "", say=lambda text: None)
         for seed in range(30):
-            recorder.result(result(dataclasses.replace(MLP, seed=seed)))
+            recorder.result(result(MLP.replace(seed=seed)))
         recorder.close("FINISHED")
     """
     words = [sys.executable, "-c", textwrap.dedent(code)]

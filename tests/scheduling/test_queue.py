@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 
@@ -45,7 +44,7 @@ class Desk:
 
 
 def stack(count: int, first: int = 0, width: int = 16) -> Stack:
-    return Stack(tuple(dataclasses.replace(MLP, seed=first + seed, width=width) for seed in range(count)))
+    return Stack(tuple(MLP.replace(seed=first + seed, width=width) for seed in range(count)))
 
 
 def test_an_empty_work_is_finished():

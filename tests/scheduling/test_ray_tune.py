@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import pytest
@@ -25,7 +24,7 @@ def two_workers(monkeypatch) -> Iterator[None]:
 
 
 def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, monkeypatch):
-    trials = [dataclasses.replace(MLP, width=width, seed=seed) for width in (8, 16) for seed in range(12)]
+    trials = [MLP.replace(width=width, seed=seed) for width in (8, 16) for seed in range(12)]
     recorded, pairs = [], []
     work = Work(record=recorded.append, fail=print, say=print, slots=2)
     work.add(Plan(slots=2, size=2).stacks(trials))

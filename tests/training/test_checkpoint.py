@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,7 +231,7 @@ def test_checkpoints_of_recorded_trials_are_forgotten_and_no_others(tmp_path, pl
     folder = tmp_path / "store"
     storage = Storage(str(folder) if place == "folder" else folder.as_uri())
     storage.forget({MLP.id})  # there is none yet, and no folder
-    other = replace(MLP, seed=MLP.seed + 1)
+    other = MLP.replace(seed=MLP.seed + 1)
     storage.save(begin((MLP, other)))
     storage.forget({MLP.id, "never trained"})
     assert [file.name for file in folder.iterdir()] == [f"{other.id}.pt"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,37 +18,31 @@ from phasemap.plan.trial import Trial
 from phasemap.probes import names
 from phasemap.training.train import begin, next_evaluation
 
-SEQUENCE = dataclasses.replace(
-    TRANSFORMER, task="lfsr_5", context=6, split="distinct", batch_size=8, steps=12, evaluate_every=6
-)
+SEQUENCE = TRANSFORMER.replace(task="lfsr_5", context=6, split="distinct", batch_size=8, steps=12, evaluate_every=6)
 EVERY_PROBE = "+".join(name for name in names() if name != "homology")  # which needs ripser
 SHAPES = {
     "mlp": MLP,
-    "mlp, concatenated, deep, late weight decay": dataclasses.replace(
-        MLP, embedding="concatenate", depth=3, activation="gelu", late_weight_decay=0.2, decay_switch=30
+    "mlp, concatenated, deep, late weight decay": MLP.replace(
+        embedding="concatenate", depth=3, activation="gelu", late_weight_decay=0.2, decay_switch=30
     ),
-    "mlp, full batch, mean squared error": dataclasses.replace(MLP, batch_size=0, loss="mean_squared_error"),
-    "mlp, orthogonal gradient, stablemax": dataclasses.replace(MLP, orthogonal_gradient=True, loss="stablemax"),
+    "mlp, full batch, mean squared error": MLP.replace(batch_size=0, loss="mean_squared_error"),
+    "mlp, orthogonal gradient, stablemax": MLP.replace(orthogonal_gradient=True, loss="stablemax"),
     "transformer": TRANSFORMER,
-    "transformer, every probe": dataclasses.replace(
-        TRANSFORMER, task="modular_multiplication", modulus=17, probes=EVERY_PROBE, probe_every=10
+    "transformer, every probe": TRANSFORMER.replace(
+        task="modular_multiplication", modulus=17, probes=EVERY_PROBE, probe_every=10
     ),
-    "transformer, pre-norm, adam, bottleneck": dataclasses.replace(
-        TRANSFORMER, norm="pre", optimizer="adam", bottleneck=4
-    ),
-    "transformer, division, warm-up": dataclasses.replace(
-        TRANSFORMER, task="modular_division", warmup=20, clone_blocks=True
-    ),
+    "transformer, pre-norm, adam, bottleneck": TRANSFORMER.replace(norm="pre", optimizer="adam", bottleneck=4),
+    "transformer, division, warm-up": TRANSFORMER.replace(task="modular_division", warmup=20, clone_blocks=True),
     "transformer, six tokens": PARITY,
-    "transformer, bf16": dataclasses.replace(TRANSFORMER, precision="bf16"),
-    "transformer, tf32": dataclasses.replace(TRANSFORMER, precision="tf32"),
+    "transformer, bf16": TRANSFORMER.replace(precision="bf16"),
+    "transformer, tf32": TRANSFORMER.replace(precision="tf32"),
 }
 
 
 def mixed_stack(trial: Trial) -> list[Trial]:
     trials = mixed(trial)
     if trial.batch_size == 0:  # there the data fraction is part of the shape
-        trials = [dataclasses.replace(one, data_fraction=trial.data_fraction) for one in trials]
+        trials = [one.replace(data_fraction=trial.data_fraction) for one in trials]
     assert len({one.shape for one in trials}) == 1
     return trials
 
@@ -64,6 +61,62 @@ def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
     assert alone[trials[3].id]["ending"] == "'diverged'"
 
 
+ODD = {"width": 9, "batch_size": 21}  # pieces, activations and trials begin at every place within 64 bytes
+NETWORKS = {
+    "mlp, summed": MLP.replace(**ODD, depth=2),
+    "mlp, concatenated, orthogonal": MLP.replace(**ODD, embedding="concatenate", orthogonal_gradient=True),
+    "mlp, gelu, bottleneck": MLP.replace(**ODD, activation="gelu", bottleneck=3),
+    "transformer, post-norm": TRANSFORMER.replace(**ODD, heads=3),
+    "transformer, pre-norm, two blocks": TRANSFORMER.replace(**ODD, heads=3, norm="pre", depth=2),
+    "transformer, no norm, bottleneck": TRANSFORMER.replace(**ODD, heads=3, norm="none", bottleneck=5),
+    "transformer, six tokens": PARITY.replace(**ODD, heads=3),
+    "transformer, six tokens, two blocks": PARITY.replace(**ODD, heads=1, depth=2, norm="pre"),
+    "transformer of even width": TRANSFORMER,
+    "transformer of even width, six tokens": PARITY.replace(depth=2),
+}
+
+
+def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str, str]]:
+    """The last trial's weights and its curves after some steps in a stack that begins ``offset`` numbers off a line."""
+    training = begin(tuple(one.replace(steps=9, evaluate_every=5, probe_every=5) for one in trials))
+    for name in ("flat", "mean", "square"):
+        part = getattr(training, name)
+        room = torch.empty(offset + part.numel())[offset:]
+        setattr(training, name, room.view_as(part).copy_(part))
+    training.advance(5)
+    assert training.evaluate() == []
+    assert training.flat.data_ptr() % 64 == 4 * offset
+    curves = training.curves[training.trials[-1].id]
+    return training.flat[-1].clone(), {key: repr(points) for key, points in curves.items()}
+
+
+@pytest.mark.parametrize("trial", NETWORKS.values(), ids=NETWORKS)
+def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
+    others = [trial.replace(seed=seed) for seed in range(1, 7)]
+    weights, curves = numbers_of([trial], 0)
+    assert weights.isfinite().all()
+    for offset in range(16):
+        for trials in (1, 2, 3) if offset else (1, 2, 3, 7):
+            found, told = numbers_of([*others[: trials - 1], trial], offset)
+            assert torch.equal(found, weights), (offset, trials)
+            assert told == curves, (offset, trials)
+
+
+def test_with_two_threads_a_trial_alone_is_the_same_in_a_stack():
+    """Activations and pieces here are long enough for torch to share work between threads."""
+    code = """
+import dataclasses, small
+wide = small.MLP.replace(width=192, steps=4, evaluate_every=2, probe_every=4)
+trials = small.mixed(wide)[:3]
+together = small.trained(trials)
+for one in trials:
+    assert small.facts(small.trained([one])[one.id]) == small.facts(together[one.id])
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PHASEMAP_PRODUCT": ""}
+    folder = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, check=True)
+
+
 def test_the_same_stack_twice_is_the_same():
     first, second = trained(mixed(MLP)), trained(mixed(MLP))
     assert {key: facts(one) for key, one in first.items()} == {key: facts(one) for key, one in second.items()}
@@ -73,9 +126,11 @@ def test_the_same_stack_twice_is_the_same():
 def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
     """Here the training sets of the trials differ in length."""
     shape = (
-        SEQUENCE if batch_size else dataclasses.replace(SEQUENCE, model="mlp", batch_size=0, steps=4, evaluate_every=2)
+        SEQUENCE
+        if batch_size
+        else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
     )
-    trials = [dataclasses.replace(shape, probe_every=0, seed=seed) for seed in range(3)]
+    trials = [shape.replace(probe_every=0, seed=seed) for seed in range(3)]
     together = trained(trials)
     for one in trials:
         assert facts(trained([one])[one.id]) == facts(together[one.id])
@@ -94,7 +149,7 @@ def compiled_alone_and_together(trial: Trial) -> None:
 def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
     """What the step closes over is not compared before a call, so each shape needs steps of its own."""
     for change in ({}, {"activation": "gelu"}, {"optimizer": "adam"}, {"beta1": 0.5}):
-        trial = dataclasses.replace(MLP, **change)
+        trial = MLP.replace(**change)
         eager, fast = begin((trial,)), begin((trial,), compiled=True)
         for training in (eager, fast):
             training.advance(10)
@@ -103,7 +158,7 @@ def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
 
 
 def test_a_compiled_trial_alone_is_the_same_in_a_stack():
-    compiled_alone_and_together(dataclasses.replace(TRANSFORMER, depth=1))
+    compiled_alone_and_together(TRANSFORMER.replace(depth=1))
 
 
 @pytest.mark.long
@@ -126,7 +181,7 @@ def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbours_finish():
 
 
 def test_a_network_crushed_to_nothing_has_no_dimension_rather_than_not_a_number():
-    crushed = dataclasses.replace(MLP, weight_decay=99.0, optimizer="sgd")
+    crushed = MLP.replace(weight_decay=99.0, optimizer="sgd")
     outcome = trained([crushed])[crushed.id].outcome
     assert outcome.weight_norm < 1e-2
     assert outcome.ending == "budget"
@@ -134,12 +189,12 @@ def test_a_network_crushed_to_nothing_has_no_dimension_rather_than_not_a_number(
     assert all(math.isfinite(value) for value in values)
 
 
-SETTLING = dataclasses.replace(MLP, stop_when_settled=True, steps=200, evaluate_every=10, probe_every=40)
+SETTLING = MLP.replace(stop_when_settled=True, steps=200, evaluate_every=10, probe_every=40)
 
 
 def test_a_settled_trial_stops_and_leaves_the_others_as_they_would_be_without_it():
-    easy = dataclasses.replace(SETTLING, grok_threshold=0.01, settle_evaluations=2)
-    hard = [dataclasses.replace(SETTLING, seed=seed, weight_decay=0.3) for seed in (1, 2)]
+    easy = SETTLING.replace(grok_threshold=0.01, settle_evaluations=2)
+    hard = [SETTLING.replace(seed=seed, weight_decay=0.3) for seed in (1, 2)]
     results = trained([hard[0], easy, hard[1]])
     outcome = results[easy.id].outcome
     assert outcome.ending == "settled"
@@ -153,7 +208,7 @@ def test_a_settled_trial_stops_and_leaves_the_others_as_they_would_be_without_it
 
 
 def test_a_trial_that_settles_between_two_probes_is_probed_at_its_end():
-    easy = dataclasses.replace(SETTLING, grok_threshold=0.001, settle_evaluations=3)
+    easy = SETTLING.replace(grok_threshold=0.001, settle_evaluations=3)
     found = trained([easy])[easy.id]
     assert found.outcome.steps_run == 30
     assert found.curves["intrinsic_dimension"][0] == (30,)
@@ -161,7 +216,7 @@ def test_a_trial_that_settles_between_two_probes_is_probed_at_its_end():
 
 
 def test_training_goes_on_after_settling_unless_told_to_stop():
-    goes_on = dataclasses.replace(SETTLING, stop_when_settled=False, grok_threshold=0.01, settle_evaluations=2)
+    goes_on = SETTLING.replace(stop_when_settled=False, grok_threshold=0.01, settle_evaluations=2)
     outcome = trained([goes_on])[goes_on.id].outcome
     assert (outcome.ending, outcome.steps_run) == ("budget", 200)
     assert outcome.settled_step is not None
@@ -189,7 +244,7 @@ def test_addition_groks_and_labels_without_a_rule_never_do():
     assert learned.grok_step is not None
     assert learned.best_test_accuracy > 0.95
     assert learned.phase in ("grokking", "comprehension")
-    control = dataclasses.replace(GROKS, task="random_labels", weight_decay=0.01)
+    control = GROKS.replace(task="random_labels", weight_decay=0.01)
     found = trained([control])[control.id].outcome
     assert found.final_train_accuracy > 0.95
     assert found.grok_step is None
@@ -203,14 +258,14 @@ def test_addition_groks_and_labels_without_a_rule_never_do():
     [(60, 20, [20, 40, 60]), (50, 20, [20, 40, 50]), (15, 15, [15]), (7, 3, [3, 6, 7])],
 )
 def test_the_last_step_is_always_evaluated(steps, every, expected):
-    trial = dataclasses.replace(MLP, steps=steps, evaluate_every=every, probe_every=0)
+    trial = MLP.replace(steps=steps, evaluate_every=every, probe_every=0)
     found = trained([trial])[trial.id]
     assert list(found.curves["test_accuracy"][0]) == expected
     assert found.outcome.steps_run == found.curves["weight_norm"][0][-1] == steps
 
 
 def test_log_spaced_evaluations_grow_by_a_factor_up_to_their_interval():
-    trial = dataclasses.replace(MLP, steps=100, evaluate_every=20, log_spaced=True, probe_every=0)
+    trial = MLP.replace(steps=100, evaluate_every=20, log_spaced=True, probe_every=0)
     steps = trained([trial])[trial.id].curves["test_accuracy"][0]
     assert steps[:6] == (1, 2, 3, 4, 5, 6)
     assert set(steps) >= {20, 40, 60, 80, 100}
@@ -230,7 +285,7 @@ def test_evaluations_follow_from_the_step_alone():
 
 def test_the_last_point_of_a_curve_is_the_outcome():
     task = "modular_multiplication"
-    trial = dataclasses.replace(TRANSFORMER, task=task, modulus=17, probe_every=20, probes=EVERY_PROBE)
+    trial = TRANSFORMER.replace(task=task, modulus=17, probe_every=20, probes=EVERY_PROBE)
     found = trained([trial])[trial.id]
     assert {key for key in found.curves if "/" not in key} == set(CURVES)
     for key, (steps, values) in found.curves.items():
@@ -255,9 +310,9 @@ def test_accuracies_are_those_of_the_trials_own_split():
     trials = mixed(MLP)[:3]
     training = begin(tuple(trials))
     training.advance(20)
-    model, tokens, labels = training.model, training.tokens, training.labels
+    model, tokens, labels = training.network, training.inputs, training.labels
     weights = model.layout.split(training.flat)
-    hits = model.logits(weights, model.hidden(weights, tokens[None])).argmax(-1) == labels
+    hits = model.logits(weights, tokens[None]).argmax(-1) == labels
     train_sets = [set(part.tolist()) for part in training.batches.train]
     assert training.evaluate() == []
     for k, trial in enumerate(trials):
@@ -281,8 +336,8 @@ def test_rows_kept_are_unchanged():
 
 
 def test_a_result_says_what_its_last_bits_depend_on():
-    notes = trained([dataclasses.replace(MLP, steps=20)]).popitem()[1].notes
-    assert notes["device"] == "cpu"
+    notes = trained([MLP.replace(steps=20)]).popitem()[1].notes
+    assert notes["device"] == f"cpu {torch.backends.cpu.get_cpu_capability()}"
     assert notes["engine"] == "eager"
     assert notes["torch"] == torch.__version__
     assert notes["product"]

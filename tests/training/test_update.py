@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from phasemap.networks.network import Layout, Piece, constant
+from phasemap.networks.network import Layout, Piece, Start
 from phasemap.plan.trial import Trial
-from phasemap.training.optimizers import Rates, losses, orthogonal, rates, slope, update
+from phasemap.training.update import Rates, losses, orthogonal, rates, slope
 
-LAYOUT = Layout((Piece("a", (5, 4), constant(0.0)), Piece("b", (7,), constant(0.0))))
+LAYOUT = Layout((Piece("a", (5, 4), Start("constant", 0.0)), Piece("b", (7,), Start("constant", 0.0))))
 CPU = torch.device("cpu")
 DIFFERENT = [
     Trial(learning_rate=rate, weight_decay=decay)
@@ -29,7 +29,9 @@ def stepped(trials: list[Trial], start: Tensor, gradients: Tensor, first: int = 
     found = []
     for s, gradient in enumerate(gradients):
         now = Rates(**{field.name: getattr(rate, field.name)[s] for field in dataclasses.fields(Rates)})
-        update(trials[0], LAYOUT, flat, mean, square, gradient.clone(), now)
+        if trials[0].orthogonal_gradient:
+            gradient = orthogonal(LAYOUT, flat, gradient)
+        trials[0].shape.rule.update(flat, mean, square, gradient.clone(), now)
         found.append(flat.clone())
     return found
 
@@ -41,7 +43,7 @@ def noise(*shape: int) -> Tensor:
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.98), (0.0, 0.5)])
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_ten_steps_equal_torchs_with_every_trial_at_its_own_rates(name, betas):
-    trials = [dataclasses.replace(trial, optimizer=name, beta1=betas[0], beta2=betas[1]) for trial in DIFFERENT]
+    trials = [trial.replace(optimizer=name, beta1=betas[0], beta2=betas[1]) for trial in DIFFERENT]
     start, gradients = noise(5, LAYOUT.size), noise(10, 5, LAYOUT.size) * torch.logspace(-3, 1, 10)[:, None, None]
     found = stepped(trials, start, gradients)
     for k, trial in enumerate(trials):
@@ -59,7 +61,7 @@ def test_ten_steps_equal_torchs_with_every_trial_at_its_own_rates(name, betas):
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_a_trials_update_does_not_depend_on_its_neighbours(name):
-    trials = [dataclasses.replace(trial, optimizer=name, orthogonal_gradient=True) for trial in DIFFERENT]
+    trials = [trial.replace(optimizer=name, orthogonal_gradient=True) for trial in DIFFERENT]
     start, gradients = noise(5, LAYOUT.size), noise(6, 5, LAYOUT.size)
     gradients[2:, 3] = torch.nan
     whole = stepped(trials, start, gradients)[-1]
@@ -69,7 +71,7 @@ def test_a_trials_update_does_not_depend_on_its_neighbours(name):
 
 
 def test_rates_do_not_depend_on_how_many_are_made_at_once():
-    trials = tuple(dataclasses.replace(t, warmup=7, late_weight_decay=0.3, decay_switch=9) for t in DIFFERENT)
+    trials = tuple(t.replace(warmup=7, late_weight_decay=0.3, decay_switch=9) for t in DIFFERENT)
     whole, late = rates(trials, 0, 20, CPU), rates(trials, 6, 14, CPU)
     for field in dataclasses.fields(Rates):
         assert torch.equal(getattr(whole, field.name)[6:], getattr(late, field.name)), field.name

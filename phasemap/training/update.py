@@ -1,4 +1,4 @@
-"""The update of a stack: losses, AdamW and its kin on one flat [K, P] tensor.
+"""The update of a stack: losses, their slopes, and the rates of every step.
 
 Hyperparameters that may differ between trials are [K, 1] tensors, so a new value recompiles nothing
 and no loop runs over trials.
@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from phasemap.networks.network import Layout
 from phasemap.plan.trial import Trial
-
-EPSILON = 1e-8
 
 
 def losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
@@ -44,48 +42,24 @@ def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 class Rates:
     """What the update needs at each of S steps, per trial; computed ahead on the host in float64."""
 
-    step_size: Tensor  # [S, K, 1] learning rate over AdamW's first bias correction
+    step_size: Tensor  # [S, K, 1] learning rate over AdamW's first correction
     decay: Tensor  # [S, K, 1] learning rate x weight decay (decoupled), or weight decay (adam, sgd)
-    root: Tensor  # [S, 1, 1] square root of the second bias correction
+    root: Tensor  # [S, 1, 1] square root of the second correction
 
 
 def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.device) -> Rates:
     """Rates of steps ``first`` … ``first + steps - 1`` (counted from 0)."""
-    shape = trials[0]  # warm-up, schedule and betas are part of the shape
+    shape = trials[0]  # warm-up, schedule and optimizer are part of the shape
     count = torch.arange(first, first + steps, dtype=torch.float64)[:, None, None]
     learning_rate = torch.tensor([t.learning_rate for t in trials], dtype=torch.float64)[:, None]
     decay = torch.tensor([t.weight_decay for t in trials], dtype=torch.float64)[:, None].expand(steps, -1, -1)
     if shape.late_weight_decay >= 0:
         decay = torch.where(count >= shape.decay_switch, shape.late_weight_decay, decay)
     learning_rate = learning_rate * ((count + 1) / max(shape.warmup, 1)).clamp(max=1)
-    momentum = shape.optimizer != "sgd"
-    first_correction = 1 - shape.beta1 ** (count + 1) if momentum else torch.ones_like(count)
-    root = (1 - shape.beta2 ** (count + 1)).sqrt()
-    if shape.optimizer == "adamw":
+    first_correction, root = shape.shape.rule.corrections(count + 1)
+    if shape.shape.rule.decoupled:
         decay = decay * learning_rate
     return Rates(*((part.float().to(device)) for part in (learning_rate / first_correction, decay, root)))
-
-
-def update(
-    trial: Trial, layout: Layout, flat: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, rate: Rates
-) -> None:
-    """One step in place on flat, mean and square [K, P]; each tensor of ``rate`` is [K, 1] or [1, 1].
-
-    AdamW: Loshchilov & Hutter 2019, in torch.optim.AdamW's order of operations, decay on all weights.
-    """
-    if trial.orthogonal_gradient:
-        gradient = orthogonal(layout, flat, gradient)
-    if trial.optimizer == "adamw":
-        flat.mul_(1 - rate.decay)
-    else:  # L2 in the gradient
-        gradient = torch.addcmul(gradient, flat, rate.decay)
-    if trial.optimizer == "sgd":
-        flat.addcmul_(gradient, rate.step_size, value=-1)
-        return
-    mean.lerp_(gradient, 1 - trial.beta1)
-    square.mul_(trial.beta2).addcmul_(gradient, gradient, value=1 - trial.beta2)
-    scale = square.sqrt().div_(rate.root).add_(EPSILON)
-    flat.sub_((mean / scale).mul_(rate.step_size))
 
 
 def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:

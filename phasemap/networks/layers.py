@@ -1,0 +1,70 @@
+"""The arithmetic of a stack: layers with a leading trial axis K, and how weights start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from phasemap.networks.network import Piece, Start
+from phasemap.numerics.matmul import LINE
+from phasemap.numerics.matmul import product as product
+
+
+def initial(pieces: Sequence[Piece], seed: int) -> Tensor:
+    """[P]: weights drawn piece by piece from one seed, on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.cat([_drawn(piece.start, piece.shape, generator).flatten() for piece in pieces])
+
+
+def _drawn(start: Start, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    if start.kind == "normal":
+        return torch.randn(shape, generator=generator) * start.size
+    if start.kind == "uniform":
+        return (torch.rand(shape, generator=generator) * 2 - 1) * start.size
+    return torch.full(shape, start.size)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, precision: str) -> Tensor:
+    """x [K, R, in], weight [K, in, out], bias [K, out] -> [K, R, out]."""
+    return product(x, weight, precision) + bias[:, None]
+
+
+def activate(x: Tensor, kind: str) -> Tensor:
+    if kind == "square":
+        return x * x
+    return x.relu() if kind == "relu" else F.gelu(x)
+
+
+def gather(table: Tensor, rows: Tensor) -> Tensor:
+    """table [K, R, D], rows [K or 1, B] -> [K, B, D]. As one lookup in a [K·R, D] table, whose
+    gradient is a plain sum in index order: the same for a trial in any stack."""
+    trials, count, width = table.shape
+    offsets = torch.arange(trials, device=table.device)[:, None] * count
+    return F.embedding(rows + offsets, table.reshape(-1, width))
+
+
+def positions(tokens: Tensor, vocabulary: int) -> Tensor:
+    """Rows [K or 1, B·T] of tokens [K or 1, B, T] in tables that stand one after another, one per position."""
+    return (tokens + torch.arange(tokens.shape[2], device=tokens.device) * vocabulary).flatten(1)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked. Two tokens are too few for
+    a matrix product: there the sums are written out."""
+    q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
+    scale = q.shape[-1] ** -0.5
+    if k.shape[2] > 4:
+        size = q.shape[-1]  # padded, for torch's sums here hang on where a row begins within 64 bytes
+        q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).flatten(-2)
+    scores = (q[:, :, :, None] * k[:, :, None]).sum(-1) * scale  # [K, B, Tq, T, H]
+    return (scores.softmax(3)[..., None] * v[:, :, None]).sum(3).flatten(-2)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [K, R, D], weight and bias [K, D]."""
+    normed = F.layer_norm(x, x.shape[-1:], eps=1e-5)
+    return torch.addcmul(bias[:, None], normed, weight[:, None])

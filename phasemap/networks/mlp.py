@@ -1,0 +1,89 @@
+"""A multilayer perceptron over token embeddings, or over real inputs.
+
+Embeddings are summed or concatenated, then come ``depth`` hidden layers. The first layer is linear in the embeddings,
+so it is applied to the tables and its outputs are looked up: each distinct token is projected once, not each example.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from phasemap import networks
+from phasemap.fields import Fault
+from phasemap.networks.network import (
+    Activation,
+    Bottleneck,
+    Depth,
+    Piece,
+    TieEmbeddings,
+    TokenNetwork,
+    Width,
+    linear_pieces,
+)
+from phasemap.tasks.task import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ("MLP",)
+
+
+class MLP(TokenNetwork):
+    """Embeddings, ``depth`` hidden layers of ``width``, readout."""
+
+    def __init__(
+        self,
+        task: Task,
+        width: Width = 128,
+        depth: Depth = 2,
+        embedding: Annotated[Literal["sum", "concatenate"], "how the MLP joins its token vectors"] = "sum",
+        activation: Activation = "relu",
+        bottleneck: Bottleneck = 0,
+        tie_embeddings: TieEmbeddings = False,
+    ):
+        super().__init__(task, width, depth, activation, bottleneck, tie_embeddings)
+        self.embedding = embedding
+        if embedding == "sum" and not task.is_real and not task.separate_tables:
+            raise Fault(
+                [
+                    "embedding: must be concatenate for an MLP on a task with one table for all positions, because a "
+                    "sum forgets the order of the tokens, got 'sum'; use concatenate"
+                ]
+            )
+
+    def body(self) -> list[Piece]:
+        joined = self.width * (self.task.tokens if self.embedding == "concatenate" else 1)
+        pieces = linear_pieces("layer0", self.task.features if self.task.is_real else joined, self.width)
+        for layer in range(1, self.depth):
+            pieces += linear_pieces(f"layer{layer}", self.width, self.width)
+        return pieces
+
+    def hidden(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        x = self._first_layer(weights, inputs)
+        x = self.activate(x + weights["layer0.bias"][:, None])
+        for layer in range(1, self.depth):
+            x = self.activate(self.linear(weights, f"layer{layer}", x))
+        return x
+
+    def _first_layer(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """[K, B, width], without its bias."""
+        first = weights["layer0.weight"]
+        if self.task.is_real:
+            return self.product(inputs.flatten(2).expand(len(first), -1, -1), first)
+        (trials, _, vocabulary, width), length = weights["table"].shape, inputs.shape[-1]
+        table = weights["table"].expand(-1, length if self.embedding == "concatenate" else -1, -1, -1)
+        if self.embedding == "concatenate":
+            rows = table.reshape(trials * length, vocabulary, width)
+            projected = self.product(rows, first.reshape(trials * length, width, width))
+        else:
+            projected = self.product(table.reshape(trials, -1, width), first)
+        projected = projected.view(trials, -1, width)
+        step = vocabulary if table.shape[1] > 1 else 0
+        looked = [networks.layers.gather(projected, inputs[..., t] + t * step) for t in range(length)]
+        return sum(looked[1:], start=looked[0])
+
+    def cost(self, batch: int) -> float:
+        first = (
+            self.task.features * batch if self.task.is_real else self.task.tokens * self.task.vocabulary * self.width
+        )
+        return 3 * self.width * (batch * ((self.depth - 1) * self.width + self.task.classes) + first) + 2e6

@@ -1,0 +1,278 @@
+"""A stack of any torch.nn.Module: the user's own network, written for one model and run for K at once.
+
+The module's parameters become one row of the flat [K, P] tensor; ``torch.func`` calls it once for the whole stack
+(``functional_call`` under ``vmap``). Its linear layers go through the project's matrix product, whose result for a
+trial does not depend on the stack. What cannot be a function of weights and inputs alone is refused here: random draws
+in ``forward`` (dropout), buffers that change (running statistics), examples of a batch that touch each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from phasemap.fields import Fault
+from phasemap.networks.network import Layout, Network, Piece, Start
+from phasemap.numerics import matmul as matmul  # defines the operator phasemap::product
+from phasemap.plan.component import Component
+from phasemap.plan.source import place, place_of
+from phasemap.tasks.task import Task
+
+ALIGNED = 16  # numbers: pieces start at whole cache lines, because libraries round differently elsewhere
+TRIED = 3  # examples shown to a module before it is trusted
+
+
+class _Look(nn.Module):
+    """A module's logits and the vectors that probes look at, from one call."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+        hidden = getattr(inner, "hidden", None)
+        self.own = hidden if callable(hidden) and not isinstance(hidden, nn.Module) else None
+        linears = [one for one in inner.modules() if isinstance(one, nn.Linear)]
+        self.last = () if self.own else tuple(linears[-1:])  # in a tuple, or it would count as a part of this module
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        if self.own:
+            return self.own(inputs).flatten(1), self.inner(inputs)
+        seen: list[Tensor] = []
+        hooks = [one.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for one in self.last]
+        try:
+            logits = self.inner(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return (seen[-1] if seen else logits).flatten(1), logits
+
+
+class ModuleNetwork(Network):
+    """The user's module as a stack.
+
+    Raises:
+        Fault: it cannot be built, returns the wrong shape, or is not a function of weights and inputs.
+    """
+
+    def __init__(self, chosen: Component, task: Task, own: Mapping[str, Any], precision: str):
+        super().__init__(task)
+        self.chosen, self.own, self.precision = chosen, own, precision
+        if precision != "fp32":
+            raise Fault(
+                [f"precision: must be fp32 for a network of one's own ({chosen.name}), got {precision!r}; use fp32"]
+            )
+        self.module = self._module(0)
+        for linear in (one for one in self.module.modules() if type(one) is nn.Linear):
+            linear.forward = MethodType(_linear, linear)  # type: ignore[method-assign]
+        self.looking = _Look(self.module)
+        self.trained = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
+        if not self.trained:
+            raise Fault([f"model: {self._where}{chosen.name} must have parameters to train, got none; add some"])
+        self.width = self._tried()
+
+    @property
+    def _where(self) -> str:
+        return place(self.chosen.target)
+
+    def _module(self, seed: int) -> nn.Module:
+        """The module as one trial starts it. Whatever its layers draw comes from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                module = self.chosen.target(self.task, **self.own)
+            except Fault:
+                raise
+            except Exception as error:  # whatever a user's code may raise
+                listed = ", ".join(f"{name}={value!r}" for name, value in self.own.items())
+                what = f"{place_of(error)}{self.chosen.name}({listed}) raised {type(error).__name__}: {error}"
+                raise Fault([f"model: {what}; correct it"]) from error
+        if not isinstance(module, nn.Module):
+            what = f"{self._where}{self.chosen.name} must be a torch.nn.Module, got {type(module).__name__}"
+            raise Fault([f"model: {what}; derive it from one"])
+        return module.float()
+
+    def _tried(self) -> int:
+        """Shows the module a few examples, alone and stacked; returns the length of a hidden vector."""
+        name, inputs = self.chosen.name, torch.from_numpy(self.task.inputs[:TRIED])
+        before = {key: one.clone() for key, one in self.module.named_buffers()}
+        stacked = self._stacked({key: one.detach()[None].expand(2, *one.shape) for key, one in self.trained.items()})
+        try:
+            with torch.no_grad(), _plain_attention():
+                hidden, logits = self.look(stacked, inputs[None])
+                alone = self.look(stacked, inputs[None, :1])[1]
+        except Exception as error:  # whatever a user's forward may raise
+            cure = "write it with tensor operations that torch.vmap knows, the same for every example and weight"
+            if "randomness" in str(error):
+                cure = "draw nothing in forward: dropout and noise must be 0"
+            elif "in-place" in str(error) or "inplace" in str(error):
+                cure = "keep no running statistics (track_running_stats=False, or another norm)"
+            what = f"{place_of(error)}{name} must run on a stack of inputs {list(inputs.shape)}"
+            raise Fault([f"model: {what}, got {type(error).__name__}: {str(error).splitlines()[0]}; {cure}"]) from error
+        wanted = [len(inputs), self.task.classes]
+        faults = []
+        if list(logits.shape[1:]) != wanted:
+            got = list(logits.shape[1:])
+            faults.append(f"must return logits [examples, classes] = {wanted}, got {got}; correct its last layer")
+        elif hidden.shape[1] != len(inputs):
+            faults.append(
+                f"hidden() must return a vector for each of {len(inputs)} examples, got {list(hidden.shape[1:])}"
+            )
+        elif not torch.allclose(logits[:, :1], alone, rtol=1e-4, atol=1e-5):
+            faults.append("must treat each example by itself, got logits that change with the batch; use no batch norm")
+        if any(not torch.equal(one, before[key]) for key, one in self.module.named_buffers()):
+            faults.append("must not change its buffers in forward, got running statistics; use another norm")
+        other = dict(self._module(1).named_buffers()) | dict(self._frozen(self._module(1)))
+        if any(not torch.equal(one, other[key]) for key, one in {**before, **dict(self._frozen(self.module))}.items()):
+            faults.append(
+                "must draw its buffers and frozen weights from no seed, got others for another seed; fix them"
+            )
+        if faults:
+            raise Fault([f"model: {self._where}{name} {fault}" for fault in faults])
+        return int(hidden.shape[2])
+
+    @staticmethod
+    def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        return ((name, one) for name, one in module.named_parameters() if not one.requires_grad)
+
+    @cached_property
+    def layout(self) -> AlignedLayout:
+        return AlignedLayout(tuple(self.pieces()))
+
+    @property
+    def parameters(self) -> int:
+        return sum(one.numel() for one in self.trained.values())
+
+    def pieces(self) -> list[Piece]:
+        return [Piece(name, tuple(one.shape), Start("constant", 0.0)) for name, one in self.trained.items()]
+
+    def initial(self, seed: int) -> Tensor:
+        """[P]: the module's own start, drawn under the trial's seed; padding is 0."""
+        parts = dict(self._module(seed).named_parameters())
+        return self.layout.join({name: parts[name].detach() for name in self.trained})
+
+    def logits(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        return vmap(partial(self._call, self.module), in_dims=(0, _axis(inputs)))(weights, _given(inputs))
+
+    def look(self, weights: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
+        named = {f"inner.{name}": one for name, one in weights.items()}
+        return vmap(partial(self._call, self.looking), in_dims=(0, _axis(inputs)))(named, _given(inputs))
+
+    def _call(self, module: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Any:
+        return functional_call(module, weights, (inputs,))
+
+    def _stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: one.contiguous() for name, one in weights.items()}
+
+
+class AlignedLayout(Layout):
+    """As ``Layout``, each piece at a whole cache line."""
+
+    @cached_property
+    def size(self) -> int:
+        return sum(_padded(piece.size) for piece in self.pieces)
+
+    def split(self, flat: Tensor) -> dict[str, Tensor]:
+        parts = flat.split([_padded(piece.size) for piece in self.pieces], dim=1)
+        return {
+            piece.name: part[:, : piece.size].view(-1, *piece.shape)
+            for piece, part in zip(self.pieces, parts, strict=True)
+        }
+
+    def join(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """[P] from one trial's tensors."""
+        rows = [
+            nn.functional.pad(parts[piece.name].flatten(), (0, _padded(piece.size) - piece.size))
+            for piece in self.pieces
+        ]
+        return torch.cat(rows)
+
+
+def _padded(size: int) -> int:
+    return math.ceil(size / ALIGNED) * ALIGNED
+
+
+def _axis(inputs: Tensor) -> int | None:
+    return None if len(inputs) == 1 else 0
+
+
+def _given(inputs: Tensor) -> Tensor:
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+def _linear(self: nn.Linear, x: Tensor) -> Tensor:
+    """nn.Linear's forward by the project's matrix product."""
+    out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
+    out = out.reshape(*x.shape[:-1], out.shape[-1])
+    return out if self.bias is None else out + self.bias
+
+
+# rows: x [R, in] @ w [in, out] of one trial, which vmap makes stacked: [K, R, in] @ [K, in, out]. Operators with their
+# gradients, because torch.compile takes them as they are; an autograd.Function under vmap it would look into.
+torch.library.define("phasemap::rows", "(Tensor x, Tensor w) -> Tensor")
+torch.library.define("phasemap::stacked", "(Tensor a, Tensor b) -> Tensor")
+
+
+@torch.library.impl("phasemap::rows", ("cpu", "cuda"))
+def _rows(x: Tensor, w: Tensor) -> Tensor:
+    return torch.ops.phasemap.product(x[None], w[None], "fp32")[0]
+
+
+@torch.library.impl("phasemap::stacked", ("cpu", "cuda"))
+def _stacked(a: Tensor, b: Tensor) -> Tensor:
+    return torch.ops.phasemap.product(a, b, "fp32")
+
+
+@torch.library.register_fake("phasemap::rows")
+def _(x: Tensor, w: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], w.shape[1])
+
+
+@torch.library.register_fake("phasemap::stacked")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
+
+
+@torch.library.register_vmap("phasemap::rows")
+def _rows_of_a_stack(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, w: Tensor) -> tuple[Tensor, int]:
+    both = (
+        one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
+        for one, axis in zip((x, w), in_dims, strict=True)
+    )
+    return torch.ops.phasemap.stacked(*both), 0
+
+
+def _with_gradient(name: str) -> None:
+    product = getattr(torch.ops.phasemap, name)
+
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b = ctx.saved_tensors
+        left = product(grad, b.mT) if ctx.needs_input_grad[0] else None
+        right = product(a.mT, grad) if ctx.needs_input_grad[1] else None
+        return left, right
+
+    def save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    torch.library.register_autograd(f"phasemap::{name}", backward, setup_context=save)
+
+
+_with_gradient("rows")
+_with_gradient("stacked")
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """torch's fused encoder layer knows no vmap."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

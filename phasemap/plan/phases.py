@@ -1,0 +1,34 @@
+"""What a trial's phase may be: the five of ours, or the names of a rule of the user's.
+
+A rule is a function ``rule(curves, outcomes)``; its return annotation, a ``Literal``, lists the names it may return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from phasemap.fields import Fault
+from phasemap.plan.component import Component
+from phasemap.plan.source import place
+
+PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", "diverged")
+
+
+def phase_names(parts: Iterable[Component]) -> tuple[str, ...]:
+    """The names that trials with these components may get; ``diverged`` is always one.
+
+    Raises:
+        Fault: a rule that does not tell its names.
+    """
+    rule = next((part.target for part in parts if part.kind == "phases"), None)
+    return PHASES if rule is None else _names(rule)
+
+
+def _names(rule: Callable[..., Any]) -> tuple[str, ...]:
+    answer = get_type_hints(rule).get("return")
+    names = get_args(answer) if get_origin(answer) is Literal else ()
+    if len(names) < 2 or not all(isinstance(name, str) for name in names):
+        what = f"phases: {place(rule)}{rule.__name__} must say which names it returns, got {answer}"
+        raise Fault([f'{what}; write -> Literal["early", "late"]'])
+    return tuple(dict.fromkeys([*names, "diverged"]))
