@@ -44,7 +44,7 @@ from phasemap.training.train import begin, train
 assert len(result.curves["median_value"][0]) == 2
 assert result.outcome.median_value == result.curves["median_value"][1][-1]
 assert result.outcome.lowest_value <= result.outcome.median_value and "lowest_value" not in result.curves
-assert "probe_fault" not in result.notes
+assert "fault" not in result.notes
 """
 
 

@@ -162,8 +162,8 @@ def test_a_trial_reads_the_same_alone_and_beside_the_guilty(monkeypatch):
     for trial in trials:
         alone = trained([trial])[trial.id]
         assert facts(alone) == facts(together[trial.id])
-        assert alone.notes["probe_fault"] == together[trial.id].notes["probe_fault"]
-        assert alone.notes["probe_fault"].startswith("probe sharpest: raised RuntimeError: no more (test_run.py:")
+        assert alone.notes["fault"] == together[trial.id].notes["fault"]
+        assert alone.notes["fault"].startswith("probe sharpest: raised RuntimeError: no more (test_run.py:")
         assert "length" not in alone.outcome.values, "an earlier value is no outcome"
 
 
@@ -173,7 +173,7 @@ def test_a_users_number_is_a_curve_and_an_outcome(monkeypatch):
     assert result.curves["length"][0] == (20, 40, 60)
     assert result.outcome.length == result.curves["length"][1][-1]
     assert result.outcome.length == pytest.approx(result.outcome.weight_norm, rel=1e-5)
-    assert "probe_fault" not in result.notes
+    assert "fault" not in result.notes
 
 
 def test_a_fault_before_an_interruption_is_still_noted(monkeypatch, tmp_path):
@@ -184,7 +184,7 @@ def test_a_fault_before_an_interruption_is_still_noted(monkeypatch, tmp_path):
     Storage(str(tmp_path)).save(training)
     (again,) = Storage(str(tmp_path)).resume((MLP,), say=pytest.fail)
     result = finish(again)[MLP.id]
-    assert result.notes["probe_fault"].startswith(
+    assert result.notes["fault"].startswith(
         "probe sharpest: raised ZeroDivisionError: division by zero (test_run"
     )
     assert result.outcome.length > 0
