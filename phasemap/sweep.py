@@ -59,9 +59,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return _watch(name, space, arguments)
     if not arguments.local and (address := _address(arguments)):
-        from phasemap.scheduling import ray_tune
+        from phasemap.scheduling import cluster
 
-        ray_tune.check_address(address)
+        cluster.check_address(address)
     sweep = Sweep(name, space, trials, _recorder(name, space, arguments))
     status = _train(sweep, arguments) if sweep.remains() else OK
     return _finish(sweep, arguments, status)
@@ -170,7 +170,9 @@ def _dry_run(name: str, space: Space, trials: list[Trial], arguments: argparse.N
     if space.sampler != "grid":
         print(f"{name}: up to {space.trials_wanted} trials over {', '.join(space.axes)}, chosen by {space.sampler}")
         return OK
-    stacks = Plan(os.cpu_count() or 1, arguments.stack_size, arguments.compile).stacks(trials)
+    from phasemap.scheduling import cores
+
+    stacks = Plan(cores.lent(), arguments.stack_size, arguments.compile).stacks(trials)
     steps = sum(trial.steps for trial in trials)
     cells = len({trial.cell for trial in trials})
     print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
@@ -253,17 +255,25 @@ def _out(sweep: Sweep, arguments: argparse.Namespace) -> Path:
 
 def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
     """Joins or starts Ray; how many stacks it runs at once."""
-    from phasemap.scheduling import ray_tune
+    from phasemap.scheduling import cluster
 
-    address, wanted = _address(arguments), ray_tune.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
-    ray_tune.connect(address, wanted)
-    if address and not arguments.storage and ray_tune.alive_nodes() > 1:
+    address, wanted = _address(arguments), cluster.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    cluster.connect(address, wanted)
+    if address and not arguments.storage and cluster.alive_nodes() > 1:
         raise ValueError(
             "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
             "give a folder on a shared disk, or an object store such as s3://bucket/folder"
         )
-    ray_tune.check_storage(storage, shared=bool(address))
-    return ray_tune.count_slots(wanted, arguments.device)
+    cluster.check_storage(storage, shared=bool(address))
+    return cluster.count_slots(wanted, arguments.device)
+
+
+def _leave(arguments: argparse.Namespace) -> None:
+    """Disconnects from Ray, however the training ended."""
+    if not arguments.local:
+        from phasemap.scheduling import cluster
+
+        cluster.leave()
 
 
 def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: str) -> Work:
@@ -308,19 +318,18 @@ def _run_all(work: Work, arguments: argparse.Namespace, storage: str) -> None:
 
         in_process.run(work, storage, arguments.checkpoint_every, "cuda" if arguments.device == "cuda" else "cpu")
         return
-    from phasemap.scheduling import ray_tune
+    from phasemap.scheduling import cluster, ray_tune
 
-    wanted = ray_tune.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
+    wanted = cluster.Resources(arguments.cpus_per_stack, arguments.gpus_per_stack)
     while True:
         try:
             with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
                 ray_tune.run(work, storage, arguments.checkpoint_every, wanted, arguments.device, Path(state))
-            break
+            return
         except ray_tune.NodeLost:
             work.say("this machine's Ray node is gone; connecting again")
             work.lost("its Ray node died")
-            ray_tune.connect_again(_address(arguments), wanted)
-    ray_tune.ray.shutdown()
+            cluster.connect_again(_address(arguments), wanted)
 
 
 def _address(arguments: argparse.Namespace) -> str | None:

@@ -16,7 +16,7 @@ FILES = {
     for file in sorted((ROOT / package).rglob("*.py"))
 }
 DOORS = {  # library -> the modules that may import it
-    "ray": {"phasemap.scheduling.ray_tune"},
+    "ray": {"phasemap.scheduling.cluster", "phasemap.scheduling.ray_tune"},
     "mlflow": {"phasemap.record.writer", "analysis.table"},
     "optuna": {"phasemap.maps.boundary_sampler", "phasemap.maps.explorer"},
 }
