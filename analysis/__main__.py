@@ -100,6 +100,22 @@ def draw_named(
     return paths
 
 
+def figure_of(sweep: Sweep, name: str) -> Figure:
+    """One figure of a sweep.
+
+    Raises:
+        ValueError: no such figure, or this sweep cannot have it.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"figure: must be one of {', '.join(FIGURES)}, got {name!r}; choose one of these")
+    try:
+        sheet = FIGURES[name].figure(FIGURES[name].of_sweep(sweep))
+    except style.Absent as absent:
+        raise ValueError(f"{sweep.name}: {name} cannot be drawn, because {absent}") from absent
+    style.mark_unfinished(sheet, sweep.progress)
+    return sheet
+
+
 def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
     path = folder / f"{PAGE}.html"
     path.write_text(interactive.of_sweep(sweep), encoding="utf-8")
