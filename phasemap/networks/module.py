@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.func import functional_call, vmap
 
 from phasemap.fields import Fault
@@ -239,13 +240,23 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
-@torch.library.register_vmap("phasemap::rows")
-def _rows_of_a_stack(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, w: Tensor) -> tuple[Tensor, int]:
-    both = (
-        one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
-        for one, axis in zip((x, w), in_dims, strict=True)
-    )
-    return torch.ops.phasemap.stacked(*both), 0
+def _rows_of_a_stack(keys: Any, x: Tensor, w: Tensor) -> Tensor:
+    """The batching rule. torch.library.register_vmap would do, but asks for the size of the stack as a plain number,
+    and torch.compile would then compile for each size (torch 2.13)."""
+    level = retrieve_current_functorch_interpreter().level()
+    (x, x_axis), (w, w_axis) = (torch._C._functorch._unwrap_batched(one, level) for one in (x, w))
+    size = x.shape[x_axis] if x_axis is not None else w.shape[w_axis]
+    both = [
+        one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0)
+        for one, axis in ((x, x_axis), (w, w_axis))
+    ]
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
+        out = torch.ops.phasemap.stacked(*both)
+    return torch._C._functorch._add_batch_dim(out, 0, level)
+
+
+_LIBRARY = torch.library.Library("phasemap", "FRAGMENT")
+_LIBRARY.impl("rows", _rows_of_a_stack, "FuncTorchBatched", with_keyset=True)
 
 
 def _with_gradient(name: str) -> None:
