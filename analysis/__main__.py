@@ -37,8 +37,8 @@ from analysis import (
     takeover,
     time_to_grok,
 )
-from analysis.table import Sweep, default_uri, read, write
 from phasemap.plan.trial import KINDS
+from phasemap.record.reader import Sweep, default_uri, read, write
 
 FIGURES: dict[str, ModuleType] = {
     module.__name__.removeprefix("analysis."): module

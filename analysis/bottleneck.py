@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, rate_and_step, style
 from analysis.axis import Axis, text
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style
 from analysis.learning_curves import describe, telling_cell
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
 
 KEY = "intrinsic_dimension"
 

@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, plain_log, short, text
 from analysis.statistics import grok_time
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 MAP = matplotlib.colormaps["cividis"]
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style
 from analysis.learning_curves import describe, telling_cell
-from analysis.table import Sweep, load_pictures
+from phasemap.record.reader import Sweep, load_pictures
 
 MOST = 4  # trials shown
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from analysis import caption, style
 from analysis.axis import axis_of
-from analysis.table import Sweep, load_curves
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep, load_curves
 
 POINTS = 80  # of a curve, at most
 TEMPLATE = Path(__file__).with_suffix(".html")

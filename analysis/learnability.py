@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis import caption, style
 from analysis.axis import text
 from analysis.statistics import median
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 AXES = ("task", "context", "split")
 LADDER = ("periodic", "lfsr_5", "lcg_simple", "lfsr_31", "lcg_glibc", "csprng")  # top to bottom

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style
 from analysis.axis import text
-from analysis.table import Sweep, load_curves
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import Sweep, load_curves
 
 KEYS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 

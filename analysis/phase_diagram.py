@@ -16,8 +16,8 @@ from matplotlib.patches import Rectangle
 
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, label, text
-from analysis.table import Sweep
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep
 
 
 @dataclass(frozen=True)

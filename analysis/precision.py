@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style, time_to_grok
 from analysis.statistics import rate_difference
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 REFERENCE = "fp32"
 

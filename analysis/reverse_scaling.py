@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, label, plain_log, text
 from analysis.statistics import wilson
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 SIZES = ("width", "depth", "heads", "bottleneck")  # the axes that change the number of weights
 

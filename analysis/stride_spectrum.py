@@ -23,7 +23,7 @@ from matplotlib.transforms import ScaledTranslation
 from analysis import caption, style
 from analysis.learning_curves import describe, telling_cell
 from analysis.statistics import wilson
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
 
 READINGS: dict[str, Any] = {"outer": ("", style.BLUE, "-", "o"), "inner": ("inner_", style.PURPLE, "--", "s")}
 COUNTS = {f"{prefix}spectrum_frequencies": reading for reading, (prefix, *_) in READINGS.items()}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, text
 from analysis.statistics import wilson
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 TOGETHER = 3  # lines that fit into one panel with their intervals
 

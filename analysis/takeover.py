@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style
 from analysis.learning_curves import describe
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
 
 SHARES = {
     "test_accuracy": ("test accuracy", style.BLUE, "-"),

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis import caption, style
 from analysis.axis import axis_of, text
 from analysis.statistics import grok_time
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
 
 BANDS = 4  # more bands than this in one panel hide each other
 

@@ -31,7 +31,7 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: no such sweep or store.
     """
-    from analysis.table import read  # pandas and MLflow come with the first call, not with ``import phasemap``
+    from phasemap.record.reader import read  # pandas and MLflow come with the first call, not with ``import phasemap``
 
     sweep = read(name, tracking_uri)
     return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)

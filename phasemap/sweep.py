@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phasemap.command import terminal
+from phasemap.command import options, terminal
 from phasemap.fields import Fault
 from phasemap.plan.space import Space, explain, load
 from phasemap.plan.stack import Plan, Slots, seconds
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     space = load(arguments.space).override(arguments.set)
     trials = _listed(space)
-    name = arguments.name or arguments.space.stem
+    name = arguments.space.stem if arguments.name is None else arguments.name
+    options.check(vars(arguments) | {"name": name})
     if arguments.dry_run:
         return _dry_run(name, space, trials, arguments)
     if arguments.watch:
@@ -61,9 +63,21 @@ def _run(arguments: argparse.Namespace) -> int:
         from phasemap.scheduling import cluster
 
         cluster.check_address(address)
-    sweep = Sweep(name, space, trials, _recorder(name, space, arguments))
-    status = _train(sweep, arguments) if sweep.remains() else OK
-    return _finish(sweep, arguments, status)
+    return _recorded(name, space, trials, arguments)
+
+
+def _recorded(name: str, space: Space, trials: list[Trial], arguments: argparse.Namespace) -> int:
+    """Runs what is missing and draws. However it ends, the recorder closes the parent run and lets go of the sweep."""
+    from phasemap.record.writer import Away, Lost
+
+    try:
+        with _recorder(name, space, arguments) as recorder:
+            sweep = Sweep(name, space, trials, recorder)
+            status = _train(sweep, arguments) if sweep.remains() else OK
+            return _finish(sweep, arguments, status)
+    except (Away, Lost) as error:
+        print(error, file=sys.stderr)
+        return FAILURES
 
 
 @dataclass
@@ -199,9 +213,9 @@ def _differing(shapes: list[Shape]) -> set[str]:
 
 
 def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorder:
-    from phasemap.record import writer
+    from phasemap.record import client, writer
 
-    uri = writer.absolute(arguments.tracking_uri or writer.default_uri())
+    uri = client.absolute(arguments.tracking_uri or client.default_uri())
     source = arguments.space.read_text() + "".join(f"\n# --set {said}" for said in arguments.set)
     try:
         return writer.Recorder(name, uri, space.axes, source)
@@ -211,13 +225,17 @@ def _recorder(name: str, space: Space, arguments: argparse.Namespace) -> Recorde
 
 def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    _heed_signals()
     storage = _storage(sweep, arguments)
     try:
-        slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
-    except ValueError:
-        sweep.recorder.close("KILLED")
-        raise
+        return _trained(sweep, arguments, storage)
+    finally:
+        _leave(arguments)
+
+
+def _trained(sweep: Sweep, arguments: argparse.Namespace, storage: str) -> int:
+    _check_storage(storage)
+    slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
     work = _work(sweep, arguments, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with terminal.Screen(lambda: _status(sweep, work)) as display:
@@ -237,8 +255,35 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     return FAILURES if work.trials_failed else OK
 
 
+def _heed_signals() -> None:
+    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    screens = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # a write to the terminal would now be an error
+            for screen in screens:
+                os.dup2(nowhere, screen)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, interrupt)
+
+
 def _storage(sweep: Sweep, arguments: argparse.Namespace) -> str:
-    return arguments.storage or str(Path("phasemap_data").resolve() / sweep.name)
+    """A folder of this sweep's own: its parent run's id tells it from all others, in any store."""
+    place = arguments.storage or "phasemap_data"
+    base = place.rstrip("/") if "://" in place else str(Path(place).absolute())
+    return f"{base}/{sweep.name}-{sweep.recorder.parent[:12]}"
+
+
+def _check_storage(storage: str) -> None:
+    from phasemap.training.checkpoint import Storage
+
+    Storage(storage).check()
 
 
 def _refreshing(sweep: Sweep, arguments: argparse.Namespace, say: Callable[[str], None]) -> AbstractContextManager:
@@ -263,8 +308,15 @@ def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
             "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
             "give a folder on a shared disk, or an object store such as s3://bucket/folder"
         )
-    cluster.check_storage(storage, shared=bool(address))
-    return cluster.count_slots(wanted, arguments.device)
+    if address:
+        cluster.check_shared(storage)
+    slots = cluster.count_slots(wanted, arguments.device)
+    if not address and not slots.cpu + slots.cuda:
+        raise ValueError(
+            f"--cpus-per-stack, --gpus-per-stack, --device: must leave room for a stack, got {wanted.cpus:g} cores, "
+            f"{wanted.gpus:g} GPUs, {arguments.device} on a machine that lends {cluster.resources()}; lower them"
+        )
+    return slots
 
 
 def _leave(arguments: argparse.Namespace) -> None:
@@ -282,6 +334,7 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
     recorder, store = sweep.recorder, Storage(storage)
     work = Work(
         record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
+        check=recorder.check,
         fail=recorder.failure,
         say=print,
         slots=slots.cpu + slots.cuda,
@@ -371,9 +424,9 @@ def _status(sweep: Sweep, work: Work) -> terminal.Status:
 
 def _watch(name: str, space: Space, arguments: argparse.Namespace) -> int:
     """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
-    from phasemap.record import writer
+    from phasemap.record import client, reader
 
-    watched = writer.Watched(name, writer.absolute(arguments.tracking_uri or writer.default_uri()))
+    watched = reader.Watched(name, client.absolute(arguments.tracking_uri or client.default_uri()))
     try:
         with terminal.Screen(lambda: watched.status(space), every=3.0) as display:
             while watched.is_running():
@@ -393,6 +446,8 @@ def _finish(sweep: Sweep, arguments: argparse.Namespace, status: int) -> int:
     _forget_recorded(sweep, _storage(sweep, arguments))
     if status != INTERRUPTED and not arguments.no_figures:
         _draw(sweep, out)
+    if status == OK and any(trial.id not in recorder.done for trial in sweep.trials):
+        status = FAILURES  # success is a whole record
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
     print(_summary(sweep, None if arguments.no_figures else out))
     return status
@@ -434,15 +489,19 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
 
 def _browse(recorder: Recorder) -> list[str]:
     """Where to look at the trials, and what must run for it."""
+    from phasemap.record.client import redacted
     from phasemap.record.mlflow_views import address
 
     if recorder.uri.startswith("http"):
-        return [f"browse:  {address(recorder.uri, recorder.experiment)}"]
-    served = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
+        return [f"browse:  {address(redacted(recorder.uri), recorder.experiment)}"]
+    served = (
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {redacted(recorder.uri)} --port 5000"
+    )
     return [f"browse:  {served}", f"then:    {address('http://localhost:5000', recorder.experiment)}"]
 
 
 if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, that this command has inherited, may not exist here
     status = main()
     gc.freeze()  # else Python searches a million objects for cycles before it ends, for a second
     sys.exit(status)

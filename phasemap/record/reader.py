@@ -1,35 +1,35 @@
 """Reads one MLflow experiment into one tidy table, a row per trial, and the curves of its runs.
 
-The only reader of MLflow in this package. It aggregates nothing and draws nothing: statistics
-stand in ``statistics.py``, each figure in a file of its own.
+It aggregates nothing and draws nothing: statistics and figures stand in ``analysis``.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from urllib.parse import urlparse
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by mlflow when it is imported
-
+from phasemap.record import client as store  # first: it sets what MLflow reads when imported  # isort: skip
 import pandas as pd
+import sqlalchemy as sql
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
+from phasemap.command import terminal
 from phasemap.plan.outcome import CURVES, PICTURE_FILE, Outcome
-from phasemap.plan.trial import FIELDS, KINDS
-from phasemap.record.writer import default_uri
+from phasemap.plan.space import Space
+from phasemap.plan.trial import FIELDS, KINDS, Trial
+from phasemap.record.claim import DEAD_AFTER, driver_of
+from phasemap.record.client import default_uri
 
 OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
 WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags
 COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES)
-PAGE = 1_000  # runs asked for at once; a server refuses more than 50,000
-_SQL = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
         ValueError: no such experiment or store, or a trial with two finished runs.
     """
     uri = tracking_uri or default_uri()
-    client = _client(uri)
+    client = store.connect(uri, new=False)
     experiment = _experiment(client, name, uri)
-    parents = _runs(client, experiment, "sweep")
-    runs = _runs(client, experiment, "trial")
+    parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
+    runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
     trials = _refuse_doubled(tabulate(runs), name)
     tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
     return Sweep(
@@ -102,7 +102,7 @@ def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
 
 def experiments(tracking_uri: str | None = None) -> list[str]:
     """Names of all experiments in the store, sorted."""
-    client = _client(tracking_uri or default_uri())
+    client = store.connect(tracking_uri or default_uri(), new=False)
     return sorted(e.name for e in client.search_experiments())
 
 
@@ -113,7 +113,7 @@ def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: I
     once per run and key. A point logged twice counts once, as logged last.
     """
     uri, wanted, names = tracking_uri or default_uri(), list(run_ids), list(keys)
-    if urlparse(uri).scheme.split("+")[0] in _SQL:
+    if urlparse(uri).scheme.split("+")[0] in store.SQL:
         points = _sql_points(uri, wanted, names)
     else:
         points = _served_points(uri, wanted, names)
@@ -124,7 +124,7 @@ def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: I
 
 def load_pictures(run_ids: Iterable[str], tracking_uri: str | None = None) -> pd.DataFrame:
     """Tidy frame (run_id, x, y, class) of the hidden vectors on a plane, of the runs that logged them."""
-    client = _client(tracking_uri or default_uri())
+    client = store.connect(tracking_uri or default_uri(), new=False)
     frames = []
     for run in run_ids:
         if any(file.path == PICTURE_FILE for file in client.list_artifacts(run)):
@@ -142,12 +142,44 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     return [csv, parquet]
 
 
+class Watched:
+    """A sweep seen from outside, through its record alone."""
+
+    def __init__(self, name: str, uri: str):
+        self.client, self.name = store.connect(uri, new=False), name
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            place = store.redacted(uri)
+            raise ValueError(
+                f"--watch: no sweep named {name} in {place}; start it, or correct --name or --tracking-uri"
+            )
+        self.experiment = found.experiment_id
+        self._seen: dict[str, tuple[Trial, str]] = {}
+        self._after = 0
+
+    def status(self, space: Space) -> terminal.Status:
+        """What is recorded now; only runs that ended since the last look are read."""
+        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
+        for run in store.search(self.client, self.experiment, condition):
+            self._after = max(self._after, run.info.end_time or 0)
+            if run.info.status == "FINISHED":
+                trial = space.trial(run.data.params)
+                self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
+        tags = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
+        total = int(tags.get("phasemap.trials", len(self._seen)))
+        return terminal.Status(self.name, total, 0, 0, 0, None, None, terminal.Map.of(space, list(self._seen.values())))
+
+    def is_running(self) -> bool:
+        """Whether a driver has shown a sign of life within a minute."""
+        runs = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        driver = driver_of(runs[0].data.tags) if runs else None
+        return bool(driver and time.time() - driver["time"] < DEAD_AFTER)
+
+
 def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     """A row per finished or failed run. Settings have the type of their field's default, a setting
     that the run does not know has that default; numeric outcomes are floats, NaN where absent."""
-    frame = pd.DataFrame(
-        [_row(run) for run in runs if run.info.status in ("FINISHED", "FAILED")], columns=list(COLUMNS)
-    )
+    frame = pd.DataFrame([_row(run) for run in runs if _counts(run)], columns=list(COLUMNS))
     for name, kind in KINDS.items():
         values = frame[name].fillna(str(FIELDS[name].default))
         if kind is bool:
@@ -158,6 +190,11 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
             frame[name] = values.astype(kind)
     numbers = [name for name in OUTCOMES if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
+
+
+def _counts(run: Run) -> bool:
+    """Ended, and not robbed of its tag by hand."""
+    return run.info.status in ("FINISHED", "FAILED") and "phasemap.trial" in run.data.tags
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -189,58 +226,36 @@ def _axes(declared: str, trials: pd.DataFrame) -> tuple[str, ...]:
     return names or tuple(n for n in FIELDS if trials[n].nunique() > 1)
 
 
-def _client(uri: str) -> MlflowClient:
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and not Path(path).exists():  # mlflow would create an empty database
-        raise ValueError(f"tracking database: must exist, got {path}; run a sweep first, or pass --tracking-uri")
-    try:
-        return MlflowClient(uri)
-    except MlflowException as error:
-        raise ValueError(f"tracking store: must be readable, got {uri} ({error}); check --tracking-uri") from error
-
-
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    place = store.redacted(uri)
     try:
         found = client.get_experiment_by_name(name)
         known = [] if found else sorted(e.name for e in client.search_experiments())
     except MlflowException as error:
-        raise ValueError(f"tracking store: must answer, got {uri} ({error}); check --tracking-uri") from error
+        raise ValueError(
+            f"tracking store: must answer, got {place} ({store.short(error)}); check --tracking-uri"
+        ) from error
     if found is None:
-        raise ValueError(f"experiment: must exist in {uri}, got {name!r}; there are {', '.join(known) or 'none'}")
+        raise ValueError(f"experiment: must exist in {place}, got {name!r}; there are {', '.join(known) or 'none'}")
     return found.experiment_id
 
 
-def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
-    runs: dict[str, Run] = {}  # while a sweep is written, pages shift, and a run may stand on two
-    token = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`phasemap.kind` = '{kind}'", max_results=PAGE, page_token=token)
-        runs |= {run.info.run_id: run for run in page}
-        token = page.token
-        if not token:
-            return list(runs.values())
-
-
 def _sql_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:
-    import sqlalchemy as sql
-
     query = sql.text(
         "SELECT run_uuid AS run_id, key, step, value, is_nan, timestamp FROM metrics "
         "WHERE run_uuid IN :runs AND key IN :keys"
     ).bindparams(sql.bindparam("runs", expanding=True), sql.bindparam("keys", expanding=True))
-    engine = sql.create_engine(uri)
-    with engine.connect() as connection:
+    with store.sql_connection(uri) as connection:
         pages = [
             pd.read_sql_query(query, connection, params={"runs": runs[i : i + 500], "keys": keys})
             for i in range(0, max(len(runs), 1), 500)
         ]
-    engine.dispose()
     points = pd.concat(pages)
     return points.assign(value=points.value.mask(points.is_nan.astype(bool))).drop(columns="is_nan")
 
 
 def _served_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:
-    client = _client(uri)
+    client = store.connect(uri, new=False)
     rows = [
         (run, key, point.step, point.value, point.timestamp)
         for run in runs
