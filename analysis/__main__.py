@@ -16,6 +16,7 @@ from types import ModuleType
 from matplotlib.figure import Figure
 
 from phasemap.plan.trial import KINDS
+from phasemap.record.reader import Sweep, default_uri, read, write
 
 from . import (
     bottleneck,
@@ -39,7 +40,6 @@ from . import (
     takeover,
     time_to_grok,
 )
-from .table import Sweep, default_uri, read, write
 
 FIGURES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module

@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from phasemap.record.reader import Sweep
+
 from . import caption, rate_and_step, style
 from .axis import Axis, text
-from .table import Sweep
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phasemap.maps.phase_map import Boundary
+from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, label, plain_log, text
 from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
-from .table import Sweep
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from phasemap.record.reader import Sweep, load_pictures
+
 from . import caption, style
 from .learning_curves import describe, telling_cell
-from .table import Sweep, load_pictures
 
 MOST = 4  # trials shown
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep, load_curves
 
 from . import caption, style
 from .axis import axis_of
-from .table import Sweep, load_curves
 
 POINTS = 80  # of a curve, at most
 TEMPLATE = Path(__file__).with_suffix(".html")

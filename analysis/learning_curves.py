@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import Sweep, load_curves
 
 from . import caption, style
 from .axis import text
-from .table import Sweep, load_curves
 
 KEYS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 

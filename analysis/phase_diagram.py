@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, label, text
-from .table import Sweep
 
 
 @dataclass(frozen=True)

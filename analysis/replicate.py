@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
+from phasemap.record.reader import experiments, read
 
 from . import caption, style
 from .axis import text
 from .claims import CLAIMS, Claim, chosen
 from .statistics import Estimate
-from .table import experiments, read
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"

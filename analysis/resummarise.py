@@ -11,9 +11,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from phasemap.plan.trial import FIELDS, Trial, make_trial
+from phasemap.record.reader import Sweep, load_curves
 from phasemap.training.events import events
-
-from .table import Sweep, load_curves
 
 SETTINGS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
 KEYS = ("train_accuracy", "test_accuracy")

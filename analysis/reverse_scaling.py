@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from phasemap.record.reader import Sweep
+
 from . import caption, style
 from .axis import Axis, axis_of, label, plain_log, text
 from .statistics import wilson
-from .table import Sweep
 
 SIZES = ("width", "depth", "heads", "bottleneck")  # the axes that change the number of weights
 

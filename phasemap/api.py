@@ -33,8 +33,9 @@ def run(space: Space, name: str, **given: Any) -> Results:
         ValueError: a store, a cluster or a folder that cannot be used.
     """
     from phasemap.command.execution import execute
-    from phasemap.command.options import options
+    from phasemap.command.options import check_name, options
 
+    check_name(name)
     chosen = options(given)
     status = execute(name, space, chosen, _source(space))
     return Results(name, chosen.tracking_uri or None, status)
@@ -61,7 +62,9 @@ class Results:
 
     def curves(self, keys: Iterable[str] = ("train_accuracy", "test_accuracy")) -> pd.DataFrame:
         """Curves of all finished trials: a tidy frame (run_id, key, step, value)."""
-        return analysis("table").load_curves(self.table.run_id, self.tracking_uri, keys)
+        from phasemap.record import reader
+
+        return reader.load_curves(self.table.run_id, self.tracking_uri, keys)
 
     def figure(self, name: str = "phase_diagram") -> Figure:
         """One of the figures that ``phasemap figures NAME`` draws.
@@ -78,7 +81,9 @@ class Results:
         return probability_map.fit(sweep.finished, probability_map.natural_axes(sweep)).phases
 
     def _sweep(self) -> Any:
-        return analysis("table").read(self.name, self.tracking_uri)
+        from phasemap.record import reader
+
+        return reader.read(self.name, self.tracking_uri)
 
     def _repr_html_(self) -> str:
         page = html.escape(analysis("interactive").of_sweep(self._sweep()))
@@ -95,5 +100,7 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     Raises:
         ValueError: no such sweep or store.
     """
-    sweep = analysis("table").read(name, tracking_uri)  # pandas and MLflow come with the first call
+    from phasemap.record import reader  # pandas and MLflow come with the first call
+
+    sweep = reader.read(name, tracking_uri)
     return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)

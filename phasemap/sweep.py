@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
 from pathlib import Path
 
 from phasemap.command import execution
 from phasemap.command.execution import BAD_INPUT, INTERRUPTED
-from phasemap.command.options import FIELDS, options
+from phasemap.command.options import FIELDS, check_name, options
 from phasemap.fields import Fault
 from phasemap.plan.space import explain, load
 
@@ -36,7 +37,8 @@ def _run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in FIELDS if name != "figures"}
     chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
     space = load(arguments.space).override(arguments.set)
-    name = arguments.name or arguments.space.stem
+    name = arguments.space.stem if arguments.name is None else arguments.name
+    check_name(name)
     if arguments.dry_run:
         return execution.dry_run(name, space, chosen)
     if arguments.watch:
@@ -76,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, that this command has inherited, may not exist here
     status = main()
     gc.freeze()  # else Python searches a million objects for cycles before it ends, for a second
     sys.exit(status)

@@ -139,10 +139,12 @@ def test_a_network_whose_numbers_hang_on_the_stack_runs_alone_with_a_note(folder
     space = edited(
         folder, "space_file.py", "return self.head(", "return len(torch.zeros(1)) * _odd(inputs) + self.head("
     )
-    code = "\n\ndef _odd(inputs):\n    import layers_of_mine\n\n    layers_of_mine.calls += 1\n    return layers_of_mine.calls * 1e-3\n"
-    (folder / "layers_of_mine.py").write_text((folder / "layers_of_mine.py").read_text() + "\n\ncalls = 0\n")
-    text = (folder / "space_file.py").read_text().replace("\n\ndef shifted_sum", code + "\n\ndef shifted_sum")
-    (folder / "space_file.py").write_text(text)
+    text = (
+        (folder / "layers_of_mine.py")
+        .read_text()
+        .replace("return torch.relu(", "CALLS.append(0)\n        return len(CALLS) * 1e-6 + torch.relu(")
+    )
+    (folder / "layers_of_mine.py").write_text(text + "\n\nCALLS = []\n")
     space = again(folder)
     stack = Stack(tuple(trial for trial in space.trials() if trial.width == 12))
     reports = list(StackRun(stack, Storage(str(tmp_path / "checkpoints")), "cpu", 60))
@@ -155,11 +157,7 @@ def test_a_network_whose_numbers_hang_on_the_stack_runs_alone_with_a_note(folder
 
 BAD = {
     "wrong logits": ("task.classes)", "task.classes + 1)", r"space_file.py line \d+: Net must return logits \[exam"),
-    "no annotation": (
-        'kind: Literal["a", "b"] = "a"',
-        "kind=None, other",
-        r"parameter other of Net: must have an anno",
-    ),
+    "no annotation": ("task: Task, width", "task: Task, other, width", r"parameter other of Net: must have an anno"),
     "stars": ('kind: Literal["a", "b"] = "a"', "**kind", r"parameter kind of Net: must be named"),
     "a list": (
         'kind: Literal["a", "b"] = "a"',
@@ -264,7 +262,11 @@ def test_a_name_of_ours_is_refused(folder):
             r"probe sharpest: raised AttributeError: .*space_file.py:\d+",
         ),
         ("view.flat.abs().amax(1)", "view.flat.abs().amax(0)", r"probe sharpest: largest_weight must have one number"),
-        ('return "fast" if', 'return "quick" if', r"phases speed: must return one of fast, slow, never, diverged, got"),
+        (
+            '"fast" if outcomes["grok_step"] <= 20 else "slow"',
+            '"quick"',
+            r"phases speed: must return one of fast, slow, never, diverged, got",
+        ),
         ('return "never"', "return 1 / 0", r"phases speed: space_file.py line \d+: raised ZeroDivisionError"),
     ],
     ids=["a probe that raises", "a probe of the wrong length", "a phase of no name", "a rule that raises"],

@@ -6,6 +6,7 @@ step comes: a dry run loads neither torch nor Ray nor MLflow.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -49,14 +50,17 @@ def execute(name: str, space: Space, options: Options, source: str) -> int:
         from phasemap.scheduling import cluster
 
         cluster.check_address(address)
-    sweep = Sweep(name, space, trials, _recorder(name, space, options, source))
-    status = INTERRUPTED
+    from phasemap.record.writer import Away, Lost
+
     try:
-        status = _train(sweep, options) if sweep.remains() else OK
-        return _finish(sweep, options, status)
-    except BaseException:
-        sweep.recorder.close("KILLED")  # however it ends, the record lets go of the sweep
-        raise
+        # however it ends, the recorder closes the parent run and lets go of the sweep
+        with _recorder(name, space, options, source) as recorder:
+            sweep = Sweep(name, space, trials, recorder)
+            status = _train(sweep, options) if sweep.remains() else OK
+            return _finish(sweep, options, status)
+    except (Away, Lost) as error:
+        print(error, file=sys.stderr)
+        return FAILURES
 
 
 @dataclass
@@ -75,12 +79,22 @@ class Sweep:
 
     def remains(self) -> bool:
         """Whether there is anything to run; says so if not."""
+        self._name_changed_code()
         wanted = len(self.trials) if self.space.sampler == "grid" else self.space.trials_wanted
         self.recorder.planned(wanted)
         if self.missing or len(self.trials) < wanted:
             return True
         print(f"{self.name}: all {len(self.trials)} trials are recorded; nothing to do")
         return False
+
+    def _name_changed_code(self) -> None:
+        """Counts the recorded trials whose code has changed since."""
+        now = self.space.code
+        for part, code in now.items():
+            count = sum(done.code.get(part, code) != code for done in self.recorder.done.values())
+            if count:
+                name = part.partition(" ")[2]
+                print(f"{self.name}: {count} trials were recorded under other code of {name}: they are left out")
 
     def explorer(self, plan: Plan) -> Explorer:
         """What chooses the points that are still to be asked for."""
@@ -143,20 +157,28 @@ def _differing(shapes: list[Shape]) -> set[str]:
 
 
 def _recorder(name: str, space: Space, options: Options, source: str) -> Recorder:
-    from phasemap.record import writer
+    from phasemap.record import client, writer
 
-    uri = writer.absolute(options.tracking_uri or writer.default_uri())
+    uri = client.absolute(options.tracking_uri or client.default_uri())
     try:
-        return writer.Recorder(name, uri, space.axes, source)
+        tags = {"phasemap.code": json.dumps(space.code), "phasemap.phases": json.dumps(space.phase_names)}
+        return writer.Recorder(name, uri, space.axes, source, tags=tags)
     except writer.Held as held:
         raise ValueError(str(held)) from held
 
 
 def _train(sweep: Sweep, options: Options) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
-    if threading.current_thread() is threading.main_thread():  # elsewhere nobody may listen to signals
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    _heed_signals()
     storage = _storage(sweep, options)
+    try:
+        return _trained(sweep, options, storage)
+    finally:
+        _leave(options)
+
+
+def _trained(sweep: Sweep, options: Options, storage: str) -> int:
+    _check_storage(storage)
     slots = Slots(1, 0) if options.local else _cluster(options, storage)
     work = _work(sweep, options, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
@@ -177,8 +199,35 @@ def _train(sweep: Sweep, options: Options) -> int:
     return FAILURES if work.trials_failed else OK
 
 
+def _heed_signals() -> None:
+    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    screens = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # a write to the terminal would now be an error
+            for screen in screens:
+                os.dup2(nowhere, screen)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, interrupt)
+
+
 def _storage(sweep: Sweep, options: Options) -> str:
-    return options.storage or str(Path("phasemap_data").resolve() / sweep.name)
+    """A folder of this sweep's own: its parent run's id tells it from all others, in any store."""
+    place = options.storage or "phasemap_data"
+    base = place.rstrip("/") if "://" in place else str(Path(place).absolute())
+    return f"{base}/{sweep.name}-{sweep.recorder.parent[:12]}"
+
+
+def _check_storage(storage: str) -> None:
+    from phasemap.training.checkpoint import Storage
+
+    Storage(storage).check()
 
 
 def _refreshing(sweep: Sweep, options: Options, say: Callable[[str], None]) -> AbstractContextManager:
@@ -203,8 +252,15 @@ def _cluster(options: Options, storage: str) -> Slots:
             "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
             "give a folder on a shared disk, or an object store such as s3://bucket/folder"
         )
-    cluster.check_storage(storage, shared=bool(address))
-    return cluster.count_slots(wanted, options.device)
+    if address:
+        cluster.check_shared(storage)
+    slots = cluster.count_slots(wanted, options.device)
+    if not address and not slots.cpu + slots.cuda:
+        raise ValueError(
+            f"--cpus-per-stack, --gpus-per-stack, --device: must leave room for a stack, got {wanted.cpus:g} cores, "
+            f"{wanted.gpus:g} GPUs, {options.device} on a machine that lends {cluster.resources()}; lower them"
+        )
+    return slots
 
 
 def _leave(options: Options) -> None:
@@ -222,6 +278,7 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
     recorder, store = sweep.recorder, Storage(storage)
     work = Work(
         record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
+        check=recorder.check,
         fail=recorder.failure,
         say=print,
         slots=slots.cpu + slots.cuda,
@@ -311,9 +368,10 @@ def _status(sweep: Sweep, work: Work) -> terminal.Status:
 
 def watch(name: str, space: Space, options: Options) -> int:
     """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
-    from phasemap.record import writer
+    from phasemap.command.watch import Watched
+    from phasemap.record import client
 
-    watched = writer.Watched(name, writer.absolute(options.tracking_uri or writer.default_uri()))
+    watched = Watched(name, client.absolute(options.tracking_uri or client.default_uri()))
     try:
         with terminal.Screen(lambda: watched.status(space), every=3.0) as display:
             while watched.is_running():
@@ -333,6 +391,8 @@ def _finish(sweep: Sweep, options: Options, status: int) -> int:
     _forget_recorded(sweep, _storage(sweep, options))
     if status != INTERRUPTED and options.figures:
         _draw(sweep, out)
+    if status == OK and any(trial.id not in recorder.done for trial in sweep.trials):
+        status = FAILURES  # success is a whole record
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
     print(_summary(sweep, out if options.figures else None))
     return status
@@ -372,9 +432,12 @@ def _summary(sweep: Sweep, out: Path | None) -> str:
 
 def _browse(recorder: Recorder) -> list[str]:
     """Where to look at the trials, and what must run for it."""
+    from phasemap.record.client import redacted
     from phasemap.record.mlflow_views import address
 
     if recorder.uri.startswith("http"):
-        return [f"browse:  {address(recorder.uri, recorder.experiment)}"]
-    served = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {recorder.uri} --port 5000"
+        return [f"browse:  {address(redacted(recorder.uri), recorder.experiment)}"]
+    served = (
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {redacted(recorder.uri)} --port 5000"
+    )
     return [f"browse:  {served}", f"then:    {address('http://localhost:5000', recorder.experiment)}"]

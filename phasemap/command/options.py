@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
-from phasemap.fields import NOT_NEGATIVE, POSITIVE, Fault, Field, did_you_mean, fields_from
+from phasemap.fields import NOT_NEGATIVE, POSITIVE, Fault, Field, Rule, did_you_mean, fields_from
+
+LONGEST = 200  # bytes of a name, which becomes a folder's
+NAME = (
+    Rule(
+        lambda name: name not in ("", ".", "..") and name.isprintable() and not set(name) & set("/\\:*?\"<>|%#'`"),
+        "must be the name of one folder, without / \\ : * ? \" < > | % # ' `",
+        "use letters, digits, - _ and .",
+    ),
+    Rule(lambda name: len(name.encode()) <= LONGEST, f"must have at most {LONGEST} bytes", "shorten it"),
+)
+PLACE = Rule(lambda place: "\0" not in place and place == place.strip(), "must be a folder or URI", "name one")
 
 
 @dataclass(frozen=True)
@@ -16,8 +27,8 @@ class Options:
 
     local: Annotated[bool, "run in this process, without Ray"] = False
     address: Annotated[str, "address of a Ray cluster that runs already (default: RAY_ADDRESS, or a local one)"] = ""
-    tracking_uri: Annotated[str, "MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)"] = ""
-    storage: Annotated[str, "folder or URI for checkpoints; shared by all nodes of a cluster"] = ""
+    tracking_uri: Annotated[str, "MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)", PLACE] = ""
+    storage: Annotated[str, "folder or URI for checkpoints; shared by all nodes of a cluster", PLACE] = ""
     out: Annotated[str, "folder for the figures (default: figures/NAME)"] = ""
     stack_size: Annotated[int, "trials per stack (default: by shape)", NOT_NEGATIVE] = 0
     compile: Annotated[Literal["auto", "always", "never"], "compile training steps (default: if it pays)"] = "auto"
@@ -34,6 +45,13 @@ FIELDS: dict[str, Field] = {
         "a sweep", inspect.signature(Options).parameters, get_type_hints(Options, include_extras=True), (), ""
     )
 }
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless it can name an experiment and a folder."""
+    broken = next((rule for rule in NAME if not rule.holds(name)), None)
+    if broken:
+        raise ValueError(f"--name: {broken.law}, got {name!r}; {broken.cure}")
 
 
 def options(given: Mapping[str, Any], prefix: str = "") -> Options:

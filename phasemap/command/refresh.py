@@ -60,7 +60,9 @@ class Refresh:
         command = [sys.executable, "-m", PACKAGE, self.recorder.name, *FIGURES]
         try:
             drawing = subprocess.Popen(
-                [*command, "--tracking-uri", self.recorder.uri, "--out", str(self.out)],
+                [*command, "--out", str(self.out)],
+                # not among the words: others see them, and the address may hold a password
+                env={**os.environ, "MLFLOW_TRACKING_URI": self.recorder.uri, "MPLBACKEND": "Agg"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -107,6 +107,7 @@ class ModuleNetwork(Network):
         try:
             with torch.no_grad(), _plain_attention():
                 hidden, logits = self.look(stacked, inputs[None])
+                self.logits(stacked, inputs.expand(2, *inputs.shape).contiguous())  # as in training: a batch for each
                 alone = self.look(stacked, inputs[None, :1])[1]
         except Exception as error:  # whatever a user's forward may raise
             cure = "write it with tensor operations that torch.vmap knows, the same for every example and weight"
@@ -245,7 +246,7 @@ def _rows_of_a_stack(keys: Any, x: Tensor, w: Tensor) -> Tensor:
     and torch.compile would then compile for each size (torch 2.13)."""
     level = retrieve_current_functorch_interpreter().level()
     (x, x_axis), (w, w_axis) = (torch._C._functorch._unwrap_batched(one, level) for one in (x, w))
-    size = x.shape[x_axis] if x_axis is not None else w.shape[w_axis]
+    size = next(one.shape[axis] for one, axis in ((x, x_axis), (w, w_axis)) if axis is not None)
     both = [
         one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0)
         for one, axis in ((x, x_axis), (w, w_axis))

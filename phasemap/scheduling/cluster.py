@@ -199,21 +199,21 @@ def is_alive(node_id: str) -> bool:
     return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
-def check_storage(place: str, shared: bool) -> None:
-    """Raises ValueError unless this machine, and every other that trains if it is ``shared``, reads and writes there.
+def resources() -> str:
+    """Cores and GPUs of the cluster, for a person."""
+    have = ray.cluster_resources()
+    return f"{have.get('CPU', 0):g} cores and {have.get('GPU', 0):g} GPUs"
 
-    Only a path needs it: an object store is one for all.
-    """
+
+def check_shared(place: str) -> None:
+    """Raises ValueError unless every node that trains reads and writes there. Only a path needs it: an object store is
+    one for all."""
     if "://" in place:
         return
     mark = Path(place) / f"driver-{os.getpid()}.mark"
+    mark.write_text("phasemap")
     try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text("phasemap")
-    except OSError as error:
-        raise ValueError(f"--storage {place}: must be writable, got {error}; choose another folder") from error
-    try:
-        nodes = [node for node in ray.nodes() if shared and node["Alive"] and node["Resources"].get("CPU")]
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         looks = [_sees.options(scheduling_strategy=_on(node)).remote(str(mark)) for node in nodes]
         blind = [node for node, look in zip(nodes, looks, strict=True) if not _answer(look)]
     finally:

@@ -189,7 +189,11 @@ class Watch(tune.Callback):
         for stack, silence in self.work.overdue(set(running), min(waited, 2 * LOOK_EVERY)):
             trial = running[stack]
             self.searcher.silent[trial.trial_id] = f"its worker gave no sign of life for {silence:.0f} s and was killed"
-            ray.kill(trial.temporary_state.ray_actor)  # type: ignore[arg-type]
+            if trial.temporary_state.ray_actor:
+                ray.kill(trial.temporary_state.ray_actor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
 
 
 def _cause(error: str) -> str:

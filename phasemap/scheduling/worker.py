@@ -69,7 +69,7 @@ class StackRun:
             return
         start = time.monotonic()
         try:
-            self.storage.save(self.now)
+            self.storage.save(self.now, self.stack.compiled)
             self._saved = True
         except OSError as error:
             why = error.strerror or str(error)  # without the file's name: the same fault is the same note

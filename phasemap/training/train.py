@@ -186,20 +186,22 @@ class Training:
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
-        cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
-        backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
-        return {
-            "device": kind,
-            "product": backend,
-            "engine": "compiled" if self.compiled else "eager",
-            "torch": torch.__version__,
-        }
+        return origin(self.device, self.compiled)
 
     def _add_seconds(self, start: float) -> None:
         share = (time.perf_counter() - start) / max(len(self.trials), 1)
         for trial in self.trials:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def origin(device: torch.device, compiled: bool) -> dict[str, str]:
+    """What the last bits of a stack's numbers depend on besides the configurations."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "product": matmul.chosen() if device.type == "cpu" else "bmm",
+        "engine": "compiled" if compiled else "eager",
+        "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint
+    }
 
 
 def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:

@@ -10,9 +10,9 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from analysis.table import COLUMNS, NOTES
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import FIELDS, Trial
+from phasemap.record.reader import COLUMNS, NOTES
 
 BASE = Trial(
     model="mlp", modulus=59, learning_rate=1e-2, beta2=0.98, data_fraction=0.4, steps=3_000, evaluate_every=100

@@ -22,9 +22,9 @@ from cluster import Cluster, Service, until
 from pandas.testing import assert_frame_equal
 from processes import kill
 
-from analysis.table import load_curves, read
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import load_curves, read
 
 pytestmark = pytest.mark.long
 
