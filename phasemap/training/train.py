@@ -280,14 +280,16 @@ def _engine(shape: Shape, compiled: bool) -> Step:
                 gradient = orthogonal(layout, flat, gradient)
             optimizer.update(flat, mean, square, gradient, Rates(step_size, decay, root))
 
-    return _compiled(gradient_step) if compiled else gradient_step
+    users = any(part.kind == "model" and part.code for part in shape.parts)
+    return _compiled(gradient_step, not users) if compiled else gradient_step
 
 
-def _compiled(step: Step) -> Step:
+def _compiled(step: Step, for_any_size: bool) -> Step:
     """The step compiled twice: for one trial, and for any number of them.
 
     torch keeps its compiled versions by code object, and before every call compares all the step
-    can see with what it saw. A code object of its own spares it all but the tensors.
+    can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
+    user's network (an embedding under vmap) fix the size: it is compiled anew for each, and not refused.
     """
     torch._dynamo.config.trace_autograd_ops = True
     # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
@@ -295,13 +297,16 @@ def _compiled(step: Step) -> Step:
     torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
+    mark = torch._dynamo.mark_dynamic if for_any_size else torch._dynamo.maybe_mark_dynamic
+    if not for_any_size:
+        torch._dynamo.config.recompile_limit = 64
     marked = False
 
     def compiled_step(*tensors: Tensor) -> None:
         nonlocal marked
         if len(tensors[0]) > 1 and not marked:
             for part in tensors[:-1]:
-                torch._dynamo.mark_dynamic(part, 0)
+                mark(part, 0)
             marked = True
         fast(*tensors)
 
