@@ -105,7 +105,9 @@ def test_a_driver_that_slept_stops_and_records_nothing_twice(uri, elsewhere):
             sleeper.send_signal(signal.SIGCONT)
             told, fault = sleeper.communicate("\n", timeout=60)
             assert sleeper.returncode == 0, fault
-            assert told.startswith(f"sweep sweep: process {os.getpid()} on elsewhere has taken it over, for this driver")
+            assert told.startswith(
+                f"sweep sweep: process {os.getpid()} on elsewhere has taken it over, for this driver"
+            )
             assert json.loads(parent(uri).data.tags[claim.DRIVER])["host"] == json.loads(before)["host"] == "elsewhere"
     finally:
         sleeper.kill()
@@ -148,11 +150,11 @@ def test_a_driver_that_slept_just_before_finished_is_refused_by_the_store(uri, e
 
 
 def test_a_parent_run_deleted_meanwhile_stops_the_driver(uri):
+    recorder = Recorder("sweep", uri, ("seed",), "")
+    MlflowClient(tracking_uri=uri).delete_run(recorder.parent)
+    recorder.result(result(TRIALS[0]))
     with pytest.raises(Lost, match="its parent run was deleted in MLflow; this driver stops"):
-        with Recorder("sweep", uri, ("seed",), "") as recorder:
-            MlflowClient(tracking_uri=uri).delete_run(recorder.parent)
-            recorder.result(result(TRIALS[0]))
-            recorder.flush()
+        recorder.flush()
     assert finished(uri) == []
 
 
@@ -165,9 +167,8 @@ def test_what_somebody_else_wrote_into_the_drivers_tag_holds_nothing(uri, garbag
 
 @pytest.mark.parametrize("end", [ValueError("a fault"), KeyboardInterrupt(), SystemExit(3)])
 def test_however_a_run_ends_the_sweep_is_let_go(uri, end):
-    with pytest.raises(type(end)):
-        with Recorder("sweep", uri, ("seed",), ""):
-            raise end
+    with pytest.raises(type(end)), Recorder("sweep", uri, ("seed",), ""):
+        raise end
     left = parent(uri)
     assert left.info.status == ("FAILED" if isinstance(end, ValueError) else "KILLED")
     assert left.data.tags[claim.DRIVER] == ""
