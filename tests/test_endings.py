@@ -195,7 +195,8 @@ def test_the_command_runs_in_a_thread(folder):
 
 def test_a_terminal_that_goes_away_is_an_interruption(folder):
     ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "phasemap.sweep", "long.py", "--local", "--no-figures", "--compile", "never"]
+    options = ["--local", "--no-figures", "--compile", "never", "--stack-size", "2"]
+    words = [sys.executable, "-m", "phasemap.sweep", "long.py", *options]
 
     def lead() -> None:  # a session of its own with this terminal
         os.setsid()
