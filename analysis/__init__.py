@@ -12,4 +12,4 @@ def __getattr__(name: str) -> object:  # mlflow and pandas are imported on first
         from phasemap.record import reader
 
         return getattr(reader, name)
-    raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from phasemap.numerics import random_streams
 from phasemap.plan.trial import Trial, train_examples
-from phasemap.tasks import task as tasks
+from phasemap.tasks.task import Task
 
 
 class Transformer(nn.Module):
     """The protocol's network: separate tables, learned positions, post-norm blocks, readout of token 0."""
 
-    def __init__(self, trial: Trial, task: tasks.Task):
+    def __init__(self, trial: Trial, task: Task):
         super().__init__()
         self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
         self.position = nn.Parameter(torch.randn(2, trial.width) * 0.02)
@@ -37,7 +37,7 @@ class Transformer(nn.Module):
 class MLP(nn.Module):
     """Summed embeddings, ``depth`` hidden layers, readout."""
 
-    def __init__(self, trial: Trial, task: tasks.Task):
+    def __init__(self, trial: Trial, task: Task):
         super().__init__()
         self.tables = nn.ModuleList([nn.Embedding(task.vocabulary, trial.width) for _ in range(2)])
         layers = [part for _ in range(trial.depth) for part in (nn.Linear(trial.width, trial.width), nn.ReLU())]
@@ -49,20 +49,20 @@ class MLP(nn.Module):
 
 def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
     """A fresh network, its AdamW, and the training examples (tokens, labels)."""
-    task = tasks.load(trial.task, trial.modulus, trial.context)
+    task = trial.shape.examples
     torch.manual_seed(trial.seed)
     model = (Transformer if trial.model == "transformer" else MLP)(trial, task)
     betas = (trial.beta1, trial.beta2)
     optimizer = torch.optim.AdamW(model.parameters(), trial.learning_rate, betas, weight_decay=trial.weight_decay)
     count = len(task.labels)
     train = random_streams.shuffled(trial.seed, count)[: train_examples(count, trial.data_fraction)]
-    return model, optimizer, torch.from_numpy(task.tokens)[train], torch.from_numpy(task.labels)[train]
+    return model, optimizer, torch.from_numpy(task.inputs)[train], torch.from_numpy(task.labels)[train]
 
 
 def published(trial: Trial, evaluating: bool = False) -> Iterator[None]:
     """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence."""
     model, optimizer, tokens, labels = network(trial)
-    everything, steps = torch.from_numpy(tasks.load(trial.task, trial.modulus, trial.context).tokens), 0
+    everything, steps = torch.from_numpy(trial.shape.examples.inputs), 0
     data = torch.utils.data.TensorDataset(tokens, labels)
     loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
     while True:

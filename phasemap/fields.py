@@ -104,7 +104,7 @@ def _read(kind: type, value: Any) -> Any:
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """ " (did you mean heads?)", or nothing where no name is near."""
-    near = get_close_matches(str(word), list(known), 1)
+    near = get_close_matches(str(word), list(known), 1, 0.7)
     return f" (did you mean {near[0]}?)" if near else ""
 
 

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from phasemap import sweep
+from phasemap.command import execution
 from phasemap.numerics import matmul
 from phasemap.scheduling import worker
 
@@ -160,9 +161,9 @@ def test_an_error_nobody_expected_lets_go_of_the_sweep(folder, monkeypatch):
         raise RuntimeError("unexpected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "_summary", broken)
-        patch.setattr(sweep, "_status", broken)
-        patch.setattr(sweep, "_opening", broken)
+        patch.setattr(execution, "_summary", broken)
+        patch.setattr(execution, "_status", broken)
+        patch.setattr(execution, "_opening", broken)
         with pytest.raises(RuntimeError, match="unexpected"):
             here("tiny.py")
     assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1
@@ -178,7 +179,7 @@ def test_an_interrupt_that_breaks_an_import_is_an_interrupt(folder, monkeypatch,
         except KeyboardInterrupt:
             raise AttributeError("module 'sympy' has no attribute 'core'") from None
 
-    monkeypatch.setattr(sweep, "_work", half_imported)
+    monkeypatch.setattr(execution, "_work", half_imported)
     assert here("tiny.py") == 130
     assert capsys.readouterr().err.startswith("left at once: ")
     assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phasemap.command.figures import PACKAGE
+
 if TYPE_CHECKING:
     from phasemap.record.writer import Recorder
 
@@ -55,7 +57,7 @@ class Refresh:
 
     def _draw(self) -> str:
         """Writes the figures; what went wrong, in short."""
-        command = [sys.executable, "-m", "analysis", self.recorder.name, *FIGURES]
+        command = [sys.executable, "-m", PACKAGE, self.recorder.name, *FIGURES]
         try:
             drawing = subprocess.Popen(
                 [*command, "--out", str(self.out)],

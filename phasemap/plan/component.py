@@ -171,6 +171,12 @@ def build_task(chosen: Component, own: tuple[tuple[str, Any], ...]) -> Task:
     return task
 
 
+def load_task(name: str, **own: Any) -> Task:
+    """The examples of one of our tasks; parameters that are left out have their defaults."""
+    chosen = built_in("task", name)
+    return build_task(chosen, tuple((field.name, own.get(field.name, field.default)) for field in chosen.fields))
+
+
 @lru_cache(maxsize=64)
 def build_network(chosen: Component, task: Task, own: tuple[tuple[str, Any], ...], precision: str) -> Network:
     """The network of one shape for a task.

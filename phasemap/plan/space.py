@@ -96,6 +96,11 @@ class Space:
         """What a trial's phase may be."""
         return phase_names(self.parts)
 
+    @property
+    def code(self) -> dict[str, str]:
+        """Fingerprints of the user's components, as ``Trial.code``."""
+        return {f"{part.kind} {part.name}": part.code for part in self.parts if part.code}
+
     def _has(self, kind: str, name: Any) -> bool:
         return any((part.kind, part.name) == (kind, name) for part in self.parts)
 
@@ -166,7 +171,7 @@ class Space:
             used = trial.fields()
             where = f"{trial.model} on {trial.task} with {trial.optimizer}"
             for name in self.axes:
-                if name not in used:
+                if name in self.known and name not in used:
                     faults.append(
                         f"{name}: has no effect for {where}, so its values would repeat one training; leave it out"
                     )
@@ -246,17 +251,16 @@ class Space:
         """A copy with ``field=value[,value…]`` applied; ``field=0..9`` is a range of whole numbers.
 
         Raises:
-            Fault: what could not be read.
+            Fault: what could not be read, here or in the space.
         """
+        if self.problems:
+            raise Fault(list(self.problems))
         values, settings, faults = self._components_back(), self._settings(), []
-        pairs = []
-        for text in given:
-            name, equals, listed = text.partition("=")
-            if not equals or not listed:
+        pairs = [(text, *(part.strip() for part in text.partition("="))) for text in given]
+        for text, name, _, listed in sorted(pairs, key=lambda pair: pair[1] not in SLOTS):  # components bring fields
+            if not listed:
                 faults.append(f"--set {text}: must read field=value or field=value,value; write it so")
-            else:
-                pairs.append((name.strip(), listed))
-        for name, listed in sorted(pairs, key=lambda pair: pair[0] not in SLOTS):  # components bring fields
+                continue
             if name in settings:
                 kind = str if name == "sampler" else type(settings[name])
                 try:

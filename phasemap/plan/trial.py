@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_type_hints
@@ -269,13 +269,6 @@ class Shape:
         """The optimizer."""
         return build_optimizer(*self._own("optimizer"))
 
-    @property
-    def probe_functions(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        """Name and function of each probe, the built-in ones loaded."""
-        users = {part.name: part.target for part in self.parts if part.kind == "probe"}
-        asked = [name for name in self.probes.split("+") if name]
-        return tuple((name, users.get(name) or probing.built_in(name)) for name in asked)
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Shape, (self.values, self.parts)  # without what was built
 
@@ -362,10 +355,13 @@ def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
     shape = trial.shape
     try:
         task = shape.examples
+        if "data_fraction" not in faulty:
+            faults += _split_faults(trial, task)
     except Fault as fault:
-        return fault.faults
-    if "data_fraction" not in faulty:
-        faults += _split_faults(trial, task)
+        faults += fault.faults
+        if trial.part("model").code:
+            return faults
+        shape = trial.replace(task="modular_addition", modulus=97).shape  # what else the network refuses
     if not (names_of["model"] | {"precision"}) & faulty:
         try:
             _ = shape.network

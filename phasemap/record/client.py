@@ -178,8 +178,9 @@ def is_outage(error: BaseException, uri: str) -> bool:
             return True
         if isinstance(one, sqlalchemy.exc.OperationalError):
             return not _LASTING.search(str(one))
-    served = uri.startswith("http") and isinstance(error, MlflowException)
-    return served and (error.get_http_status_code() >= 500 or error.get_http_status_code() == 429)
+    if not uri.startswith("http") or not isinstance(error, MlflowException):
+        return False
+    return error.get_http_status_code() >= 500 or error.get_http_status_code() == 429
 
 
 @contextmanager

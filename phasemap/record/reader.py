@@ -5,11 +5,11 @@ It aggregates nothing and draws nothing: statistics and figures stand in ``analy
 
 from __future__ import annotations
 
+import contextlib
+import json
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -20,16 +20,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from phasemap.command import terminal
-from phasemap.plan.outcome import CURVES, PICTURE_FILE, Outcome
-from phasemap.plan.space import Space
-from phasemap.plan.trial import FIELDS, KINDS, Trial
-from phasemap.record.claim import DEAD_AFTER, driver_of
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
+from phasemap.plan.phases import PHASES
+from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.client import default_uri
 
-OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
-WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags
-COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES)
+OUTCOMES = tuple(DEFINITIONS)
+NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
+COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Sweep:
     planned: int | None = None
     tracking_uri: str = ""
     experiment_id: str = ""
+    phases: tuple[str, ...] = PHASES  # what a trial's phase may be
+    outdated: int = 0  # trials of a user's code that has changed since
 
     @property
     def cell_axes(self) -> tuple[str, ...]:
@@ -61,13 +61,16 @@ class Sweep:
 
     @property
     def progress(self) -> str:
-        """One sentence when trials are missing or failed, else the empty text."""
+        """One sentence when trials are missing, failed, or computed in more than one way, else the empty text."""
         done, failed = len(self.finished), len(self.trials) - len(self.finished)
         notes = [f"{failed} failed and left out"] if failed else []
+        notes += [f"{self.outdated} recorded under other code and left out"] if self.outdated else []
         if self.planned is not None and done + failed < self.planned:
             notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
         elif self.planned is None and self.running:
             notes.insert(0, f"unfinished sweep: {done} trials done, {self.running} running")
+        ways = {name: sorted(self.finished[name].dropna().unique()) for name in NOTES}
+        notes += [f"more than one {name}: {' and '.join(found)}" for name, found in ways.items() if len(found) > 1]
         return ", ".join(notes)
 
 
@@ -82,17 +85,26 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
     experiment = _experiment(client, name, uri)
     parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
     runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
-    trials = _refuse_doubled(tabulate(runs), name)
     tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
+    current = [run for run in runs if _same_code(run.data.tags, tags)]
+    trials = _refuse_doubled(tabulate(current), name)
     return Sweep(
         name=name,
         axes=_axes(tags.get("phasemap.axes", ""), trials),
         trials=trials,
+        phases=tuple(json.loads(tags.get("phasemap.phases", "null")) or PHASES),
+        outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in current),
         running=sum(run.info.status == "RUNNING" for run in runs),
         planned=int(tags["phasemap.trials"]) if tags.get("phasemap.trials", "").isdigit() else None,
         tracking_uri=uri,
         experiment_id=experiment,
     )
+
+
+def _same_code(tags: Mapping[str, str], parent: Mapping[str, str]) -> bool:
+    """Whether a trial was recorded under the code that its sweep has now."""
+    now, then = (json.loads(one.get("phasemap.code", "{}")) for one in (parent, tags))
+    return all(then.get(part, code) == code for part, code in now.items())
 
 
 def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
@@ -142,44 +154,17 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
     return [csv, parquet]
 
 
-class Watched:
-    """A sweep seen from outside, through its record alone."""
-
-    def __init__(self, name: str, uri: str):
-        self.client, self.name = store.connect(uri, new=False), name
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            place = store.redacted(uri)
-            raise ValueError(
-                f"--watch: no sweep named {name} in {place}; start it, or correct --name or --tracking-uri"
-            )
-        self.experiment = found.experiment_id
-        self._seen: dict[str, tuple[Trial, str]] = {}
-        self._after = 0
-
-    def status(self, space: Space) -> terminal.Status:
-        """What is recorded now; only runs that ended since the last look are read."""
-        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
-        for run in store.search(self.client, self.experiment, condition):
-            self._after = max(self._after, run.info.end_time or 0)
-            if run.info.status == "FINISHED":
-                trial = space.trial(run.data.params)
-                self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
-        tags = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
-        total = int(tags.get("phasemap.trials", len(self._seen)))
-        return terminal.Status(self.name, total, 0, 0, 0, None, None, terminal.Map.of(space, list(self._seen.values())))
-
-    def is_running(self) -> bool:
-        """Whether a driver has shown a sign of life within a minute."""
-        runs = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
-        driver = driver_of(runs[0].data.tags) if runs else None
-        return bool(driver and time.time() - driver["time"] < DEAD_AFTER)
-
-
 def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     """A row per finished or failed run. Settings have the type of their field's default, a setting
-    that the run does not know has that default; numeric outcomes are floats, NaN where absent."""
-    frame = pd.DataFrame([_row(run) for run in runs if _counts(run)], columns=list(COLUMNS))
+    that the run does not know has that default; numeric outcomes are floats, NaN where absent, those of the
+    user's probes last."""
+    ended = [run for run in runs if _counts(run)]
+    found = {name for run in ended for name in run.data.metrics if "/" not in name}
+    own = sorted(found - {*COLUMNS, *CURVES})  # of the user's probes
+    settings = sorted({name for run in ended for name in run.data.params} - {*COLUMNS})  # of the user's components
+    frame = pd.DataFrame([_row(run) for run in ended], columns=[*COLUMNS, *settings, *own])
+    for name in settings:
+        frame[name] = _typed(frame[name])
     for name, kind in KINDS.items():
         values = frame[name].fillna(str(FIELDS[name].default))
         if kind is bool:
@@ -188,8 +173,18 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
             frame[name] = values.astype(float).astype("int64")
         else:
             frame[name] = values.astype(kind)
-    numbers = [name for name in OUTCOMES if name not in WORDS]
+    numbers = [name for name in (*OUTCOMES, *own) if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    """A setting of the user's, recorded as text: truths, whole numbers, numbers, or words."""
+    known = values.dropna()
+    if known.isin(["True", "False"]).all():
+        return values == "True"
+    with contextlib.suppress(ValueError):
+        return pd.to_numeric(values)  # whole numbers where all are
+    return values
 
 
 def _counts(run: Run) -> bool:
@@ -201,7 +196,8 @@ def _row(run: Run) -> dict[str, object]:
     tags, metrics = run.data.tags, run.data.metrics
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
-    return own | words | {name: metrics.get(name) for name in OUTCOMES if name not in WORDS} | run.data.params
+    words |= {name: tags.get(f"phasemap.{name}") for name in NOTES}
+    return own | words | metrics | run.data.params
 
 
 def _refuse_doubled(trials: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Done:
     id: str
     phase: str
     outcomes: dict[str, float]
+    code: dict[str, str] = dataclasses.field(default_factory=dict)  # of the user's components, as ``Trial.code``
 
 
 class Recorder:
@@ -51,8 +52,17 @@ class Recorder:
         Held: another driver is running this sweep.
     """
 
-    def __init__(self, name: str, uri: str, axes: tuple[str, ...], source: str, say: Callable[[str], None] = print):
+    def __init__(
+        self,
+        name: str,
+        uri: str,
+        axes: tuple[str, ...],
+        source: str,
+        say: Callable[[str], None] = print,
+        tags: Mapping[str, str] | None = None,
+    ):
         self.uri, self.name, self.axes, self.say = uri, name, axes, say
+        self.tags = tags or {}  # more of the parent run
         self.client = store.connect(uri)
         self.failed: dict[str, str] = {}
         self._creating = ""  # id of the trial whose run was created last
@@ -187,7 +197,8 @@ class Recorder:
         return self.client.create_run(self.experiment, tags=tags).info.run_id, False
 
     def _describe(self, source: str) -> None:
-        self.client.set_tag(self.parent, "phasemap.axes", ",".join(self.axes))
+        for key, value in {"phasemap.axes": ",".join(self.axes), **self.tags}.items():
+            self.client.set_tag(self.parent, key, value)
         told = mlflow_views.description(self.name, self.experiment, self.parent)
         self.client.set_tag(self.parent, "mlflow.note.content", told)
         tags = mlflow_views.views(self.axes, int(time.time() * 1_000))
@@ -204,7 +215,8 @@ class Recorder:
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 self.client.delete_run(run.info.run_id)
             elif run.info.status == "FINISHED" and trial:
-                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.metrics))
+                code = json.loads(run.data.tags.get("phasemap.code", "{}"))
+                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.metrics), code)
             elif not trial:
                 self.say(f"run {run.info.run_id} has lost its tag phasemap.trial in MLflow: not counted")
 
@@ -214,7 +226,7 @@ class Recorder:
     def _write(self, result: Result) -> None:
         if result.trial.id in self.done:
             return  # a sampler that lost its list asked for it again
-        outcome = dataclasses.asdict(result.outcome)
+        outcome = result.outcome.values
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
         run = self._create(result.trial, tags)
@@ -272,7 +284,6 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
         for step, value in zip(steps, values, strict=True):
             if value == value and abs(value) != float("inf"):  # stores disagree on what is not finite
                 yield Metric(key, float(value), now, step)
-    for field in dataclasses.fields(Outcome):
-        value = getattr(outcome, field.name)
-        if isinstance(value, (int, float)) and field.name not in result.curves:
-            yield Metric(field.name, float(value), now, last)
+    for name, value in outcome.values.items():
+        if isinstance(value, (int, float)) and name not in result.curves:
+            yield Metric(name, float(value), now, last)

@@ -34,7 +34,7 @@ for variable, value in (
 import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phasemap.numerics import matmul
@@ -123,7 +123,7 @@ def _start(quiet: dict[str, Any]) -> None:
     _before.update({name: os.environ.get(name) for name in TOKEN})
     os.environ |= dict(zip(TOKEN, ("token", secrets.token_hex(32)), strict=True))
     _read_token()
-    folder = {} if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else {"_temp_dir": "/tmp/ray"}
+    folder: dict[str, Any] = {} if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else {"_temp_dir": "/tmp/ray"}
     with _on_loopback():
         # without the word Ray would join any cluster that somebody started on this machine
         ray.init(

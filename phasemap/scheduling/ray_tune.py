@@ -183,7 +183,8 @@ class Watch(tune.Callback):
         if waited < LOOK_EVERY:
             return
         self.looked = time.monotonic()
-        running = {self.searcher.stacks.get(one.trial_id): one for one in trials if one.status == TuneTrial.RUNNING}
+        alive = (one for one in trials if one.status == TuneTrial.RUNNING and one.trial_id in self.searcher.stacks)
+        running = {self.searcher.stacks[one.trial_id]: one for one in alive}
         # a driver that itself stood still has heard nobody: that is nobody's fault
         for stack, silence in self.work.overdue(set(running), min(waited, 2 * LOOK_EVERY)):
             trial = running[stack]

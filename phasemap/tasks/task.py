@@ -61,8 +61,10 @@ class Task:
         hidden_ceiling: Callable[[], float] | None = None,
     ):
         sides = [(inputs, labels, "")] + ([] if test_inputs is None else [(test_inputs, test_labels, "test_")])
+        if (test_inputs is None) != (test_labels is None):
+            raise Fault([_ONE_SIDE])
         pairs = [(_array(x, f"{side}inputs"), _array(y, f"{side}labels")) for x, y, side in sides]
-        faults = [] if (test_inputs is None) == (test_labels is None) else [_ONE_SIDE]
+        faults: list[str] = []
         for (x, y), (_, _, side) in zip(pairs, sides, strict=True):
             faults += _broken(x, y, side)
         if not faults and pairs[0][0].shape[1:] != pairs[-1][0].shape[1:]:
@@ -75,9 +77,12 @@ class Task:
         kind = np.int64 if all(x.dtype.kind in "iub" for x, _ in pairs) else np.float32
         self.inputs = np.concatenate([x.astype(kind) for x, _ in pairs])  # [N, ...] the test examples last
         self.labels = np.concatenate([y.astype(np.int64) for _, y in pairs])  # [N]
+        self.is_real = kind == np.float32  # inputs are real numbers, not tokens
+        self.tokens = 1 if self.is_real else self.inputs.shape[1]  # T
+        self.features = int(np.prod(self.inputs.shape[1:]))  # numbers in one input
         self.pool = len(pairs[0][1])  # examples, from the first, that may be trained on
         self.apart = test_inputs is not None
-        self.classes = classes or int(self.labels.max()) + 1
+        self.classes: int = classes or int(self.labels.max()) + 1
         self.vocabulary = 0 if self.is_real else vocabulary or int(self.inputs.max()) + 1
         self.separate_tables, self.readout, self.group = separate_tables, readout, group
         self.hidden_ceiling = hidden_ceiling
@@ -89,21 +94,6 @@ class Task:
         if not self.is_real and self.inputs.max() >= self.vocabulary:
             largest = int(self.inputs.max())
             raise Fault([f"task: tokens must lie below vocabulary = {self.vocabulary}, got {largest}; correct one"])
-
-    @property
-    def is_real(self) -> bool:
-        """Whether inputs are real numbers, not tokens."""
-        return self.inputs.dtype == np.float32
-
-    @property
-    def tokens(self) -> int:
-        """T; 1 for real inputs."""
-        return 1 if self.is_real else self.inputs.shape[1]
-
-    @property
-    def features(self) -> int:
-        """Numbers in one input."""
-        return int(np.prod(self.inputs.shape[1:]))
 
     @cached_property
     def distinct(self) -> np.ndarray:

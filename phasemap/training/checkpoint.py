@@ -70,6 +70,7 @@ class Storage:
                 "step": training.step,
                 "curves": training.curves.get(trial.id, {}),
                 "seconds": training.seconds.get(trial.id, 0.0),
+                "faults": training.faults.get(trial.id, {}),
                 **{name: getattr(training, name)[k].cpu().clone() for name in ROWS},
             }
             buffer = io.BytesIO()
@@ -202,5 +203,6 @@ def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.de
     flat, mean, square = (torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS)
     curves = {trial.id: content["curves"] for trial, content in rows}
     seconds = {trial.id: content["seconds"] for trial, content in rows}
+    faults = {trial.id: content.get("faults", {}) for trial, content in rows}
     trials = tuple(trial for trial, _ in rows)
-    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds)
+    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds, faults)

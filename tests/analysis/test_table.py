@@ -32,6 +32,31 @@ def test_values_come_back_as_written(store):
     assert np.isnan(row.takeover_step)
 
 
+def test_what_a_users_probe_found_is_a_column(tmp_path):
+    store = Store(tmp_path, "own")
+    (first, outcome), (second, other) = made(BASE), made(BASE.replace(seed=1))
+    store.add(first, outcome.replace(sharpness=2.5))
+    store.add(second, other)
+    trials = reader.load_table("own", store.uri)
+    assert list(trials.columns) == [*reader.COLUMNS, "sharpness"]
+    found = trials.set_index("trial").sharpness
+    assert found[first.id] == 2.5
+    assert np.isnan(found[second.id])
+
+
+def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(tmp_path):
+    store = Store(tmp_path, "mixed")
+    for seed, product in enumerate(("openblas", "bmm", "openblas")):
+        run = store.add(*made(BASE.replace(seed=seed)), lines=False)
+        for key, value in {"product": product, "engine": "eager", "device": "cpu", "torch": "2.13.0"}.items():
+            store.client.set_tag(run, f"phasemap.{key}", value)
+    store.add(*made(BASE.replace(seed=3)), lines=False)  # recorded before there were such tags
+    sweep = reader.read("mixed", store.uri)
+    assert sorted(sweep.trials["product"].dropna()) == ["bmm", "openblas", "openblas"]
+    assert set(sweep.trials.engine.dropna()) == {"eager"}
+    assert sweep.progress == "more than one product: bmm and openblas"
+
+
 def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):
     trials = reader.read("sweep", store.uri).finished
     curves = reader.load_curves(trials.run_id, store.uri)

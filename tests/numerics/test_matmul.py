@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from phasemap.numerics.matmul import CANDIDATES, ONEDNN_PAYS, product, rounded
+from phasemap.numerics.matmul import CANDIDATES, MARGIN, ONEDNN_PAYS, is_invariant, preferred, product, ranked, rounded
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 UNIT = {"fp32": 2**-24, "tf32": 2**-11, "bf16": 2**-8}  # largest relative error of rounding
@@ -167,6 +167,53 @@ def test_a_rounded_view_is_that_of_its_elements(precision):
     assert torch.equal(rounded(x.mT, precision), rounded(x, precision).mT)
 
 
+def by_alignment(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """One that begins its sums elsewhere where a trial's weights do not begin on a line, as MKL does."""
+    parts = [x @ w if w.data_ptr() % 64 == 0 else (x.flip(1) @ w.flip(0)) for x, w in zip(a, b, strict=True)]
+    return torch.stack(parts)
+
+
+def by_stack(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """One with another order of sums for three trials than for any other number."""
+    return CANDIDATES["openblas"](a.flip(2), b.flip(1)) if len(a) == 3 else CANDIDATES["openblas"](a, b)
+
+
+def by_result(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """One whose sums hang on where a trial's result lies."""
+    out = CANDIDATES["openblas"](a, b)
+    for k in range(len(a)):
+        if out[k].data_ptr() % 64:
+            out[k] = CANDIDATES["openblas"](a[k : k + 1].flip(2), b[k : k + 1].flip(1))[0]
+    return out
+
+
+@pytest.mark.parametrize("candidate", [by_alignment, by_stack, by_result])
+def test_a_product_that_hangs_on_the_stack_is_never_chosen(candidate):
+    a, b = operands()
+    assert distance(candidate(a, b), a.double() @ b.double()) < 1e-6
+    assert not is_invariant(candidate)
+    assert ranked({"quick": candidate, "openblas": CANDIDATES["openblas"]}) == ["openblas"]
+    assert ranked({"quick": candidate}) == []
+
+
+def test_a_product_that_is_wrong_or_absent_is_never_chosen():
+    def absent(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn.no_such_operator(a, b)
+
+    def wrong(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return CANDIDATES["openblas"](a, b) * (1 + 1e-5)
+
+    assert is_invariant(wrong)
+    assert ranked({"absent": absent, "wrong": wrong}) == []
+
+
+def test_the_first_product_is_kept_unless_another_is_clearly_faster():
+    assert preferred({"a": 1.04, "b": 1.0, "c": 1.0}) == "a"
+    assert preferred({"a": 1.0, "b": 1.04}) == "a"
+    assert preferred({"a": MARGIN + 0.01, "b": 1.0}) == "b"
+    assert preferred({"a": 2.0, "b": 1.1, "c": 1.0}) == "b"
+
+
 def chosen(**environment: str) -> subprocess.CompletedProcess:
     code = "from phasemap.numerics.matmul import chosen; print(chosen())"
     return subprocess.run(
@@ -177,6 +224,18 @@ def chosen(**environment: str) -> subprocess.CompletedProcess:
 def test_a_product_that_does_not_exist_is_refused_with_those_that_do():
     message = f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got 'mkl'; choose one"
     assert message in chosen(PHASEMAP_PRODUCT="mkl").stderr
+
+
+def test_a_product_that_is_not_proved_here_is_refused_by_name(tmp_path):
+    environment = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    chosen(**environment, PHASEMAP_PRODUCT="")
+    (memory,) = (file for file in tmp_path.rglob("*") if file.is_file())
+    memory.write_text("openblas onednn")
+    assert chosen(**environment, PHASEMAP_PRODUCT="onednn").stdout.strip() == "onednn"
+    told = chosen(**environment, PHASEMAP_PRODUCT="bmm").stderr
+    assert "same numbers in every stack, got 'bmm', which does not here; choose openblas or onednn, or unset it" in told
+    memory.write_text("")
+    assert "got none that does on this machine with 1 threads; set OMP_NUM_THREADS=1" in chosen(**environment).stderr
 
 
 def test_the_machines_product_is_measured_once_and_remembered(tmp_path):

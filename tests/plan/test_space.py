@@ -52,17 +52,17 @@ def test_a_file_holds_exactly_one_space(tmp_path, text, found):
 
 def test_a_file_that_raises_is_answered_with_its_line(tmp_path):
     file = written(tmp_path, "from phasemap import Space\n\nspace = Space(width=[1 / 0])\n")
-    assert faults(load, file) == ["line 3: must run, raised ZeroDivisionError: division by zero; mend it"]
+    assert faults(load, file) == ["line 3: must run to its end, raised ZeroDivisionError: division by zero; correct it"]
 
 
 def test_the_line_is_that_of_the_file_even_if_the_fault_lies_deeper(tmp_path):
     file = written(tmp_path, "import json\njson.loads('{')\n")
-    assert faults(load, file)[0].startswith("line 2: must run, raised JSONDecodeError: ")
+    assert faults(load, file)[0].startswith("line 2: must run to its end, raised JSONDecodeError: ")
 
 
 def test_a_file_that_is_not_python_is_refused(tmp_path):
     message = faults(load, written(tmp_path, "space = Space(\n"))[0]
-    assert "must run, raised SyntaxError: " in message
+    assert "must run to its end, raised SyntaxError: " in message
     assert "line 1" in message
 
 
@@ -87,7 +87,9 @@ def test_any_field_can_be_an_axis():
 def test_an_unknown_axis_is_answered_with_the_known_ones():
     for value in ([64, 128], 64):
         message = faults(Space(widht=value).trials)[0]
-        assert message.startswith(f"widht: not a field of a trial, got {value!r}; use one of task, modulus, ")
+        assert message.startswith(
+            f"widht: not a field of a trial, got {value!r} (did you mean width?); use one of task, split, "
+        )
 
 
 @pytest.mark.parametrize("empty", [[], (), range(0)])
@@ -176,7 +178,7 @@ def test_the_command_line_reaches_the_samplers_settings():
 
 def test_all_faults_of_the_command_line_come_at_once():
     found = faults(Space().override, ["widht=3", "width", "depth=", "steps=few"])
-    assert found[0].startswith("--set widht: not a field of a trial, got '3'; ")
+    assert found[0].startswith("--set widht: not a field of a trial, got '3' (did you mean width?); ")
     assert found[1] == "--set width: must read field=value or field=value,value; write it so"
     assert found[2] == "--set depth=: must read field=value or field=value,value; write it so"
     assert found[3] == "--set steps: must be of type int, got 'few'; write it as 15000 is"

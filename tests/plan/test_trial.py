@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from phasemap.fields import Fault
 from phasemap.plan.outcome import DEFINITIONS
-from phasemap.plan.trial import CHOICES, FIELDS, STACKED, Fault, Trial, broken_rules, coerce, make_trial
-from phasemap.tasks import task
+from phasemap.plan.trial import FIELDS, STACKED, Trial, broken_rules, coerce, make_trial
+
+CHOICES = {name: field.choices for name, field in FIELDS.items() if field.choices}
 
 
 def refusal(**values: object) -> list[str]:
@@ -50,12 +52,15 @@ def test_every_field_is_part_of_the_identity(name):
         other = next(choice for choice in CHOICES[name] if choice != default)
     elif name == "probes":
         other = "stride"
+    elif name == "phases":
+        pytest.skip("a rule of one's own is a component: see test_own.py")
     else:
         other = not default if isinstance(default, bool) else default / 2 if default > 1 else default + 1
-    changed = Trial().replace(**{name: other})
-    assert changed.id != Trial().id
-    assert (changed.shape == Trial().shape) == (name in STACKED)
-    assert (changed.cell == Trial().cell) == (name == "seed")
+    start = Trial(task="lfsr_5") if name == "context" else Trial(model="mlp") if name == "embedding" else Trial()
+    changed = start.replace(**{name: other})
+    assert changed.id != start.id
+    assert (changed.shape == start.shape) == (name in STACKED)
+    assert (changed.cell == start.cell) == (name == "seed")
 
 
 def test_the_training_set_of_a_full_batch_fixes_its_shape():
@@ -146,22 +151,18 @@ def test_every_choice_can_be_chosen(name):
         assert getattr(make_trial({name: choice}), name) == choice
 
 
-def test_the_choices_of_a_task_are_all_tasks():
-    assert CHOICES["task"] == task.NAMES
-
-
 def test_an_mlp_has_no_heads_to_divide_its_width():
     assert make_trial({"model": "mlp", "width": 130}).width == 130
 
 
 def test_all_faults_come_at_once():
     faults = refusal(weight_decay=-1, width=130, data_fraction=2, task="modular_multiplication", modulus=96)
-    assert [fault.split(":")[0] for fault in faults] == ["weight_decay", "data_fraction", "width", "modulus"]
+    assert [fault.split(":")[0] for fault in faults] == ["data_fraction", "weight_decay", "modulus", "width"]
 
 
 def test_unknown_fields_and_wrong_types_come_at_once():
     faults = refusal(widht=64, depth=2.5, clone_blocks=1, task=3, seed="many")
-    assert faults[0].startswith("widht: not a field of a trial, got 64; use one of task, modulus, ")
+    assert faults[0].startswith("widht: not a field of a trial, got 64 (did you mean width?); use one of task, split, ")
     assert faults[1:] == [
         "depth: must be of type int, got 2.5; write it as 2 is",
         "clone_blocks: must be of type bool, got 1; write it as False is",

@@ -7,7 +7,7 @@ from torch import Tensor
 from phasemap.probes.circles import inner_circles, outer_circle
 from phasemap.probes.spectrum import nearest_stride, power, spectrum
 from phasemap.probes.stride import winning_stride
-from phasemap.tasks import task
+from phasemap.tasks.task import Group
 
 
 def waves(places: int, amplitudes: dict[int, float]) -> Tensor:
@@ -64,7 +64,7 @@ def test_all_frequencies_can_overrule_the_dominant_one() -> None:
 
 
 def test_even_frequencies_only_mean_half_a_turn() -> None:
-    group = task.Group(order=96, exponent=torch.arange(96).numpy(), cosets=12)
+    group = Group(order=96, exponent=torch.arange(96).numpy(), cosets=12)
     member = torch.arange(96) // 12
     vectors = torch.stack([torch.cos(torch.pi * member / 2), torch.sin(torch.pi * member / 2)], 1)[None]
     inner = inner_circles(vectors, group)

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from phasemap.plan.component import load_task
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
 from phasemap.probes.stride import adjacency, winning_score, winning_stride
-from phasemap.tasks import task
+from phasemap.tasks.task import Group
 
 
 def ring(places: int) -> Tensor:
@@ -65,7 +66,7 @@ def test_coinciding_vectors_have_no_stride() -> None:
     assert found.p_value.isnan().all()
 
 
-def nested_vectors(group: task.Group, outer_stride: int, inner_stride: int) -> Tensor:
+def nested_vectors(group: Group, outer_stride: int, inner_stride: int) -> Tensor:
     """Cosets far apart on a walked circle, members of each on a small walked circle: [1, C, 4]."""
     members = group.order // group.cosets
     outer, inner = walked(group.cosets, outer_stride)[0, 0], walked(members, inner_stride)[0, 0]
@@ -77,7 +78,7 @@ def nested_vectors(group: task.Group, outer_stride: int, inner_stride: int) -> T
 
 
 def test_a_group_of_order_96_is_read_outside_and_inside_its_cosets() -> None:
-    group = task.load("modular_multiplication", 97, 0).group
+    group = load_task("modular_multiplication", modulus=97).group
     assert group is not None
     vectors = nested_vectors(group, outer_stride=5, inner_stride=3)
     outer, inner = outer_circle(vectors, group), inner_circles(vectors, group)
@@ -90,7 +91,7 @@ def test_a_group_of_order_96_is_read_outside_and_inside_its_cosets() -> None:
 
 
 def test_a_group_without_cosets_has_one_circle() -> None:
-    group = task.load("modular_addition", 11, 0).group
+    group = load_task("modular_addition", modulus=11).group
     assert group is not None
     vectors = torch.randn(2, 11, 3)
     assert inner_circles(vectors, group) is None
@@ -100,7 +101,7 @@ def test_a_group_without_cosets_has_one_circle() -> None:
 
 
 def test_circles_of_fewer_than_four_places_are_not_read() -> None:
-    group = task.Group(order=9, exponent=np.arange(9), cosets=3)
+    group = Group(order=9, exponent=np.arange(9), cosets=3)
     vectors = torch.randn(1, 9, 2)
     assert outer_circle(vectors, group) is None
     assert inner_circles(vectors, group) is None

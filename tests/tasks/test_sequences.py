@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from phasemap.plan.component import load_task
 from phasemap.tasks import sequences
-from phasemap.tasks.task import distinct_index, load, overlap
+from phasemap.tasks.task import Task, distinct_index, overlap
 
 
 def _bits_seen(window: np.ndarray) -> list[int]:
@@ -34,7 +35,7 @@ def test_streams_start_as_their_rules_say():
     assert sequences.stream("lfsr_31")[:4].tolist() == [84, 169, 82, 164]  # 42 = 0b101010 moving left
 
 
-@pytest.mark.parametrize("name", sequences.NAMES)
+@pytest.mark.parametrize("name", sequences.GENERATORS)
 def test_streams_are_fixed_and_keep_to_their_vocabulary(name):
     tokens = sequences.stream(name)
     assert tokens.shape == (10_000,)
@@ -75,26 +76,28 @@ def test_windows_show_the_tokens_before_their_label(context):
     [("periodic", 7, 1), ("lfsr_5", 21, 1), ("lcg_simple", 128, 1), ("lcg_glibc", 9_984, 0), ("csprng", 9_984, 0)],
 )
 def test_published_split_repeats_windows_as_published(name, distinct, shared):
-    task = load(name, 97, 16)
-    assert len(np.unique(task.tokens, axis=0)) == distinct == task.distinct.max() + 1
-    assert overlap(task.tokens, _published_split(len(task.labels))) == shared
+    task = load_task(name, context=16)
+    assert len(np.unique(task.inputs, axis=0)) == distinct == task.distinct.max() + 1
+    assert overlap(task.inputs, *_published_split(len(task.labels))) == shared
 
 
 def test_published_split_of_lfsr_31_shares_three_in_a_thousand():
-    task = load("lfsr_31", 97, 16)
-    assert overlap(task.tokens, _published_split(len(task.labels))) == pytest.approx(0.003, abs=5e-4)
+    task = load_task("lfsr_31", context=16)
+    assert overlap(task.inputs, *_published_split(len(task.labels))) == pytest.approx(0.003, abs=5e-4)
 
 
-def _published_split(examples: int) -> np.ndarray:
+def _published_split(examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test examples."""
     order = np.random.RandomState(42).permutation(examples)  # the published code's own generator
-    return np.isin(np.arange(examples), order[: int(0.3 * examples)])
+    train = np.isin(np.arange(examples), order[: int(0.3 * examples)])
+    return train, ~train
 
 
 @pytest.mark.parametrize(
     ("context", "ceiling"), [(1, 0.5), (16, 0.5), (20, 0.5), (23, 0.5), (24, 1), (28, 1), (32, 1), (100, 1)]
 )
 def test_lfsr_31_ceiling(context, ceiling):
-    assert load("lfsr_31", 97, context).ceiling == ceiling
+    assert load_task("lfsr_31", context=context).ceiling == ceiling
 
 
 @pytest.mark.parametrize("context", [16, 20, 23])
@@ -127,7 +130,7 @@ def test_lcg_glibc_ceiling_rises_to_certainty_at_four_tokens():
     assert one < two < 0.02
     assert 0.35 < three < 0.5
     assert four == 1
-    assert load("lcg_glibc", 97, 16).ceiling == 1
+    assert load_task("lcg_glibc", context=16).ceiling == 1
 
 
 def test_lcg_glibc_never_needs_the_bits_above_23():
@@ -142,7 +145,7 @@ def test_lcg_glibc_never_needs_the_bits_above_23():
 
 
 def test_csprng_ceiling_is_chance():
-    assert load("csprng", 97, 16).ceiling == 1 / 256
+    assert load_task("csprng", context=16).ceiling == 1 / 256
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_csprng_ceiling_is_chance():
     ],
 )
 def test_ceiling_of_recurring_windows_counts_equal_ones(name, context, ceiling):
-    assert load(name, 97, context).ceiling == pytest.approx(ceiling, abs=1e-3)
+    assert Task(*sequences.windows(name, context)).ceiling == pytest.approx(ceiling, abs=1e-3)
 
 
 def test_distinct_index_numbers_long_rows_without_overflow():

@@ -8,8 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from phasemap.tasks import permutations, task
-from phasemap.tasks.task import broken_rules, distinct_index, examples, load, majority_accuracy, overlap
+from phasemap.fields import Fault
+from phasemap.plan.component import load_task, names
+from phasemap.plan.trial import make_trial
+from phasemap.tasks import permutations
+from phasemap.tasks.task import Task, distinct_index, majority_accuracy, overlap
+
+ADDITIVE = {"modular_addition", "modular_subtraction"}
+MULTIPLICATIVE = {"modular_multiplication", "modular_division"}
 
 RULES = {
     "modular_addition": lambda a, b, p: (a + b) % p,
@@ -24,37 +30,37 @@ RULES = {
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("p", [5, 13])
 def test_modular_labels_follow_their_rule(name, p):
-    table = load(name, p, 16)
-    smallest = 1 if name in task.MULTIPLICATIVE else 0
-    assert table.tokens.tolist() == [[a, b] for a in range(smallest, p) for b in range(smallest, p)]
-    assert table.labels.tolist() == [RULES[name](a, b, p) for a, b in table.tokens.tolist()]
+    table = load_task(name, modulus=p, context=16)
+    smallest = 1 if name in MULTIPLICATIVE else 0
+    assert table.inputs.tolist() == [[a, b] for a in range(smallest, p) for b in range(smallest, p)]
+    assert table.labels.tolist() == [RULES[name](a, b, p) for a, b in table.inputs.tolist()]
 
 
-@pytest.mark.parametrize("name", task.NAMES)
+@pytest.mark.parametrize("name", names("task"))
 def test_every_task_is_whole(name):
-    table = load(name, 13, 16)
+    table = load_task(name, modulus=13, context=16)
     count = len(table.labels)
-    assert table.tokens.shape[0] == count == examples(name, 13, 16)
-    assert table.tokens.dtype == table.labels.dtype == np.int64
-    assert 0 <= table.tokens.min() <= table.tokens.max() < table.vocabulary
+    assert table.inputs.shape[0] == count == table.divided("examples")
+    assert table.inputs.dtype == table.labels.dtype == np.int64
+    assert 0 <= table.inputs.min() <= table.inputs.max() < table.vocabulary
     assert 0 <= table.labels.min() <= table.labels.max() < table.classes
     assert table.distinct.shape == (count,)
-    assert examples(name, 13, 16, "distinct") == len(np.unique(table.tokens, axis=0)) == table.distinct.max() + 1
+    assert table.divided("distinct") == len(np.unique(table.inputs, axis=0)) == table.distinct.max() + 1
     assert set(table.distinct.tolist()) == set(range(table.distinct.max() + 1))
     assert 0 < table.ceiling <= 1
-    assert broken_rules(name, 13, 16, "transformer") == []
-    assert load(name, 13, 16) is table
+    assert load_task(name, modulus=13, context=16) is table
 
 
 @pytest.mark.parametrize("name", [*RULES, "permutation_composition", "sparse_parity"])
 def test_a_table_of_a_rule_has_ceiling_one_and_no_overlap(name):
-    table = load(name, 13, 16)
+    table = load_task(name, modulus=13, context=16)
     assert table.ceiling == 1
-    assert overlap(table.tokens, np.arange(len(table.labels)) % 3 == 0) == 0
+    third = np.arange(len(table.labels)) % 3 == 0
+    assert overlap(table.inputs, third, ~third) == 0
 
 
 def test_random_labels_have_the_ceiling_of_chance():
-    assert load("random_labels", 97, 16).ceiling == 1 / 97
+    assert load_task("random_labels", modulus=97, context=16).ceiling == 1 / 97
 
 
 def test_majority_accuracy_counts_the_commonest_label_of_equal_inputs():
@@ -65,14 +71,14 @@ def test_majority_accuracy_counts_the_commonest_label_of_equal_inputs():
 def test_overlap_is_the_share_of_test_inputs_seen_in_training():
     tokens = np.array([[0, 1], [0, 1], [1, 0], [2, 2], [1, 0]])
     train = np.array([True, False, True, False, False])
-    assert overlap(tokens, train) == pytest.approx(2 / 3)
-    assert overlap(distinct_index(tokens), train) == pytest.approx(2 / 3)
+    assert overlap(tokens, train, ~train) == pytest.approx(2 / 3)
+    assert overlap(distinct_index(tokens), train, ~train) == pytest.approx(2 / 3)
 
 
 def test_a_split_by_distinct_inputs_has_no_overlap():
-    table = load("lcg_simple", 97, 16)
-    assert examples("lcg_simple", 97, 16, "distinct") == 128
-    assert overlap(table.tokens, table.distinct < 40) == 0
+    table = load_task("lcg_simple", modulus=97, context=16)
+    assert table.divided("distinct") == 128
+    assert overlap(table.inputs, table.distinct < 40, table.distinct >= 40) == 0
 
 
 def test_distinct_index_is_sorted_and_equal_for_equal_rows():
@@ -93,9 +99,9 @@ def test_s5_obeys_the_group_axioms():
 
 def test_s5_products_apply_the_right_factor_first():
     sends = permutations.elements()
-    table = load("permutation_composition", 97, 16)
+    table = load_task("permutation_composition", modulus=97, context=16)
     for row in (1, 777, 9_000, 14_399):
-        a, b = table.tokens[row]
+        a, b = table.inputs[row]
         assert sends[table.labels[row]].tolist() == [sends[a][sends[b][i]] for i in range(5)]
     assert table.group is None
     assert len(table.labels) == 120**2
@@ -112,25 +118,25 @@ def test_s5_elements_have_the_known_orders():
 
 @pytest.mark.parametrize(("context", "count"), [(3, 8), (10, 1_024), (12, 4_096), (13, 4_096), (20, 4_096)])
 def test_sparse_parity_is_the_parity_of_three_bits(context, count):
-    table = load("sparse_parity", 97, context)
-    assert table.tokens.shape == (count, context)
-    np.testing.assert_array_equal(table.labels, table.tokens[:, 0] ^ table.tokens[:, 1] ^ table.tokens[:, 2])
-    assert table.distinct.max() + 1 == count == examples("sparse_parity", 97, context)
+    table = load_task("sparse_parity", modulus=97, context=context)
+    assert table.inputs.shape == (count, context)
+    np.testing.assert_array_equal(table.labels, table.inputs[:, 0] ^ table.inputs[:, 1] ^ table.inputs[:, 2])
+    assert table.distinct.max() + 1 == count == table.divided("distinct")
     assert abs(table.labels.mean() - 0.5) < 0.05
     assert table.ceiling == 1
 
 
 def test_only_the_cyclic_tasks_have_a_group():
-    cyclic = {name for name in task.NAMES if load(name, 13, 16).group is not None}
-    assert cyclic == {*task.ADDITIVE, *task.MULTIPLICATIVE}
+    cyclic = {name for name in names("task") if load_task(name, modulus=13, context=16).group is not None}
+    assert cyclic == ADDITIVE | MULTIPLICATIVE
 
 
 def test_exponents_turn_multiplication_into_addition():
-    table = load("modular_multiplication", 97, 16)
+    table = load_task("modular_multiplication", modulus=97, context=16)
     group = table.group
     assert group is not None
     assert (group.order, group.cosets, group.exponent[0], group.exponent[5]) == (96, 12, -1, 1)
-    a, b = group.exponent[table.tokens].T
+    a, b = group.exponent[table.inputs].T
     np.testing.assert_array_equal(group.exponent[table.labels], (a + b) % 96)
 
 
@@ -138,14 +144,15 @@ def test_exponents_turn_multiplication_into_addition():
     ("name", "modulus", "context", "message"),
     [
         ("modular_addition", 1, 16, "modulus: must be at least 2, got 1; use a prime such as 97"),
-        ("modular_cubic", 96, 16, "modulus: modular_cubic needs a prime, got 96; use 97"),
+        ("modular_multiplication", 96, 16, "modulus: modular_multiplication needs a prime, got 96; use 97"),
+        ("modular_cubic", 2_001, 16, "modulus: must be at most 2000 (four million examples), got 2001; lower it"),
         (
             "modular_division",
             3,
             16,
             "modulus: modular_division needs a prime of at least 5, got 3; use 5 or more",
         ),
-        ("csprng", 97, 0, "context: csprng needs 1 to 8999 tokens, got 0; use 16"),
+        ("csprng", 97, 0, "context: must be at least 1, got 0; use a positive whole number"),
         ("lcg_glibc", 97, 9_000, "context: lcg_glibc needs 1 to 8999 tokens, got 9000; use 16"),
         ("lfsr_5", 97, 4, "context: lfsr_5 shows its rule from 5 tokens on, got 4; use 5 or more"),
         ("periodic", 97, 3, "context: periodic shows its rule from 4 tokens on, got 3; use 4 or more"),
@@ -154,26 +161,72 @@ def test_exponents_turn_multiplication_into_addition():
     ],
 )
 def test_refusals_say_axis_rule_value_and_cure(name, modulus, context, message):
-    assert broken_rules(name, modulus, context, "transformer") == [message]
+    with pytest.raises(Fault) as caught:
+        make_trial({"task": name, "modulus": modulus, "context": context})
+    assert caught.value.faults == [message]
 
 
 @pytest.mark.parametrize(
     ("name", "modulus", "context"),
     [
         ("lfsr_31", 96, 1),
-        ("lcg_simple", 0, 8_999),
+        ("lcg_simple", 5, 8_999),
         ("lfsr_5", 97, 5),
         ("periodic", 97, 4),
         ("sparse_parity", 4, 3),
         ("sparse_parity", 4, 20),
-        ("permutation_composition", 4, 0),
-        ("modular_quadratic", 2, 0),
+        ("permutation_composition", 4, 1),
+        ("modular_quadratic", 10, 1),
     ],
 )
 def test_a_task_ignores_what_it_does_not_use(name, modulus, context):
-    assert broken_rules(name, modulus, context, "mlp") == []
+    values = {"task": name, "modulus": modulus, "context": context, "data_fraction": 0.5}
+    assert make_trial({**values, "model": "mlp", "embedding": "concatenate"}).task == name
 
 
 def test_tasks_need_no_torch():
-    code = "import sys, phasemap.tasks.task; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from phasemap.plan.component import load_task; load_task('lfsr_5'); "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_users_arrays_become_examples_in_their_order():
+    task = Task(inputs=[[0.0, 1.5], [2.0, 3.0], [4.0, 5.0]], labels=[0, 2, 1], test_inputs=[[6, 7]], test_labels=[1])
+    assert task.inputs.dtype == np.float32
+    assert task.inputs.tolist() == [[0, 1.5], [2, 3], [4, 5], [6, 7]]
+    assert (task.pool, task.apart, task.classes, task.features) == (3, True, 3, 2)
+    tokens = Task(inputs=np.array([[3, 0], [1, 2]], np.uint8), labels=np.array([0.0, 1.0]))
+    assert (tokens.inputs.dtype, tokens.vocabulary, tokens.tokens, tokens.apart) == (np.int64, 4, 2, False)
+
+
+WRONG = {
+    "NaN": ({"inputs": [[1.0, np.nan], [1.0, 2.0]], "labels": [0, 1]}, "must be finite, got NaN or infinity in 1 ex"),
+    "one axis": ({"inputs": [1, 2], "labels": [0, 1]}, "inputs must be [N, T] or [N, …], got shape [2]"),
+    "too few labels": ({"inputs": [[1], [2]], "labels": [0]}, "labels must be [N], one for each input, got shape [1]"),
+    "fractions": ({"inputs": [[1], [2]], "labels": [0.5, 1]}, "labels must be whole numbers"),
+    "negative label": ({"inputs": [[1], [2]], "labels": [-1, 1]}, "labels must lie from 0 to classes - 1, got -1"),
+    "out of range": (
+        {"inputs": [[1], [2]], "labels": [0, 3], "classes": 3},
+        "to classes - 1 = 2, got 3",
+    ),
+    "negative token": ({"inputs": [[1], [-2]], "labels": [0, 1]}, "tokens in inputs must not be negative, got -2"),
+    "token out of range": ({"inputs": [[1], [5]], "labels": [0, 1], "vocabulary": 5}, "below vocabulary = 5, got 5"),
+    "one side": ({"inputs": [[1]], "labels": [0], "test_inputs": [[1]]}, "test_inputs and test_labels go together"),
+    "text": ({"inputs": [["a"]], "labels": [0]}, "inputs must be an array of numbers"),
+    "none": ({"inputs": np.zeros((0, 2)), "labels": []}, "inputs must hold an example, got none"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), WRONG.values(), ids=WRONG)
+def test_arrays_that_cannot_be_examples_are_refused(arrays, message):
+    with pytest.raises(Fault, match=r"task: ") as caught:
+        Task(**arrays)
+    assert any(message in fault for fault in caught.value.faults)
+
+
+def test_all_faults_of_the_arrays_come_at_once():
+    with pytest.raises(Fault) as caught:
+        Task(inputs=[[np.inf]], labels=[-1, 0])
+    assert len(caught.value.faults) == 3

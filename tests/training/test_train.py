@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
-from phasemap.plan.outcome import CURVES, Outcome
+from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import Trial
 from phasemap.probes import names
 from phasemap.training.train import begin, next_evaluation
@@ -60,22 +63,22 @@ def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
 
 ODD = {"width": 9, "batch_size": 21}  # pieces, activations and trials begin at every place within 64 bytes
 NETWORKS = {
-    "mlp, summed": dataclasses.replace(MLP, **ODD, depth=2),
-    "mlp, concatenated, orthogonal": dataclasses.replace(MLP, **ODD, embedding="concatenate", orthogonal_gradient=True),
-    "mlp, gelu, bottleneck": dataclasses.replace(MLP, **ODD, activation="gelu", bottleneck=3),
-    "transformer, post-norm": dataclasses.replace(TRANSFORMER, **ODD, heads=3),
-    "transformer, pre-norm, two blocks": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="pre", depth=2),
-    "transformer, no norm, bottleneck": dataclasses.replace(TRANSFORMER, **ODD, heads=3, norm="none", bottleneck=5),
-    "transformer, six tokens": dataclasses.replace(PARITY, **ODD, heads=3),
-    "transformer, six tokens, two blocks": dataclasses.replace(PARITY, **ODD, heads=1, depth=2, norm="pre"),
+    "mlp, summed": MLP.replace(**ODD, depth=2),
+    "mlp, concatenated, orthogonal": MLP.replace(**ODD, embedding="concatenate", orthogonal_gradient=True),
+    "mlp, gelu, bottleneck": MLP.replace(**ODD, activation="gelu", bottleneck=3),
+    "transformer, post-norm": TRANSFORMER.replace(**ODD, heads=3),
+    "transformer, pre-norm, two blocks": TRANSFORMER.replace(**ODD, heads=3, norm="pre", depth=2),
+    "transformer, no norm, bottleneck": TRANSFORMER.replace(**ODD, heads=3, norm="none", bottleneck=5),
+    "transformer, six tokens": PARITY.replace(**ODD, heads=3),
+    "transformer, six tokens, two blocks": PARITY.replace(**ODD, heads=1, depth=2, norm="pre"),
     "transformer of even width": TRANSFORMER,
-    "transformer of even width, six tokens": dataclasses.replace(PARITY, depth=2),
+    "transformer of even width, six tokens": PARITY.replace(depth=2),
 }
 
 
 def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str, str]]:
     """The last trial's weights and its curves after some steps in a stack that begins ``offset`` numbers off a line."""
-    training = begin(tuple(dataclasses.replace(one, steps=9, evaluate_every=5, probe_every=5) for one in trials))
+    training = begin(tuple(one.replace(steps=9, evaluate_every=5, probe_every=5) for one in trials))
     for name in ("flat", "mean", "square"):
         part = getattr(training, name)
         room = torch.empty(offset + part.numel())[offset:]
@@ -89,7 +92,7 @@ def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str
 
 @pytest.mark.parametrize("trial", NETWORKS.values(), ids=NETWORKS)
 def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
-    others = [dataclasses.replace(trial, seed=seed) for seed in range(1, 7)]
+    others = [trial.replace(seed=seed) for seed in range(1, 7)]
     weights, curves = numbers_of([trial], 0)
     assert weights.isfinite().all()
     for offset in range(16):
@@ -97,6 +100,21 @@ def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
             found, told = numbers_of([*others[: trials - 1], trial], offset)
             assert torch.equal(found, weights), (offset, trials)
             assert told == curves, (offset, trials)
+
+
+def test_with_two_threads_a_trial_alone_is_the_same_in_a_stack():
+    """Activations and pieces here are long enough for torch to share work between threads."""
+    code = """
+import dataclasses, small
+wide = small.MLP.replace(width=192, steps=4, evaluate_every=2, probe_every=4)
+trials = small.mixed(wide)[:3]
+together = small.trained(trials)
+for one in trials:
+    assert small.facts(small.trained([one])[one.id]) == small.facts(together[one.id])
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PHASEMAP_PRODUCT": ""}
+    folder = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, check=True)
 
 
 def test_the_same_stack_twice_is_the_same():
@@ -107,7 +125,11 @@ def test_the_same_stack_twice_is_the_same():
 @pytest.mark.parametrize("batch_size", [8, 0])
 def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
     """Here the training sets of the trials differ in length."""
-    shape = SEQUENCE if batch_size else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
+    shape = (
+        SEQUENCE
+        if batch_size
+        else SEQUENCE.replace(model="mlp", embedding="concatenate", batch_size=0, steps=4, evaluate_every=2)
+    )
     trials = [shape.replace(probe_every=0, seed=seed) for seed in range(3)]
     together = trained(trials)
     for one in trials:
@@ -152,7 +174,7 @@ def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbours_finish():
     assert (outcome.phase, outcome.ending) == ("diverged", "diverged")
     assert outcome.steps_run == 20
     assert outcome.final_train_loss is None
-    assert all(value == value for value in dataclasses.asdict(outcome).values() if isinstance(value, float))
+    assert all(value == value for value in outcome.values.values() if isinstance(value, float))
     for trial in (*trials[:3], trials[4]):
         outcome = results[trial.id].outcome
         assert (outcome.ending, outcome.steps_run) == ("budget", 60)
@@ -163,7 +185,7 @@ def test_a_network_crushed_to_nothing_has_no_dimension_rather_than_not_a_number(
     outcome = trained([crushed])[crushed.id].outcome
     assert outcome.weight_norm < 1e-2
     assert outcome.ending == "budget"
-    values = [value for value in dataclasses.asdict(outcome).values() if isinstance(value, float)]
+    values = [value for value in outcome.values.values() if isinstance(value, float)]
     assert all(math.isfinite(value) for value in values)
 
 
@@ -270,7 +292,7 @@ def test_the_last_point_of_a_curve_is_the_outcome():
         assert steps[-1] == trial.steps
         if "/" in key:
             continue
-        name = key if key in Outcome.__dataclass_fields__ else f"final_{key}"
+        name = key if key in DEFINITIONS else f"final_{key}"
         assert getattr(found.outcome, name) == values[-1]
     assert found.curves["train_loss"][0] == (10, 20, 30)
     assert found.curves["weight_norm"][0] == (20, 30)
@@ -315,7 +337,7 @@ def test_rows_kept_are_unchanged():
 
 def test_a_result_says_what_its_last_bits_depend_on():
     notes = trained([MLP.replace(steps=20)]).popitem()[1].notes
-    assert notes["device"] == "cpu"
+    assert notes["device"] == f"cpu {torch.backends.cpu.get_cpu_capability()}"
     assert notes["engine"] == "eager"
     assert notes["torch"] == torch.__version__
     assert notes["product"]

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phasemap.probes.coset_purity import chance, coset_purity
-from phasemap.tasks import task
+from phasemap.plan.component import load_task
+from phasemap.probes.purity import chance, coset_purity
 
-GROUP = task.load("modular_multiplication", 97, 0).group
+GROUP = load_task("modular_multiplication", modulus=97).group
 assert GROUP is not None
 COSET = torch.from_numpy(GROUP.exponent) % GROUP.cosets  # class 0 is in none
 
@@ -31,6 +31,6 @@ def test_vectors_without_structure_are_as_pure_as_chance() -> None:
 
 
 def test_groups_without_cosets_have_none() -> None:
-    group = task.load("modular_addition", 11, 0).group
+    group = load_task("modular_addition", modulus=11).group
     assert group is not None
     assert coset_purity(torch.randn(1, 11, 4), group) is None
