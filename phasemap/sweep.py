@@ -42,7 +42,10 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 def _run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in FIELDS if name != "figures"}
-    chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
+    try:
+        chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
+    except Fault as fault:
+        raise ValueError(str(fault)) from fault  # no fault of the file
     space = load(arguments.space).override(arguments.set)
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)

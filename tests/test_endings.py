@@ -76,7 +76,7 @@ def runs(folder: Path, name: str, kind: str = "trial", status: str = "FINISHED")
         ("--gpus-per-stack", "-1"),
         ("--checkpoint-every", "nan"),
         ("--checkpoint-every", "-1"),
-        ("--storage", ""),
+        ("--storage", "a\0b"),
     ],
 )
 def test_an_option_that_breaks_its_rule_is_one_line_and_nothing_is_written(folder, capsys, option, value):
