@@ -27,15 +27,25 @@ def main(argv: list[str] | None = None) -> int:
         print(explain(str(arguments.space), fault), file=sys.stderr)
     except ValueError as error:
         print(error, file=sys.stderr)
-    except KeyboardInterrupt:  # outside the training, or for the second time
+    except BaseException as error:  # outside the training, or for the second time
+        if not _is_interrupt(error):
+            raise
         print("left at once: what is recorded and checkpointed is kept, the same command continues", file=sys.stderr)
         return INTERRUPTED
     return BAD_INPUT
 
 
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Ctrl-C, or what it left behind: a library that was half imported raises an error of its own."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _is_interrupt(error.__context__))
+
+
 def _run(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in FIELDS if name != "figures"}
-    chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
+    try:
+        chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
+    except Fault as fault:
+        raise ValueError(str(fault)) from fault  # no fault of the file
     space = load(arguments.space).override(arguments.set)
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)

@@ -242,8 +242,8 @@ def _answers(uri: str) -> None:
         host = get_default_host_creds(uri.rstrip("/"))
         http_request(host, "/health", "GET", max_retries=0, timeout=10, raise_on_status=False)
     except (MlflowException, requests.RequestException) as error:
-        reason = redacted(error.__context__ or error)
+        reason = redacted(error.__context__ or error).rpartition(": ")[2].strip("\"')")  # the innermost
         raise ValueError(
-            f"tracking server {redacted(uri)}: must answer within 10 s, got {reason[:200]}; start it, or correct "
+            f"tracking server {redacted(uri)}: must answer within 10 s, got {reason}; start it, or correct "
             "--tracking-uri"
         ) from error

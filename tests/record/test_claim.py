@@ -150,14 +150,11 @@ def test_a_driver_that_slept_just_before_finished_is_refused_by_the_store(uri, e
 
 
 def test_a_parent_run_deleted_meanwhile_stops_the_driver(uri):
-    def robbed() -> None:
-        with Recorder("sweep", uri, ("seed",), "") as recorder:
-            MlflowClient(tracking_uri=uri).delete_run(recorder.parent)
-            recorder.result(result(TRIALS[0]))
-            recorder.flush()
-
+    recorder = Recorder("sweep", uri, ("seed",), "")
+    MlflowClient(tracking_uri=uri).delete_run(recorder.parent)
+    recorder.result(result(TRIALS[0]))
     with pytest.raises(Lost, match="its parent run was deleted in MLflow; this driver stops"):
-        robbed()
+        recorder.flush()
     assert finished(uri) == []
 
 

@@ -51,7 +51,8 @@ def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_p
     monkeypatch.setattr(queue, "NEWS", 4.0)
     monkeypatch.setattr(queue, "SILENCES", 3)
     monkeypatch.setattr(ray_tune, "LOOK_EVERY", 1.0)
-    trials = [MLP.replace(seed=seed, steps=40_000) for seed in range(2)]
+    quiet = MLP.replace(steps=30_000, evaluate_every=10_000, probe_every=10_000, delay_limit=10_000)
+    trials = [quiet.replace(seed=seed) for seed in range(2)]
     recorded, said = [], []
     work = Work(record=recorded.append, fail=print, say=said.append, slots=2)
     work.add(Plan(slots=2, size=1, compiled="never").stacks(trials))
