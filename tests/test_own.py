@@ -255,8 +255,9 @@ def test_a_name_of_ours_is_refused(folder):
             r"probe sharpest: raised AttributeError: .*space_file.py:\d+",
         ),
         ("view.flat.abs().amax(1)", "view.flat.abs().amax(0)", r"probe sharpest: largest_weight must have one number"),
-        ("    if outcomes", '    return "quick"
-    if outcomes',
+        (
+            "    if outcomes",
+            '    return "quick"\n    if outcomes',
             r"phases speed: must return one of fast, slow, never, diverged, got",
         ),
         ('return "never"', "return 1 / 0", r"phases speed: space_file.py line \d+: raised ZeroDivisionError"),
