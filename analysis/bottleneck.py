@@ -44,6 +44,7 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
         "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against the "
         "units of a linear bottleneck before the readout; open triangle: median not reached within the budget (dashed)",
         f"Floor, the fewest units at which half of the trials grok: {told}",
+        rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in ("bottleneck", by) if k)),

@@ -33,6 +33,7 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
         "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
         "memorization to grok step, of those that memorized, against the share of examples trained on; open "
         "triangle: median not reached within the budget (dashed)",
+        rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in ("data_fraction", by) if k)),

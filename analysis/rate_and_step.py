@@ -64,11 +64,11 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     budget = rows.budget.max()
     for _, part, look, shift in _lines(rows, by):
         apart = _apart(ax, shift)
-        reached = np.isfinite(part.step.to_numpy())
-        places, part = x.places(part[x.name]), part.reset_index(drop=True)
+        part = part[part.step.notna()].reset_index(drop=True)
+        places, reached = x.places(part[x.name]), np.isfinite(part.step.to_numpy())
         seen = part[reached]
-        error = [seen.step - seen.step_low, seen.step_high.clip(upper=budget) - seen.step]
         if len(seen):
+            error = bars(seen.step, seen.step_low, seen.step_high, budget)
             ax.errorbar(places[reached], seen.step, error, capsize=1.5, elinewidth=0.8, transform=apart, **look)
         blank = {"linestyle": "none", "marker": "^", "fillstyle": "none", "color": look["color"], "clip_on": False}
         if not reached.all():  # an unclipped line without points would claim room at the sheet's corner
@@ -80,6 +80,19 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     ax.set_ylim(min(budget / 10, low if np.isfinite(low) else budget) * 0.8, budget * 1.25)
     x.dress(ax)
     ax.set(ylabel=name, xlim=x.edges[[0, -1]])
+
+
+def bars(middle: pd.Series, low: pd.Series, high: pd.Series, budget: float) -> list[pd.Series]:
+    """Lengths of the bars below and above each median. An end that censoring leaves open stops at the
+    budget; where both ends are open (too few trials) there is no bar."""
+    few = np.isneginf(low)
+    below = (middle - low.clip(upper=budget)).clip(lower=0).mask(few, 0)
+    return [below, (high.clip(upper=budget) - middle).clip(lower=0).mask(few, 0)]
+
+
+def open_medians(low: pd.Series) -> str:
+    """What a caption says where a median's interval has no lower end, because its trials are too few."""
+    return "A median of fewer than six trials has no bar: its 95 % interval is open" if np.isneginf(low).any() else ""
 
 
 def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
