@@ -30,7 +30,7 @@ def sizes(table: pd.DataFrame) -> str:
 def grokked(table: pd.DataFrame) -> str:
     """What counts as grokked."""
     every = _values(table, "evaluate_every")
-    return f"Grokked: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps)"
+    return f"Generalised: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps)"
 
 
 def phases(table: pd.DataFrame) -> str:

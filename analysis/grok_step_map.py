@@ -62,10 +62,10 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
         rows.append((*place, m.value, m.low, m.high, time.grokked, m.n, time.budget))
     cells = pd.DataFrame(rows, columns=[*keys, "median", "low", "high", "grokked", "n", "budget"])
     words = caption.join(
-        "Kaplan–Meier median of the grok step; trials that did not grok are censored at the steps they ran",
-        "Hatched: fewer than half estimated to grok within the budget"
+        "Kaplan–Meier median of the grok step; trials that did not generalise are censored at the steps they ran",
+        "Hatched: fewer than half estimated to generalise within the budget"
         if y
-        else "Bars: 95 % intervals; open triangles: fewer than half estimated to grok within the budget",
+        else "Bars: 95 % intervals; open triangles: fewer than half estimated to generalise within the budget",
         "" if y else open_medians(cells.low),
         caption.grokked(table),
         caption.seeds(cells.n),

@@ -1,4 +1,4 @@
-"""Two panels that several figures share: the share that grokked, and the median step it took.
+"""Two panels that several figures share: the share that generalised, and the median step it took.
 
 Against one axis, a line per value of a second. What the axis is, and whether the step is the grok
 step or the delay after memorization, is said by the figures that use this.
@@ -55,7 +55,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
             )
     x.dress(ax)
     ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless told" if rows.n.nunique() > 1 else ""), fontsize=7)
-    ax.set(ylabel="share grokked", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
+    ax.set(ylabel="share generalised", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
 

@@ -35,8 +35,8 @@ class Estimate:
 class GrokTime:
     """Kaplan–Meier estimate of the grok step, in optimiser steps.
 
-    ``median.value`` is infinite when fewer than half are estimated to grok within the steps run.
-    ``curve`` has the columns step, grokked, low, high: the estimated share grokked by that step.
+    ``median.value`` is infinite when fewer than half are estimated to generalise within the steps run.
+    ``curve`` has the columns step, grokked, low, high: the estimated share generalised by that step.
     """
 
     median: Estimate

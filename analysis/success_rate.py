@@ -1,4 +1,4 @@
-"""Success rate: the share of trials that grokked, against one axis, with Wilson intervals and n.
+"""Success rate: the share of trials that generalised, against one axis, with Wilson intervals and n.
 
 One line per value of a second axis; from four lines on, one panel each, so that intervals stay
 readable. Says nothing about when a trial grokked: see ``time_to_grok.py``.
@@ -46,7 +46,7 @@ def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     found = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
     rates = groups.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     words = caption.join(
-        "Share of trials that grokked within the steps run",
+        "Share of trials that generalised within the steps run",
         caption.WILSON,
         "A number stands for n where points differ in it"
         if rates.n.nunique() > 1
@@ -116,6 +116,6 @@ def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int
 
 def _dress(ax: Axes, summary: Summary) -> None:
     summary.x.dress(ax)
-    ax.set(ylabel="share grokked", ylim=(-0.04, 1.06))
+    ax.set(ylabel="share generalised", ylim=(-0.04, 1.06))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     ax.set_xlim(*summary.x.edges[[0, -1]])

@@ -225,6 +225,11 @@ class PhaseMap:
         unit = self.axes.axes[self.axes.index(axis)].unit
         return min(found, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if found else None
 
+    def likely(self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None) -> bool:
+        """Whether ``phases`` are likelier than not over most of a line along ``axis``."""
+        points = self._line(self.axes.index(axis), np.linspace(0, 1, LINE), fixed or {})
+        return float(np.median(self.field(phases).mean(points))) > 0
+
     def field(self, phases: Sequence[Any]) -> Field:
         """Log-odds of a set of phases, taken as one, against all others."""
         missing = [p for p in phases if p not in self.phases]

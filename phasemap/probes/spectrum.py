@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phasemap.numerics.matmul import batched
-from phasemap.probes.batch import nan_unless, only_finite
+from phasemap.probes.batch import has_extent, nan_unless, only_finite
 
 SHARE = 0.9
 
@@ -56,7 +56,7 @@ def power(circles: Tensor) -> Tensor:
     found = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
     found = found * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
     whole = vectors.sub(vectors.mean(2, keepdim=True)).square().sum((1, 2, 3))
-    found = found.masked_fill(~(finite & (whole > 0))[:, None], torch.nan)
+    found = found.masked_fill(~(finite & has_extent(whole, vectors.square().sum((1, 2, 3))))[:, None], torch.nan)
     return found / found.sum(1, keepdim=True)
 
 

@@ -31,6 +31,7 @@ from phasemap.probes.batch import blocks, mean_chosen, nan_unless, total
 from phasemap.probes.spectrum import spectrum
 
 Found = dict[str, Tensor]  # name -> [K]
+INNER = "inner_"  # before the names of what is read inside the cosets
 PICTURE = "picture"  # the probe whose word is no number
 
 
@@ -101,13 +102,14 @@ def _activation(view: View) -> Found:
 def _stride(view: View) -> Found:
     found = {}
     for prefix, circle in _circles(view):
+        inner = prefix == INNER
         if view.last:
-            winner = stride.winning_stride(circle)
-            found[f"{prefix}winning_stride"] = winner.stride
-            found[f"{prefix}winning_stride_score"] = winner.score
+            winner = stride.winning_stride(circle, inner)
+            best, score = winner.stride, winner.score
             found[f"{prefix}winning_stride_p_value"] = winner.p_value
         else:
-            found[f"{prefix}winning_stride_score"] = stride.winning_score(circle)
+            best, score = stride.best_stride(circle, inner)
+        found |= {f"{prefix}winning_stride": best, f"{prefix}winning_stride_score": score}
     return found
 
 
@@ -120,7 +122,7 @@ def _spectrum(view: View) -> Found:
         found[f"{prefix}dominant_share"] = waves.dominant_share
         found[f"{prefix}predicted_stride"] = waves.predicted_stride
         if view.last:
-            agrees = stride.adjacency(circle).argmax(1) + 1 == waves.predicted_stride
+            agrees = stride.best_stride(circle, prefix == INNER)[0] == waves.predicted_stride
             found[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
     return found
 
@@ -166,7 +168,7 @@ def _circles(view: View) -> list[tuple[str, Tensor]]:
     group = view.shape.examples.group
     if group is None:
         return []
-    readings = ("", circles.outer_circle(view.vectors, group)), ("inner_", circles.inner_circles(view.vectors, group))
+    readings = ("", circles.outer_circle(view.vectors, group)), (INNER, circles.inner_circles(view.vectors, group))
     return [(prefix, circle) for prefix, circle in readings if circle is not None]
 
 
