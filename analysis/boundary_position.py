@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from analysis import caption, style
 from analysis.axis import Axis, label, plain_log, text
 from analysis.probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
-from analysis.statistics import wilson
+from analysis.statistics import decided, wilson
 from analysis.table import Sweep
 from phasemap.maps.phase_map import Boundary
 
@@ -107,7 +107,7 @@ def figure(summary: Summary) -> Figure:
 
 def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str, object]]:
     along, other = fitted.axes[0], fitted.axes[1] if len(fitted.axes) > 1 else None
-    own = table if other is None else near(table, other, value)
+    own = decided(table if other is None else near(table, other, value))
     won = int(own.grok_step.notna().sum())
     rate = wilson(won, len(own))
     common: dict[str, object] = {} if other is None else {other.name: value}

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import caption, style, time_to_grok
-from analysis.statistics import rate_difference
+from analysis.statistics import decided, rate_difference
 from analysis.table import Sweep
 
 REFERENCE = "fp32"
@@ -30,7 +30,7 @@ class Summary:
 def summarise(table: pd.DataFrame) -> Summary:
     """Over the columns precision, grok_step, steps_run, steps and phase."""
     curves = time_to_grok.summarise(table, "precision")
-    won = table.assign(won=table.grok_step.notna()).groupby("precision").won.agg(["sum", "size"])
+    won = decided(table).assign(won=lambda own: own.grok_step.notna()).groupby("precision").won.agg(["sum", "size"])
     if REFERENCE not in won.index or len(won) < 2:
         raise style.Absent("precision needs trials in fp32 and in another format")
     base = won.loc[REFERENCE]

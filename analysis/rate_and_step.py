@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from analysis import style
 from analysis.axis import Axis, plain_log, text
-from analysis.statistics import grok_time, kaplan_meier, wilson
+from analysis.statistics import decided, grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
 LINES = 4  # that can be told apart in one panel
@@ -96,9 +96,10 @@ def open_medians(low: pd.Series) -> str:
 
 
 def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
-    rate = wilson(int(cell.grok_step.notna().sum()), len(cell))
+    known = decided(cell)
+    rate = wilson(int(known.grok_step.notna().sum()), len(known))
     time = _delay(cell) if delay else grok_time(cell).median
-    head = int(cell.grok_step.notna().sum()), len(cell), rate.value, rate.low, rate.high
+    head = int(known.grok_step.notna().sum()), len(known), rate.value, rate.low, rate.high
     return *head, time.value, time.low, time.high, float(cell.steps.max())
 
 

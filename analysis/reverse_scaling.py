@@ -48,7 +48,7 @@ def summarise(table: pd.DataFrame, control: str | None = None, size: str = "para
         raise style.Absent("no finished trial yet")
     keys = [k for k in (control, size) if k]
     groups = table.groupby(keys)
-    rows = groups.agg(successes=("grok_step", "count"), n=("seed", "size")).reset_index()
+    rows = groups.agg(successes=("grok_step", "count"), n=("phase", "count")).reset_index()
     found = [wilson(int(k), int(n)) for k, n in zip(rows.successes, rows.n, strict=True)]
     quartiles = groups.final_test_accuracy.quantile([0.25, 0.5, 0.75]).unstack()
     quartiles.columns = ["final_low", "final_median", "final_high"]

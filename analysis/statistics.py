@@ -90,6 +90,11 @@ def _median_ends(earliest: np.ndarray, latest: np.ndarray, level: float) -> tupl
     return float(np.sort(earliest)[rank - 1]), float(np.sort(latest)[n - rank])
 
 
+def decided(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials with a phase: one that stopped before a threshold could be read has none, and belongs in no share."""
+    return trials[trials.phase.notna()]
+
+
 def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> GrokTime:
     """Time to ``grok_step`` over the trials (columns grok_step, steps_run, steps, phase).
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from analysis import caption, style
 from analysis.axis import Axis, axis_of, text
-from analysis.statistics import wilson
+from analysis.statistics import decided, wilson
 from analysis.table import Sweep
 
 TOGETHER = 3  # lines that fit into one panel with their intervals
@@ -42,7 +42,13 @@ def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     if table.empty:
         raise style.Absent("no finished trial yet")
     keys = [k for k in (x, by) if k]
-    groups = table.assign(won=table.grok_step.notna()).groupby(keys).won.agg(successes="sum", n="size").reset_index()
+    groups = (
+        decided(table)
+        .assign(won=lambda own: own.grok_step.notna())
+        .groupby(keys)
+        .won.agg(successes="sum", n="size")
+        .reset_index()
+    )
     found = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
     rates = groups.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     words = caption.join(

@@ -49,15 +49,28 @@ class Outcome:
         "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5"
     )
     takeover_step: int | None = _defined(
-        "first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5"
+        "first of 3 probes in a row with the outer stride score < 0.5 and the inner one >= 0.5, after the outer one "
+        "had been >= 0.5 (multiplication and division only)"
     )
+    both_strides_score: float | None = _defined(
+        "largest min(winning_stride_score, inner_winning_stride_score) at any probe (multiplication and division only)"
+    )
+    jump_steps: int | None = _defined(
+        "steps from the last evaluation with test accuracy <= 0.1 to the first with >= 0.9; never less than the "
+        "distance of two evaluations"
+    )
+    early_high_share: float | None = _defined(
+        "share of evaluations with test accuracy >= 0.99, in the first half of the steps after grok_step"
+    )
+    late_high_share: float | None = _defined("the same in the second half")
     final_train_accuracy: float | None = _defined("train accuracy at the last step")
     final_test_accuracy: float | None = _defined("test accuracy at the last step, not the best")
     best_test_accuracy: float | None = _defined("highest test accuracy at any evaluation")
     final_train_loss: float | None = _defined("mean training loss at the last step")
     final_test_loss: float | None = _defined("mean test loss at the last step")
     learned_bits: float | None = _defined(
-        "mutual information of prediction and label over the test examples, in bits (plug-in estimate)"
+        "mutual information of prediction and label over the test examples, in bits, adjusted for chance: 0 for "
+        "independent predictions, the entropy of the labels for perfect ones (Vinh et al. 2010)"
     )
     ceiling: float | None = _defined(
         "best test accuracy any predictor can reach from the tokens shown, computed from the task"
@@ -66,8 +79,11 @@ class Outcome:
     intrinsic_dimension: float | None = _defined(
         "principal components of the hidden test vectors holding 95 % of the variance, at the end", curve=True
     )
-    minimum_intrinsic_dimension: float | None = _defined("smallest intrinsic_dimension at any probe")
+    minimum_intrinsic_dimension: float | None = _defined(
+        "smallest intrinsic_dimension at any probe up to grok_step, or at any probe if there is no grok_step"
+    )
     minimum_intrinsic_dimension_step: int | None = _defined("step of that minimum (the first, if repeated)")
+    grok_intrinsic_dimension: float | None = _defined("intrinsic_dimension at the last probe up to grok_step")
     pca99_dimension: float | None = _defined("as intrinsic_dimension, for 99 % of the variance", curve=True)
     participation_ratio: float | None = _defined(
         "(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors", curve=True
@@ -78,16 +94,21 @@ class Outcome:
     )
     winning_stride: int | None = _defined(
         "stride s with the highest adjacency score of the class centroids, outer reading: the whole group for "
-        "addition and subtraction mod p, the cosets of the subgroup for multiplication and division"
+        "addition and subtraction mod p, the cosets of the subgroup for multiplication and division",
+        curve=True,
     )
     winning_stride_score: float | None = _defined("adjacency score of winning_stride, 0 to 1", curve=True)
     winning_stride_p_value: float | None = _defined(
         "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000"
     )
     inner_winning_stride: int | None = _defined(
-        "as winning_stride, inside each coset, averaged over cosets (multiplication and division only)"
+        "as winning_stride, inside each coset, averaged over cosets, from one nearest neighbour of each place "
+        "(multiplication and division only)",
+        curve=True,
     )
-    inner_winning_stride_score: float | None = _defined("adjacency score of it, 0 to 1", curve=True)
+    inner_winning_stride_score: float | None = _defined(
+        "adjacency score of it above chance: 0 at chance for every stride, 1 for a perfect walk", curve=True
+    )
     inner_winning_stride_p_value: float | None = _defined("its p-value against random relabellings")
     spectrum_frequencies: int | None = _defined(
         "frequencies of the outer circle, of 1 to n/2, that hold 90 % of the power of its class vectors", curve=True
@@ -126,6 +147,16 @@ class Outcome:
     train_seconds: float | None = _defined("wall seconds of the stack's training / trials in it, this trial's share")
 
 
+DEFINITION_VERSIONS: dict[str, int] = {  # outcomes whose meaning has changed; all others are at 1
+    "takeover_step": 2,
+    "learned_bits": 2,
+    "minimum_intrinsic_dimension": 2,
+    "minimum_intrinsic_dimension_step": 2,
+    "inner_winning_stride": 2,
+    "inner_winning_stride_score": 2,
+    "inner_winning_stride_p_value": 2,
+    "inner_stride_agrees": 2,
+}
 DEFINITIONS: dict[str, str] = {f.name: f.metadata["definition"] for f in fields(Outcome)}
 CURVES = (
     "train_accuracy",
