@@ -37,7 +37,7 @@ DRAWS = 400  # posterior draws behind an interval
 SURE = 0.75  # share of the draws that must show a boundary for it to be reported
 READINGS = 6  # kernels and lapse rates averaged over
 RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
-LAPSE = 0.08  # scale of their prior, exponential
+LAPSE = 0.25  # scale of their prior, exponential
 STEP = 1.7
 Lapse = tuple[float, float]  # rate at which the phase shows far below its boundary, and is missed far above it
 NONE: Lapse = (0.0, 0.0)
@@ -548,7 +548,7 @@ def crossings_with_intervals(middle: np.ndarray, draws: np.ndarray, level: float
         answers = np.array([_answers(spots, sign * middle, sign * draw) for draw in draws])
         for k, spot in enumerate(spots):
             there = answers[~np.isnan(answers[:, k]), k]
-            if len(there) < SURE * len(draws):
+            if ((there > 0) & (there < 1)).sum() < SURE * len(draws):
                 continue
             low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
             found.append(Crossing(spot, min(low, spot), max(high, spot), sign > 0))
