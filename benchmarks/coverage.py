@@ -47,7 +47,7 @@ def _median(n: int, name: str, end: float, sweep: int) -> tuple[bool, bool]:
 
 
 Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of success at (x, y)
-MAPS = 24  # of 150 trials at random points, one seed a point
+MAPS = 16  # of 150 trials at random points, one seed a point
 LINES = (0.2, 0.66)  # values of y at which a boundary along x is looked for
 
 

@@ -35,9 +35,10 @@ BLOCK = 256  # points in one block of the evidence; larger maps are scored block
 LINE = 257  # places at which a boundary is looked for along an axis
 DRAWS = 400  # posterior draws behind an interval
 SURE = 0.75  # share of the draws that must show a boundary for it to be reported
-READINGS = 6  # kernels and lapse rates averaged over
-RATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
+READINGS = 7  # kernels and lapse rates averaged over
+RATES = (0.0, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
 LAPSE = 0.25  # scale of their prior, exponential
+USUAL, STEEP = 15.0, 60.0  # middle of the prior of the amplitude, without and with lapses to explain odd labels
 STEP = 1.7
 Lapse = tuple[float, float]  # rate at which the phase shows far below its boundary, and is missed far above it
 NONE: Lapse = (0.0, 0.0)
@@ -394,7 +395,7 @@ def choose_readings(
                 _laplace(covariance(axes, kernel, points[b], points[b]), hits[b], counts[b], lapse=lapse).evidence
                 for b in blocks
             ]
-            known[state] = _log_prior(kernel) - sum(lapse) / LAPSE + sum(evidence)
+            known[state] = _log_prior(kernel, STEEP if sum(lapse) else USUAL) - sum(lapse) / LAPSE + sum(evidence)
         return known[state]
 
     kernel = choose_kernel(axes, points, hits, counts)
@@ -405,6 +406,11 @@ def choose_readings(
             for tried in _beside(best):
                 if score(tried) > score(best) + 0.05:
                     best, improved = tried, True
+    kernel = max(known, key=lambda state: known[state])[0]
+    for low in RATES:
+        for high in RATES:
+            if low + high <= 0.5:
+                score((kernel, (low, high)))
     top = sorted(known, key=lambda state: -known[state])[:READINGS]
     weights = np.exp(np.array([known[state] for state in top]) - known[top[0]])
     shares = weights / weights.sum()
@@ -419,7 +425,7 @@ def _beside(state: State) -> Iterator[State]:
             place = RATES.index(lapse[side]) + step
             if 0 <= place < len(RATES):
                 low, high = (RATES[place] if i == side else lapse[i] for i in (0, 1))
-                if low + high < 0.6:
+                if low + high <= 0.5:
                     yield kernel, (low, high)
     for move in MOVES[:4]:
         if moved := _moved(kernel, *move):
@@ -431,9 +437,9 @@ def _chance(odds: np.ndarray, lapse: Lapse) -> np.ndarray:
     return lapse[0] + (1 - sum(lapse)) * expit(odds)
 
 
-def _log_prior(kernel: Kernel) -> float:
+def _log_prior(kernel: Kernel, amplitude: float = USUAL) -> float:
     scales = np.log(np.array(kernel.lengthscales) / 0.6) / 0.8
-    return -float((scales**2).sum() + (np.log(kernel.amplitude / 15) / 1.2) ** 2) / 2
+    return -float((scales**2).sum() + (np.log(kernel.amplitude / amplitude) / 1.2) ** 2) / 2
 
 
 def _moved(kernel: Kernel, scale: float, amplitude: float, axis: int | None) -> Kernel | None:
