@@ -270,7 +270,7 @@ def _line_handles() -> list:
     lines = [
         Line2D([], [], color="#1a1a1a", label=f"P = {line}", **look) for line, look in zip(LINES, looks, strict=True)
     ]
-    band = Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5")
+    band = Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band of P = 0.5")
     return [*lines, band]
 
 
@@ -307,7 +307,11 @@ def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
     return caption.join(
         f"Probability that a trial generalises within the steps run, against {', '.join(label(n) for n in names)}: "
         "logistic Gaussian process (Matérn 5/2, Laplace) on the single trials; "
-        + ("hatched: the 90 % band holds 0.5. Entropy: of all phases" if len(names) > 1 else "shaded: 90 % band"),
+        + (
+            "hatched: the 90 % band of the contour 0.5, not an interval of the probability. Entropy: of all phases"
+            if len(names) > 1
+            else "shaded: 90 % band of the places where it is 0.5, not an interval of the probability"
+        ),
         "Each point is a trial; seeds of one cell stand side by side",
         caption.grokked(table),
         caption.sizes(table),

@@ -20,6 +20,7 @@ SPIKE = 10.0  # train loss over its running median
 SPIKE_MEMORY = 5  # evaluations in that median
 TAKEN_OVER = 0.5  # stride score
 TAKEOVER_PROBES = 3  # in a row
+FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
 HIGH = 0.99  # test accuracy of the shares after the grok step
 JUMP = (0.1, 0.9)  # test accuracies between which the jump is measured
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
@@ -75,6 +76,21 @@ def phase(
         return "confusion" if memorization_step is None else "memorization"
     late = memorization_step is not None and grok_step - memorization_step >= trial.delay_limit
     return "grokking" if late else "comprehension"
+
+
+def coarse_delay(trial: Trial) -> str | None:
+    """A warning where evaluations are too far apart to tell grokking from comprehension, else None.
+
+    Both steps of a delay are known to the next evaluation only. With the delay limit at one evaluation a lag
+    of a single one is grokking, and a quarter of the true delays up to twice the limit are misread.
+    """
+    if not trial.delay_limit or trial.delay_limit >= FINE_DELAY * trial.evaluate_every:
+        return None
+    return (
+        f"evaluate_every: {trial.evaluate_every} steps leave fewer than {FINE_DELAY} evaluations in delay_limit "
+        f"({trial.delay_limit}), too few to tell grokking from comprehension; "
+        f"lower it to {max(1, trial.delay_limit // FINE_DELAY)}"
+    )
 
 
 def is_settled(test_accuracies: Sequence[float], threshold: float, evaluations: int) -> bool:

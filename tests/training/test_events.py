@@ -9,7 +9,7 @@ import pytest
 
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import Trial
-from phasemap.training.events import events, is_settled
+from phasemap.training.events import coarse_delay, events, is_settled
 
 NAN = math.nan
 TRIAL = Trial(steps=10_000, evaluate_every=100, delay_limit=300, settle_evaluations=3)
@@ -162,3 +162,15 @@ def test_stopping_when_settled_keeps_the_settled_step() -> None:
     test = [0.1, 0.9, 0.2, 0.95, 0.9, 1.0, 0.1]
     stop = next(i for i in range(1, 8) if is_settled(test[:i], 0.9, 3))
     assert found(test_accuracy=test[:stop])["settled_step"] == found(test_accuracy=test)["settled_step"] == 400
+
+
+@pytest.mark.parametrize(("every", "limit", "told"), [(1000, 1000, "to 200"), (250, 1000, "to 200"), (3, 2, "to 1")])
+def test_evaluations_too_far_apart_for_the_delay_are_warned_of(every: int, limit: int, told: str) -> None:
+    warning = coarse_delay(TRIAL.replace(evaluate_every=every, delay_limit=limit, steps=5000))
+    assert warning is not None
+    assert warning.endswith(told)
+
+
+@pytest.mark.parametrize(("every", "limit"), [(200, 1000), (1000, 0)])
+def test_five_evaluations_in_a_delay_are_enough(every: int, limit: int) -> None:
+    assert coarse_delay(TRIAL.replace(evaluate_every=every, delay_limit=limit, steps=5000)) is None
