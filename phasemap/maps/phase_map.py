@@ -34,7 +34,7 @@ from phasemap.maps.axes import Axes, unit_axes
 BLOCK = 256  # points in one block of the evidence; larger maps are scored block by block
 LINE = 257  # places at which a boundary is looked for along an axis
 DRAWS = 400  # posterior draws behind an interval
-SURE = 0.75  # share of the draws that must show a boundary for it to be reported
+SURE = 0.7  # share of the draws that must show a boundary for it to be reported
 READINGS = 7  # kernels and lapse rates averaged over
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
 LAPSE = 0.25  # scale of their prior, exponential
@@ -235,7 +235,7 @@ class PhaseMap:
             phases: the phases counted as one.
             fixed: field values of all other axes.
             level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
-                with this probability if there is one. A boundary that a quarter of the draws lack is not reported.
+                with this probability if there is one. A boundary that three in ten of the draws lack is not reported.
         """
         place = self.axes.index(axis)
         along = self.axes.axes[place]
