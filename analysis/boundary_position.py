@@ -17,12 +17,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.axis import Axis, label, plain_log, text
-from analysis.probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
-from analysis.statistics import decided, wilson
-from analysis.table import Sweep
 from phasemap.maps.phase_map import Boundary
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, label, plain_log, text
+from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
+from .statistics import decided, wilson
 
 COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalised", "rate", "rate_low", "rate_high"]
 OUTSIDE = (  # what benchmarks/coverage.py measures below the level

@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from analysis import caption, style
-from analysis.axis import Axis, axis_of, plain_log, short, text
-from analysis.rate_and_step import bars, open_medians
-from analysis.statistics import grok_time
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, axis_of, plain_log, short, text
+from .rate_and_step import bars, open_medians
+from .statistics import grok_time
 
 MAP = matplotlib.colormaps["cividis"]
 

@@ -24,6 +24,21 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import has_extent, nan_unless, only_finite
+from phasemap.probes.view import Found, View
+
+OUTCOMES = {
+    "winning_stride_p_value": "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000",
+    "inner_winning_stride_p_value": "its p-value against random relabellings",
+}
+CURVES = {
+    "winning_stride": "stride s with the highest adjacency score of the class centroids, outer reading: the whole "
+    "group for addition and subtraction mod p, the cosets of the subgroup for multiplication and division",
+    "winning_stride_score": "adjacency score of winning_stride, 0 to 1",
+    "inner_winning_stride": "as winning_stride, inside each coset, averaged over cosets, from one nearest neighbour of "
+    "each place (multiplication and division only)",
+    "inner_winning_stride_score": "adjacency score of inner_winning_stride above chance: 0 at chance for every stride, "
+    "1 for a perfect walk",
+}
 
 DRAWS = 999
 COMPARISONS = 2**22  # neighbour pairs relabelled at once
@@ -116,3 +131,15 @@ def _relabellings(circles: int, places: int) -> Tensor:
     """The same random relabellings for every trial: [DRAWS, G, n]."""
     ordered = np.tile(np.arange(places), (DRAWS, circles, 1))
     return torch.from_numpy(np.random.default_rng(0).permuted(ordered, axis=2))
+
+
+def probe(view: View) -> Found:
+    """The stride and its score for the curve; its p-value at a trial's end."""
+    found = {}
+    for prefix, circle in view.circles:
+        inner = bool(prefix)
+        best, score = best_stride(circle, inner)
+        found |= {f"{prefix}winning_stride": best, f"{prefix}winning_stride_score": score}
+        if view.last:
+            found[f"{prefix}winning_stride_p_value"] = winning_stride(circle, inner).p_value
+    return found

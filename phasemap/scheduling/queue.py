@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
@@ -17,6 +17,9 @@ from phasemap.plan.stack import Report, Stack
 from phasemap.plan.trial import Trial
 
 ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
+FIRST_NEWS = 1_800.0  # seconds to a stack's first report, at least: it may compile for minutes
+NEWS = 300.0  # seconds between two of its reports, at least: probes may take long
+SILENCES = 20  # times its longest silence so far
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
@@ -28,6 +31,13 @@ class Running:
     left: dict[str, Trial]
     started: bool = False
     progressed: bool = False  # a trial ended or a checkpoint was written: the next try begins further on
+    silence: float = 0.0  # seconds since its last report
+    longest: float = 0.0  # of its silences
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which its worker hangs; longer with each try, for it may only be slow."""
+        return max((NEWS if self.started else FIRST_NEWS) * 2**self.stack.tries, SILENCES * self.longest)
 
 
 @dataclass
@@ -39,12 +49,14 @@ class Work:
         fail: called with each trial that cannot be run, and why.
         say: called with each line a person should read.
         more: called when the queue is empty: further stacks (from a sampler), or none.
+        check: called often; raises when nothing more can be recorded, and the work must end.
     """
 
     record: Callable[[Result], None]
     fail: Callable[[Trial, str], None]
     say: Callable[[str], None]
     more: Callable[[], list[Stack]] = list
+    check: Callable[[], None] = lambda: None
     queue: deque[Stack] = field(default_factory=deque)
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
@@ -103,7 +115,9 @@ class Work:
         """News of a running stack."""
         with self.lock:
             running = self.running[stack_id]
-            running.started = True
+            if running.started:  # the first silence is that of compiling
+                running.longest = max(running.longest, running.silence)
+            running.started, running.silence = True, 0.0
             running.progressed |= report.saved or bool(report.results)
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds
@@ -117,6 +131,14 @@ class Work:
                 self.trials_done += 1
                 self.phases[str(result.outcome.phase)] += 1
                 self.record(result)
+
+    def overdue(self, at_work: Container[str], waited: float) -> list[tuple[str, float]]:
+        """Adds ``waited`` seconds of silence to these stacks; those that were silent for too long, and how long."""
+        with self.lock:
+            running = [(stack_id, one) for stack_id, one in self.running.items() if stack_id in at_work]
+            for _, one in running:
+                one.silence += waited
+            return [(stack_id, one.silence) for stack_id, one in running if one.silence > one.patience]
 
     def ended(self, stack_id: str) -> None:
         """A stack that reported all its trials."""

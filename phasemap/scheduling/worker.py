@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 
 from phasemap.plan.stack import Report, Stack
+from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
-from phasemap.training.train import Training, train
+from phasemap.training.train import Training, may_be_stacked, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
 REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
@@ -28,15 +29,25 @@ class StackRun:
 
     def __iter__(self) -> Iterator[Report]:
         try:
-            for training in self.storage.resume(
-                self.stack.trials, self.device, self.stack.compiled, self._notes.append
-            ):
-                self.now = training
-                yield from self._train(training)
+            for trials in self._groups():
+                for training in self.storage.resume(trials, self.device, self.stack.compiled, self._notes.append):
+                    self.now = training
+                    yield from self._train(training)
         except Exception:
             self.now = None  # it runs again, perhaps elsewhere: nothing of it is saved here any more
             raise
         self.now = None
+
+    def _groups(self) -> list[tuple[Trial, ...]]:
+        """The stack, or its trials one by one where a network's numbers depend on the stack."""
+        trials = self.stack.trials
+        if len(trials) == 1 or may_be_stacked(trials[0], self.device, self.stack.compiled):
+            return [trials]
+        self._notes.append(
+            f"{trials[0].model}: a trial alone and in a stack differ in their last bits, so its trials run one by one, "
+            "which is slower; matrix products outside torch.nn.Linear are the usual cause"
+        )
+        return [(trial,) for trial in trials]
 
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
@@ -58,7 +69,7 @@ class StackRun:
             return
         start = time.monotonic()
         try:
-            self.storage.save(self.now)
+            self.storage.save(self.now, self.stack.compiled)
             self._saved = True
         except OSError as error:
             why = error.strerror or str(error)  # without the file's name: the same fault is the same note

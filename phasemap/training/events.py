@@ -1,6 +1,6 @@
 """What happened in a trial, read off its curves: steps of events, counts, last values, the phase.
 
-Every definition is the one in the metadata of ``Outcome``'s fields. Plain Python, no torch: a
+Every definition stands in ``plan/outcome.py``. Plain Python, no torch: a
 handful of evaluations per trial. Nothing here is measured on a network; that is in ``probes/``.
 """
 
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from itertools import pairwise
 from statistics import median
 
-from phasemap.plan.outcome import Curve, Outcome
+from phasemap.plan.outcome import Curve
 from phasemap.plan.trial import Trial
 
 FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one is an oscillation
@@ -24,18 +23,19 @@ FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
 HIGH = 0.99  # test accuracy of the shares after the grok step
 JUMP = (0.1, 0.9)  # test accuracies between which the jump is measured
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
-LAST_POINTS = tuple(f.name for f in fields(Outcome) if f.metadata.get("curve"))
 EMPTY: Curve = ((), ())
 
 
 def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[str, object]:
-    """Every Outcome field that follows from the curves alone; a missing curve leaves its fields None."""
+    """Every outcome that follows from the curves alone; a missing curve leaves its outcomes None."""
     train, test = curves.get("train_accuracy", EMPTY), curves.get("test_accuracy", EMPTY)
     memorized = first_reaching(train, trial.memorization_threshold)
     grokked = first_reaching(test, trial.grok_threshold)
     settled = settled_step(test, trial.grok_threshold, trial.settle_evaluations)
     outer, inner = (curves.get(f"{side}winning_stride_score", EMPTY) for side in ("", "inner_"))
-    finals = {f"final_{name}": last(curves.get(name, EMPTY)) for name in FINALS}
+    end = train[0][-1] if train[0] else None  # of the trial: a curve that stops before it has no value there
+    finals = {f"final_{name}": last(curves.get(name, EMPTY), end) for name in FINALS}
+    probed = {name: curve for name, curve in curves.items() if name not in FINALS and "/" not in name}
     return {
         "phase": phase(trial, memorized, grokked, settled, finals["final_test_accuracy"], diverged),
         "memorization_step": memorized,
@@ -51,7 +51,7 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
         **finals,
         **lowest("intrinsic_dimension", until(curves.get("intrinsic_dimension", EMPTY), grokked)),
         "grok_intrinsic_dimension": at_grok(curves.get("intrinsic_dimension", EMPTY), grokked),
-        **{name: last(curves.get(name, EMPTY)) for name in LAST_POINTS},
+        **{name: last(curve, end) for name, curve in probed.items()},
     }
 
 
@@ -181,9 +181,11 @@ def at_grok(curve: Curve, grok_step: int | None) -> float | None:
     return None if grok_step is None else last(until(curve, grok_step))
 
 
-def last(curve: Curve) -> float | None:
-    """The last value, None if there is none or it is not finite."""
-    return curve[1][-1] if curve[1] and math.isfinite(curve[1][-1]) else None
+def last(curve: Curve, end: int | None = None) -> float | None:
+    """The last value; None if there is none, none at the step ``end``, or it is not finite."""
+    steps, values = curve
+    reached = bool(steps) and (end is None or steps[-1] == end)
+    return values[-1] if reached and math.isfinite(values[-1]) else None
 
 
 def lowest(name: str, curve: Curve) -> dict[str, object]:

@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
+from phasemap.plan.phases import phase_names
+from phasemap.plan.source import place_of
 from phasemap.plan.trial import Shape, Trial, train_examples
-from phasemap.probes.view import PICTURE
+from phasemap.probes.view import Look
 from phasemap.tasks.task import Task, overlap
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
@@ -44,6 +46,7 @@ class Training:
     step: int = 0
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)  # trial id -> probe -> the first that went wrong
 
     def __post_init__(self) -> None:
         shape = self.trials[0].shape
@@ -106,12 +109,11 @@ class Training:
         ended = [k for k in everyone if endings[k]]
         going = [k for k in everyone if not endings[k]]
         if going and look:
-            self._add_points(going, self._probed(seen, going, last=False))
-        values = self._probed(seen, ended, last=True) if ended else {}
-        self._add_points(ended, {name: column for name, column in values.items() if is_curve(name)})
+            self._add_looks(going, self._probed(seen, going, last=False))
+        looks = self._probed(seen, ended, last=True) if ended else []
+        self._add_looks(ended, looks)
         self._add_seconds(start)
-        rows = [{name: column[row] for name, column in values.items()} for row in range(len(ended))]
-        results = [self._result(k, str(endings[k]), row) for k, row in zip(ended, rows, strict=True)]
+        results = [self._result(k, str(endings[k]), look) for k, look in zip(ended, looks, strict=True)]
         if ended:
             self.keep(going)
         return results
@@ -119,13 +121,19 @@ class Training:
     def _stacked(self) -> Stacked:
         return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split)
 
-    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
+    def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
         return probes(self._stacked(), seen, rows, last)
 
     def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
         for name, column in found.items():
             for k, value in zip(rows, column, strict=True):
                 self.curves.setdefault(self.trials[k].id, {}).setdefault(name, []).append((self.step, value))
+
+    def _add_looks(self, rows: list[int], looks: list[Look]) -> None:
+        for k, look in zip(rows, looks, strict=True):
+            self._add_points([k], {name: [value] for name, value in look.numbers.items() if is_curve(name)})
+            if look.faults:
+                self.faults[self.trials[k].id] = look.faults | self.faults.get(self.trials[k].id, {})
 
     def _ending(self, k: int, sound: bool) -> str | None:
         trial = self.trials[k]
@@ -139,40 +147,61 @@ class Training:
                 return "settled"
         return None
 
-    def _result(self, k: int, ending: str, probed: dict[str, Any]) -> Result:
+    def _result(self, k: int, ending: str, look: Look) -> Result:
         trial = self.trials[k]
         curves: dict[str, Curve] = {
             key: (tuple(step for step, _ in points), tuple(value for _, value in points))
             for key, points in self.curves.pop(trial.id).items()
         }
-        values = {name: value for name, value in probed.items() if not is_curve(name)}
-        picture = values.pop(PICTURE)
+        values: dict[str, Any] = {name: value for name, value in look.numbers.items() if not is_curve(name)}
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.network.parameters}
         values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
-        return Result(trial, Outcome(**values), curves, self.notes(), picture)
+        faults = self.faults.pop(trial.id, {})
+        values["phase"] = self._phase(trial, curves, values, faults)
+        notes = self.notes() | ({"fault": "; ".join(faults.values())} if faults else {})
+        return Result(trial, Outcome(**values), curves, notes, look.picture)
+
+    @staticmethod
+    def _phase(trial: Trial, curves: dict[str, Curve], values: dict[str, Any], faults: dict[str, str]) -> str | None:
+        """Ours, or the word of the user's rule; one that fails leaves the trial without a phase."""
+        rule = next((part for part in trial.parts if part.kind == "phases"), None)
+        if rule is None or values["phase"] == "diverged":
+            return values["phase"]
+        names = phase_names([rule])
+        try:
+            word = rule.target(curves, values)
+        except Exception as error:  # anything a user's rule may raise
+            faults["phases"] = f"phases {rule.name}: {place_of(error)}raised {type(error).__name__}: {error}"
+            return None
+        if word not in names:
+            faults["phases"] = f"phases {rule.name}: must return one of {', '.join(names)}, got {word!r}"
+            return None
+        return word
 
     def _overlap(self, k: int) -> float:
         return overlap(self.task.distinct, self.split.train[k].cpu().numpy(), self.split.test[k].cpu().numpy())
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
-        cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
-        backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
-        return {
-            "device": kind,
-            "product": backend,
-            "engine": "compiled" if self.compiled else "eager",
-            "torch": torch.__version__,
-        }
+        return origin(self.device, self.compiled)
 
     def _add_seconds(self, start: float) -> None:
         share = (time.perf_counter() - start) / max(len(self.trials), 1)
         for trial in self.trials:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def origin(device: torch.device, compiled: bool) -> dict[str, str]:
+    """What the last bits of a stack's numbers depend on besides the configurations."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "product": matmul.chosen() if device.type == "cpu" else "bmm",
+        "engine": "compiled" if compiled else "eager",
+        "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint
+    }
 
 
 def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:
@@ -184,6 +213,28 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     rows = [network.initial(random_streams.weight_seed(t.seed)) * t.initial_scale for t in trials]
     flat = torch.stack(rows).to(device)
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+
+
+def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
+    """Whether a trial's numbers are the same alone and in a stack; ours are proved by tests, a user's network is tried.
+
+    Tried are a few steps and an evaluation, with one trial and with three, by the engine that will run.
+    """
+    return not trial.part("model").code or _tried_stacked(trial.replace(seed=0), str(device), compiled)
+
+
+@lru_cache(maxsize=64)
+def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
+    short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
+    alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
+    seen = []
+    for trials in (alone, stacked):
+        training = begin(tuple(trials), device, compiled)
+        training.advance(2)
+        training.evaluate()
+        training.advance(3)
+        seen.append((training.flat[0], training.curves[short.id]))
+    return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
 
 
 def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
