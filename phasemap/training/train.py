@@ -23,7 +23,7 @@ from phasemap.numerics import matmul, random_streams
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
 from phasemap.plan.trial import Shape, Trial, train_examples
 from phasemap.probes.view import PICTURE
-from phasemap.tasks.task import Task, overlap
+from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
 from phasemap.training.update import Rates, orthogonal, rates, slope
@@ -54,12 +54,12 @@ class Training:
         self._draw_splits()
 
     def _draw_splits(self) -> None:
-        train = [_training_set(trial, self.task, self.device) for trial in self.trials]
         shape = self.trials[0]
-        full = self.task.pool if shape.split == "distinct" else len(train[0])  # the same in any stack
-        size = shape.batch_size or full
-        self.batches = random_streams.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
-        self.split = Split.of(train, self.task, self.device)
+        chosen, train, counts = _training_sets(self.trials, self.task, self.device)
+        full = self.task.pool if shape.split == "distinct" else counts[0]  # the same in any stack
+        seeds = tuple(trial.seed for trial in self.trials)
+        self.batches = random_streams.Batches(seeds, train, counts, shape.batch_size or full)
+        self.split = Split.of(chosen, self.task)
 
     def keep(self, chosen: list[int]) -> None:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
@@ -111,7 +111,11 @@ class Training:
         self._add_points(ended, {name: column for name, column in values.items() if is_curve(name)})
         self._add_seconds(start)
         rows = [{name: column[row] for name, column in values.items()} for row in range(len(ended))]
-        results = [self._result(k, str(endings[k]), row) for k, row in zip(ended, rows, strict=True)]
+        shared = self.split.overlap(ended, self.task, self.device) if ended else []
+        results = [
+            self._result(k, str(endings[k]), row | {"overlap": share})
+            for k, row, share in zip(ended, rows, shared, strict=True)
+        ]
         if ended:
             self.keep(going)
         return results
@@ -149,13 +153,10 @@ class Training:
         picture = values.pop(PICTURE)
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.network.parameters}
-        values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
+        values["ceiling"] = self.task.ceiling
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
         return Result(trial, Outcome(**values), curves, self.notes(), picture)
-
-    def _overlap(self, k: int) -> float:
-        return overlap(self.task.distinct, self.split.train[k].cpu().numpy(), self.split.test[k].cpu().numpy())
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
@@ -257,15 +258,25 @@ def _compiled(step: Step) -> Step:
     return compiled_step
 
 
-def _training_set(trial: Trial, task: Task, device: torch.device) -> Tensor:
-    if trial.split == "examples":
-        count = task.pool
-        return random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]
-    distinct = torch.from_numpy(task.distinct[: task.pool]).to(device)
-    count = int(distinct.max()) + 1
-    chosen = torch.zeros(count, dtype=torch.bool, device=device)
-    chosen[random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]] = True
-    return chosen[distinct].nonzero()[:, 0]
+def _training_sets(
+    trials: tuple[Trial, ...], task: Task, device: torch.device
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """What K trials train on: a mask [K, pool], the examples [K, N] in the order in which batches are drawn from them,
+    rows filled up with zeros, and how many each has."""
+    split = trials[0].split
+    divided = task.divided(split)
+    order = random_streams.orders([trial.seed for trial in trials], divided, device)
+    heads = [train_examples(divided, trial.data_fraction) for trial in trials]
+    head = torch.arange(divided, device=device) < torch.tensor(heads, device=device)[:, None]
+    chosen = torch.zeros_like(head).scatter_(1, order, head)
+    if split == "examples":
+        return chosen, order.masked_fill(~head, 0)[:, : max(heads)], tuple(heads)
+    chosen = chosen.index_select(1, torch.from_numpy(task.distinct[: task.pool]).to(device))
+    counts = chosen.sum(1)
+    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)  # the chosen examples first, rising
+    beyond = torch.arange(task.pool, device=device) >= counts[:, None]
+    lengths = tuple(counts.tolist())
+    return chosen, order.masked_fill(beyond, 0)[:, : max(lengths)], lengths
 
 
 def prepare(device: torch.device) -> None:
