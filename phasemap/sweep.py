@@ -212,7 +212,11 @@ def _train(sweep: Sweep, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     storage = _storage(sweep, arguments)
     try:
-        slots = Slots(1, 0) if arguments.local else _cluster(arguments, storage)
+        slots = (
+            Slots(*((0, 1) if arguments.device == "cuda" else (1, 0)))
+            if arguments.local
+            else _cluster(arguments, storage)
+        )
     except ValueError:
         sweep.recorder.close("KILLED")
         raise
@@ -266,6 +270,7 @@ def _cluster(arguments: argparse.Namespace, storage: str) -> Slots:
 
 
 def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: str) -> Work:
+    from phasemap.scheduling import cutting
     from phasemap.scheduling.queue import Work
     from phasemap.training.checkpoint import Storage
 
@@ -275,9 +280,11 @@ def _work(sweep: Sweep, arguments: argparse.Namespace, slots: Slots, storage: st
         fail=recorder.failure,
         say=print,
         slots=slots.cpu + slots.cuda,
+        cuda=slots.cuda,
     )
     plan = _plan(slots, arguments)
-    work.add(plan.stacks(sweep.missing))
+    work.cutting = cutting.planned(plan)
+    work.cutting.put(sweep.missing)
     if sweep.space.sampler != "grid":
         work.more = sweep.explorer(plan).more
     return work
@@ -329,7 +336,7 @@ def _address(arguments: argparse.Namespace) -> str | None:
 def _opening(sweep: Sweep, work: Work, slots: int) -> str:
     already = len(sweep.trials) - len(sweep.missing)
     if sweep.space.sampler == "grid":
-        told = f"{sweep.name}: {len(sweep.missing)} trials to run in {len(work.queue)} stacks on {slots} slots"
+        told = f"{sweep.name}: {len(sweep.missing)} trials to run on {slots} slots"
     else:
         told = (
             f"{sweep.name}: up to {sweep.space.trials_wanted} trials, chosen by {sweep.space.sampler}, on {slots} slots"
@@ -341,10 +348,11 @@ def _status(sweep: Sweep, work: Work) -> terminal.Status:
     with work.lock:
         running = [one for one in work.running.values() if one.started]
         waiting = [one for one in work.running.values() if not one.started]
+        queued = work.waiting()
         trials, done = list(sweep.trials), sweep.recorder.done
     total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
     whole = seconds(sweep.missing) or 1.0
-    left = sum(seconds(stack.trials) for stack in [*work.queue, *(one.stack for one in waiting)])
+    left = seconds([*queued, *(trial for one in waiting for trial in one.left.values())])
     left += sum(seconds(one.left.values()) for one in running) / 2
     share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
     elapsed = time.monotonic() - work.started
