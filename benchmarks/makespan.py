@@ -15,7 +15,7 @@ import argparse
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linprog
@@ -105,11 +105,13 @@ class Cluster:
                 return last
             self.clock = min(ends + coming)
             for i, (stack, end) in list(self.running.items()):
-                if self.machines[i].dies <= self.clock and end > self.clock:
-                    back(self.running.pop(i)[0])
-                elif end <= self.clock:
+                if end <= self.clock:
                     last = max(last, end)
-                    del self.running[i]
+                elif self.machines[i].dies <= self.clock:
+                    back(stack)
+                else:
+                    continue
+                del self.running[i]
 
     def _start(self, take: Take) -> None:
         there = [i for i, machine in enumerate(self.machines) if machine.joins <= self.clock < machine.dies]
@@ -183,7 +185,7 @@ def _at_best_rates(machines: tuple[Machine, ...], shapes: list[list[Trial]]) -> 
         [
             np.hstack([share, -np.ones((count, 1))]),
             np.hstack([done, np.zeros((kinds, 1))]),
-            np.hstack([share, there[:, None] * 0]),
+            np.hstack([share, np.zeros((count, 1))]),
         ]
     )
     limits = np.concatenate([[-m.joins for m in machines], [-len(s) for s in shapes], there])

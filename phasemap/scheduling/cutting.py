@@ -20,7 +20,6 @@ from phasemap.plan.trial import Shape, Trial
 Key = tuple[Shape, int]  # a shape, and how often stacks of these trials have failed
 Shares = list[list[tuple[Key, int]]]  # of each slot: how many trials of what
 
-WORTH = 0.97  # of the highest rate is enough: the smallest such stack leaves most freedom
 STEPS = 40  # of a bisection
 CLOSE = 1e-3  # of T
 
@@ -111,8 +110,7 @@ class Rates:
             for size in range(1, max(1, self.largest(trial, device)) + 1):
                 longest = max(longest, self.seconds(trial, device, size) * trial.steps)
                 times.append(longest)
-            enough = WORTH * max(size / time for size, time in enumerate(times, 1))
-            best = next(size for size, time in enumerate(times, 1) if size / time >= enough)
+            best = max(range(1, len(times) + 1), key=lambda size: size / times[size - 1])
             self.curves[key] = Curve(tuple(times[:best]))
         return self.curves[key]
 
@@ -170,11 +168,12 @@ class Cutting:
         """The time T at which all can have ended, and each slot's trials until then, by key."""
         curves = {key: [self.rates.curve(same[0], slot.device) for slot in slots] for key, same in self.waiting.items()}
         keys = sorted(self.waiting, key=lambda key: -min(curve.seconds[0] for curve in curves[key]))
-        orders = {key: sorted(range(len(slots)), key=lambda i, key=key: -curves[key][i].rate) for key in keys}
+        orders = {key: _descending([curve.rate for curve in curves[key]]) for key in keys}
 
         def shares(end: float) -> Shares | None:
-            windows, given = [end - slot.free for slot in slots], [[] for _ in slots]
-            for key in keys:
+            windows = [end - slot.free for slot in slots]
+            given: Shares = [[] for _ in slots]
+            for key in keys:  # the longest trials first, on the fastest slots first
                 left = len(self.waiting[key])
                 for i in orders[key]:
                     count = min(left, curves[key][i].capacity(windows[i]))
@@ -182,28 +181,28 @@ class Cutting:
                         given[i].append((key, count))
                         windows[i] -= curves[key][i].duration(count)
                         left -= count
-                    if not left:
-                        break
                 if left:
                     return None
             return given
 
-        low, high = (
-            0.0,
-            max(slot.free for slot in slots)
-            + sum(curves[key][orders[key][0]].duration(len(same)) for key, same in self.waiting.items()) * (1 + 1e-6),
-        )
-        found = shares(high)
-        while found is None:  # rounding
+        low, high = 0.0, min(slot.free for slot in slots) + min(curve.seconds[0] for curve in curves[keys[0]])
+        while (found := shares(high)) is None:
             low, high = high, 2 * high
-            found = shares(high)
         for _ in range(STEPS):
             if high - low < CLOSE * high:
                 break
             middle = (low + high) / 2
             tried = shares(middle)
-            low, high, found = (middle, high, found) if tried is None else (low, middle, tried)
+            if tried is None:
+                low = middle
+            else:
+                high, found = middle, tried
         return high, found
+
+
+def _descending(values: Sequence[float]) -> list[int]:
+    """Indices, the largest value's first."""
+    return sorted(range(len(values)), key=lambda i: -values[i])
 
 
 def planned(plan: Plan) -> Cutting:

@@ -38,6 +38,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phasemap.numerics import matmul
 from phasemap.plan.stack import Report, Slots, Stack
+from phasemap.plan.trial import Shape
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
@@ -104,7 +105,7 @@ class StackTrainable(tune.Trainable):
 class SameShapeFirst(FIFOScheduler):
     """Gives a free actor a waiting stack of the shape it has compiled, if there is one."""
 
-    shape: tuple | None = None  # of the stack that ended last
+    shape: Shape | None = None  # of the stack that ended last
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
         self.shape = trial.config["job"].stack.shape
