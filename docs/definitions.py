@@ -110,7 +110,8 @@ Fields of a trial, so they are part of its identity, can be axes, and stand in t
 {_thresholds()}
 
 Fixed: an oscillation falls below {FORGOTTEN}; a slingshot exceeds {SPIKE:g} times the median of up to {SPIKE_MEMORY}
-evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is not, for {TAKEOVER_PROBES} probes in a row.
+evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is
+not, for {TAKEOVER_PROBES} probes in a row.
 """
 
 

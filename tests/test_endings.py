@@ -8,7 +8,6 @@ import pty
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from threading import Thread
 

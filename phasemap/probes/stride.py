@@ -135,7 +135,7 @@ def _relabellings(circles: int, places: int) -> Tensor:
 
 def probe(view: View) -> Found:
     """The stride and its score for the curve; its p-value at a trial's end."""
-    found = {}
+    found: Found = {}
     for prefix, circle in view.circles:
         inner = bool(prefix)
         best, score = best_stride(circle, inner)
