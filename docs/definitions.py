@@ -10,7 +10,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES, WORDS
+from phasemap.plan.outcome import CURVES, DEFINITIONS, WORDS
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import Trial
 from phasemap.probes import places
 from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER, TAKEOVER_PROBES
@@ -110,7 +111,8 @@ Fields of a trial, so they are part of its identity, can be axes, and stand in t
 {_thresholds()}
 
 Fixed: an oscillation falls below {FORGOTTEN}; a slingshot exceeds {SPIKE:g} times the median of up to {SPIKE_MEMORY}
-evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is not, for {TAKEOVER_PROBES} probes in a row.
+evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is
+not, for {TAKEOVER_PROBES} probes in a row.
 """
 
 
