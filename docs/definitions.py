@@ -10,7 +10,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES, WORDS
+from phasemap.plan.outcome import CURVES, DEFINITIONS, WORDS
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import Trial
 from phasemap.probes import places
 from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER, TAKEOVER_PROBES
