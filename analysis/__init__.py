@@ -9,7 +9,7 @@ __all__ = ("load_curves", "load_table", "read")
 
 def __getattr__(name: str) -> object:  # mlflow and pandas are imported on first use only
     if name in __all__:
-        from analysis import table
+        from phasemap.record import reader
 
-        return getattr(table, name)
-    raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+        return getattr(reader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,10 @@ from types import ModuleType
 
 from matplotlib.figure import Figure
 
-from analysis import (
+from phasemap.plan.trial import KINDS
+from phasemap.record.reader import Sweep, default_uri, read, write
+
+from . import (
     bottleneck,
     boundary_position,
     data_fraction,
@@ -37,11 +40,9 @@ from analysis import (
     takeover,
     time_to_grok,
 )
-from analysis.table import Sweep, default_uri, read, write
-from phasemap.plan.trial import KINDS
 
 FIGURES: dict[str, ModuleType] = {
-    module.__name__.removeprefix("analysis."): module
+    module.__name__.rpartition(".")[2]: module
     for module in (
         phase_diagram,
         probability_map,
@@ -99,6 +100,22 @@ def draw_named(
     return paths
 
 
+def figure_of(sweep: Sweep, name: str) -> Figure:
+    """One figure of a sweep.
+
+    Raises:
+        ValueError: no such figure, or this sweep cannot have it.
+    """
+    if name not in FIGURES:
+        raise ValueError(f"figure: must be one of {', '.join(FIGURES)}, got {name!r}; choose one of these")
+    try:
+        sheet = FIGURES[name].figure(FIGURES[name].of_sweep(sweep))
+    except style.Absent as absent:
+        raise ValueError(f"{sweep.name}: {name} cannot be drawn, because {absent}") from absent
+    style.mark_unfinished(sheet, sweep.progress)
+    return sheet
+
+
 def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
     path = folder / f"{PAGE}.html"
     path.write_text(interactive.of_sweep(sweep), encoding="utf-8")
@@ -131,7 +148,7 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")

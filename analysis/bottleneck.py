@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, rate_and_step, style
-from analysis.axis import Axis, text
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, rate_and_step, style
+from .axis import Axis, text
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.axis import text
+from .axis import text
 
 WILSON = "Bars: 95 % Wilson intervals."
 LIU = "Liu et al. 2022, arXiv 2205.10343"

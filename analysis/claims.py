@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import Estimate, grok_time, kaplan_meier, median, rate_difference, wilson
+from .statistics import Estimate, grok_time, kaplan_meier, median, rate_difference, wilson
 
 Measure = Callable[[pd.DataFrame], Estimate]
 SEEDS = "the seed repositories' published runs"

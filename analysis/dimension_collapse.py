@@ -12,9 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.learning_curves import describe, telling_cell
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
+
+from . import caption, style
+from .learning_curves import describe, telling_cell
 
 KEY = "intrinsic_dimension"
 

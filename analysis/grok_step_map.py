@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from analysis import caption, style
-from analysis.axis import Axis, axis_of, plain_log, short, text
-from analysis.statistics import grok_time
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, axis_of, plain_log, short, text
+from .statistics import grok_time
 
 MAP = matplotlib.colormaps["cividis"]
 

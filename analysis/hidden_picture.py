@@ -11,9 +11,10 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.learning_curves import describe, telling_cell
-from analysis.table import Sweep, load_pictures
+from phasemap.record.reader import Sweep, load_pictures
+
+from . import caption, style
+from .learning_curves import describe, telling_cell
 
 MOST = 4  # trials shown
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import caption, style
-from analysis.axis import axis_of
-from analysis.table import Sweep, load_curves
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep, load_curves
+
+from . import caption, style
+from .axis import axis_of
 
 POINTS = 80  # of a curve, at most
 TEMPLATE = Path(__file__).with_suffix(".html")

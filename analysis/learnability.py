@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.axis import text
-from analysis.statistics import median
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import text
+from .statistics import median
 
 AXES = ("task", "context", "split")
 LADDER = ("periodic", "lfsr_5", "lcg_simple", "lfsr_31", "lcg_glibc", "csprng")  # top to bottom

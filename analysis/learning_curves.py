@@ -11,10 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.axis import text
-from analysis.table import Sweep, load_curves
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import Sweep, load_curves
+
+from . import caption, style
+from .axis import text
 
 KEYS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import caption, style
-from analysis.axis import Axis, axis_of, label, text
-from analysis.table import Sweep
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, axis_of, label, text
 
 
 @dataclass(frozen=True)

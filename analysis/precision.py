@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style, time_to_grok
-from analysis.statistics import rate_difference
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style, time_to_grok
+from .statistics import rate_difference
 
 REFERENCE = "fp32"
 

@@ -19,12 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis import caption, style
-from analysis.axis import Axis, axis_of, label, text
-from analysis.table import Sweep
 from phasemap.maps import axes as coordinates
 from phasemap.maps.phase_map import PhaseMap
 from phasemap.plan.phases import PHASES
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, axis_of, label, text
 
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)

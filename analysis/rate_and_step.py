@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from analysis import style
-from analysis.axis import Axis, plain_log, text
-from analysis.statistics import grok_time, kaplan_meier, wilson
+from . import style
+from .axis import Axis, plain_log, text
+from .statistics import grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
 LINES = 4  # that can be told apart in one panel

@@ -15,13 +15,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.axis import text
-from analysis.claims import CLAIMS, Claim, chosen
-from analysis.statistics import Estimate
-from analysis.table import experiments, read
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
+from phasemap.record.reader import experiments, read
+
+from . import caption, style
+from .axis import text
+from .claims import CLAIMS, Claim, chosen
+from .statistics import Estimate
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.table import Sweep, load_curves
 from phasemap.plan.trial import FIELDS, Trial, make_trial
+from phasemap.record.reader import Sweep, load_curves
 from phasemap.training.events import events
 
 SETTINGS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")

@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.axis import Axis, axis_of, label, plain_log, text
-from analysis.statistics import wilson
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import Axis, axis_of, label, plain_log, text
+from .statistics import wilson
 
 SIZES = ("width", "depth", "heads", "bottleneck")  # the axes that change the number of weights
 

@@ -20,10 +20,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from analysis import caption, style
-from analysis.learning_curves import describe, telling_cell
-from analysis.statistics import wilson
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
+
+from . import caption, style
+from .learning_curves import describe, telling_cell
+from .statistics import wilson
 
 READINGS: dict[str, Any] = {"outer": ("", style.BLUE, "-", "o"), "inner": ("inner_", style.PURPLE, "--", "s")}
 COUNTS = {f"{prefix}spectrum_frequencies": reading for reading, (prefix, *_) in READINGS.items()}

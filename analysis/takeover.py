@@ -13,9 +13,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import caption, style
-from analysis.learning_curves import describe
-from analysis.table import Sweep, load_curves
+from phasemap.record.reader import Sweep, load_curves
+
+from . import caption, style
+from .learning_curves import describe
 
 SHARES = {
     "test_accuracy": ("test accuracy", style.BLUE, "-"),

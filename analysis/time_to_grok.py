@@ -12,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import caption, style
-from analysis.axis import axis_of, text
-from analysis.statistics import grok_time
-from analysis.table import Sweep
+from phasemap.record.reader import Sweep
+
+from . import caption, style
+from .axis import axis_of, text
+from .statistics import grok_time
 
 BANDS = 4  # more bands than this in one panel hide each other
 

@@ -68,7 +68,7 @@ def recorded(name: str, tracking_uri: str | None) -> pd.DataFrame:
     """A row per trial, in the order asked for, with the minute at which it ended."""
     from mlflow import MlflowClient
 
-    from analysis.table import read
+    from phasemap.record.reader import read
 
     sweep = read(name, tracking_uri)
     client = MlflowClient(tracking_uri=sweep.tracking_uri)

@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
-from phasemap.record.writer import connect, search
+from phasemap.record.client import connect, search
 
 RESULTS = Path(__file__).parent / "results" / "driver.csv"
 HEADER = ("store", "trials", "wall ms per trial", "of the first tenth", "of the last tenth", "driver cpu ms per trial")

@@ -1,7 +1,7 @@
 """Writes definitions.md from the program: ``python docs/definitions.py``; ``--check`` only compares.
 
-The definitions stand in the metadata of ``phasemap.plan.outcome.Outcome``; here stands only where each is
-computed and where it comes from. An outcome without a line here is an error.
+The definitions stand in ``phasemap/plan/outcome.py`` and at the top of each probe's file; here stands only where
+an idea comes from that is not ours.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from phasemap.plan.outcome import CURVES, Outcome
-from phasemap.plan.phases import PHASES
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES, WORDS
 from phasemap.plan.trial import Trial
+from phasemap.probes import places
 from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER
 
 PAGE = Path(__file__).with_name("definitions.md")
@@ -25,60 +25,37 @@ OMNIGROK = "[Liu et al. 2023](https://arxiv.org/abs/2210.01117)"
 NANDA = "after [Nanda et al. 2023](https://arxiv.org/abs/2301.05217)"
 BAUER = "ripser, [Bauer 2021](https://doi.org/10.1007/s41468-021-00071-5)"
 OURS = "phasemap"
-EVENTS, DIMENSION, STRIDE, TRAIN = "training/events.py", "probes/dimension.py", "probes/stride.py", "training/train.py"
-SPECTRUM = "probes/spectrum.py"
+EVENTS, TRAIN = "training/events.py", "training/train.py"
 
-SOURCES: dict[str, tuple[str, str]] = {  # outcome -> (file in phasemap/, where the idea comes from)
-    "phase": (EVENTS, f"{LIU}; collapse and diverged: {OURS}"),
-    "ending": (TRAIN, OURS),
-    "steps_run": (TRAIN, OURS),
-    "memorization_step": (EVENTS, LIU),
-    "grok_step": (EVENTS, f"{POWER}; threshold: {LIU}"),
-    "settled_step": (EVENTS, OURS),
-    "oscillations": (EVENTS, OURS),
-    "slingshots": (EVENTS, f"named after {THILAK}; the count: {OURS}"),
-    "takeover_step": (EVENTS, OURS),
-    "final_train_accuracy": (EVENTS, OURS),
-    "final_test_accuracy": (EVENTS, OURS),
-    "best_test_accuracy": (EVENTS, OURS),
-    "final_train_loss": (EVENTS, OURS),
-    "final_test_loss": (EVENTS, OURS),
-    "learned_bits": ("probes/information.py", "plug-in mutual information"),
-    "ceiling": ("tasks/task.py, tasks/sequences.py", OURS),
-    "overlap": ("tasks/task.py", OURS),
-    "intrinsic_dimension": (DIMENSION, "principal component analysis"),
-    "minimum_intrinsic_dimension": (EVENTS, OURS),
-    "minimum_intrinsic_dimension_step": (EVENTS, OURS),
-    "pca99_dimension": (DIMENSION, "principal component analysis"),
-    "participation_ratio": (DIMENSION, GAO),
-    "twonn_dimension": (DIMENSION, FACCO),
-    "winning_stride": (STRIDE, OURS),
-    "winning_stride_score": (STRIDE, OURS),
-    "winning_stride_p_value": (STRIDE, "permutation test"),
-    "inner_winning_stride": (STRIDE, OURS),
-    "inner_winning_stride_score": (STRIDE, OURS),
-    "inner_winning_stride_p_value": (STRIDE, "permutation test"),
-    "spectrum_frequencies": (SPECTRUM, NANDA),
-    "dominant_frequency": (SPECTRUM, NANDA),
-    "dominant_share": (SPECTRUM, NANDA),
-    "predicted_stride": (SPECTRUM, OURS),
-    "stride_agrees": ("probes/view.py", OURS),
-    "inner_spectrum_frequencies": (SPECTRUM, NANDA),
-    "inner_dominant_frequency": (SPECTRUM, NANDA),
-    "inner_dominant_share": (SPECTRUM, NANDA),
-    "inner_predicted_stride": (SPECTRUM, OURS),
-    "inner_stride_agrees": ("probes/view.py", OURS),
-    "coset_purity": ("probes/coset_purity.py", OURS),
-    "weight_norm": ("probes/view.py", OMNIGROK),
-    "activation_sparsity": ("probes/activation.py", OURS),
-    "activation_norm": ("probes/activation.py", OURS),
-    "activation_deviation": ("probes/activation.py", OURS),
-    "activation_largest": ("probes/activation.py", OURS),
-    "attention_entropy": ("probes/attention.py", OURS),
-    "betti0": ("probes/homology.py", BAUER),
-    "betti1": ("probes/homology.py", BAUER),
-    "parameters": ("networks/network.py", OURS),
-    "train_seconds": (TRAIN, OURS),
+FILES = {  # outcome -> its file in phasemap/, where that is neither the events' nor a probe's
+    "ending": TRAIN,
+    "steps_run": TRAIN,
+    "ceiling": "tasks/task.py, tasks/sequences.py",
+    "overlap": "tasks/task.py",
+    "parameters": "networks/network.py",
+    "train_seconds": TRAIN,
+}
+SOURCES = {  # outcome -> where the idea comes from, if it is not ours
+    "phase": f"{LIU}; collapse and diverged: {OURS}",
+    "memorization_step": LIU,
+    "grok_step": f"{POWER}; threshold: {LIU}",
+    "slingshots": f"named after {THILAK}; the count: {OURS}",
+    "learned_bits": "plug-in mutual information",
+    "intrinsic_dimension": "principal component analysis",
+    "pca99_dimension": "principal component analysis",
+    "participation_ratio": GAO,
+    "twonn_dimension": FACCO,
+    "winning_stride_p_value": "permutation test",
+    "inner_winning_stride_p_value": "permutation test",
+    "spectrum_frequencies": NANDA,
+    "dominant_frequency": NANDA,
+    "dominant_share": NANDA,
+    "inner_spectrum_frequencies": NANDA,
+    "inner_dominant_frequency": NANDA,
+    "inner_dominant_share": NANDA,
+    "weight_norm": OMNIGROK,
+    "betti0": BAUER,
+    "betti1": BAUER,
 }
 THRESHOLDS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
 
@@ -87,9 +64,9 @@ def page() -> str:
     """The whole of definitions.md."""
     return f"""# Definitions
 
-Generated by `python docs/definitions.py` from `phasemap/plan/outcome.py`; do not edit by hand.
+Generated by `python docs/definitions.py` from `phasemap/plan/outcome.py` and `phasemap/probes/`; do not edit by hand.
 
-A name here is the field of `Outcome`, the metric or tag in MLflow and the column of the table. What
+A name here is the attribute of `Outcome`, the metric or tag in MLflow and the column of the table. What
 did not happen is absent: an empty cell, no metric; never -1 and never the budget. Steps are optimiser
 steps. An event is known to the evaluation: with `evaluate_every` = 1,000 a grok step of 8,000 means
 "after 7,000 and not after 8,000".
@@ -102,7 +79,7 @@ A *curve* is also logged along the way under the same key; its last point is the
 | --- | --- | --- | --- | --- |
 {_outcomes()}
 
-Further curves: {", ".join(f"`{name}`" for name in CURVES if name not in Outcome.__dataclass_fields__)}: accuracy and
+Further curves: {", ".join(f"`{name}`" for name in CURVES if name not in DEFINITIONS)}: accuracy and
 mean loss on all training and all test examples. With the probe `layers` also `weight_norm/LAYER`, with `attention` also
 `attention_entropy/BLOCK`.
 
@@ -138,13 +115,12 @@ evaluations; an outer stride has been taken over once its score stays below {TAK
 
 
 def _outcomes() -> str:
+    files = {name: f"probes/{probe}.py" for probe, found in places().items() for name in found} | FILES
     rows = []
-    for field in fields(Outcome):
-        file, source = SOURCES[field.name]
-        kind = "curve" if field.metadata.get("curve") else str(field.type).split(" |")[0]
-        kind = {"str": "text", "int": "whole number", "float": "number"}.get(kind, kind)
-        definition = field.metadata["definition"].replace("|h|", "abs(h)")
-        rows.append(f"| `{field.name}` | {kind} | {definition} | `{file}` | {source} |")
+    for name, definition in DEFINITIONS.items():
+        kind = "curve" if name in CURVES else "text" if name in WORDS else "number"
+        file, source = files.get(name, EVENTS), SOURCES.get(name, OURS)
+        rows.append(f"| `{name}` | {kind} | {definition.replace('|h|', 'abs(h)')} | `{file}` | {source} |")
     return "\n".join(rows)
 
 

@@ -10,28 +10,25 @@ axes without the seed. A *sweep* is a search space being run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from phasemap.api import load as load
+from phasemap.api import run as run
 from phasemap.plan.outcome import Outcome as Outcome
 from phasemap.plan.space import Space as Space
 from phasemap.plan.trial import Trial as Trial
+from phasemap.tasks.task import Task as Task
 
-if TYPE_CHECKING:
-    import pandas as pd
+_ROOT = Path(__file__).parents[1]
+if (_ROOT / "pyproject.toml").exists():
+    __path__.append(str(_ROOT))  # a checkout: a wheel's phasemap.analysis and phasemap.search_spaces stand there
 
-__all__ = ("Outcome", "Space", "Trial", "load")
+__all__ = ("Outcome", "Space", "Task", "Trial", "load", "run")
 
 
-def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
-    """The finished trials of a sweep: a row per trial, a column per field and outcome (``docs/definitions.md``).
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # read when asked for: a checkout that was never installed has none, and imports
+        from importlib.metadata import version
 
-    Outcomes that did not happen are NaN. ``tracking_uri`` as for the command; every figure of ``analysis`` is made
-    from this frame: ``phase_diagram.figure(phase_diagram.summarise(load(name), "weight_decay", "width"))``.
-
-    Raises:
-        ValueError: no such sweep or store.
-    """
-    from analysis.table import read  # pandas and MLflow come with the first call, not with ``import phasemap``
-
-    sweep = read(name, tracking_uri)
-    return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)
+        return version("phasemap-grokking")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def schema(tmp_path_factory) -> Path:
-    from phasemap.record.writer import connect
+    from phasemap.record.client import connect
 
     file = tmp_path_factory.mktemp("schema") / "mlflow.db"
     connect(f"sqlite:///{file}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
 
@@ -49,7 +48,7 @@ def trained(trials: Iterable[Trial], compiled: bool = False) -> dict[str, Result
 
 def facts(result: Result) -> dict[str, str]:
     """All of a result but its wall time, as text that tells every bit and calls NaN equal to NaN."""
-    told = {name: repr(value) for name, value in dataclasses.asdict(result.outcome).items() if name != "train_seconds"}
+    told = {name: repr(value) for name, value in result.outcome.values.items() if name != "train_seconds"}
     return told | {f"curve of {key}": repr(curve) for key, curve in result.curves.items()}
 
 

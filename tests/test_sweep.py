@@ -184,7 +184,10 @@ def test_bad_input_ends_with_status_two_and_every_fault(folder):
     ("arguments", "message"),
     [
         (["missing.py"], "missing.py: must be a file, found none; there are tiny.py"),
-        (["tiny.py", "--set", "widht=3"], "tiny.py: --set widht: not a field of a trial, got '3'; use one of "),
+        (
+            ["tiny.py", "--set", "widht=3"],
+            "tiny.py: --set widht: not a field of a trial, got '3' (did you mean width?); use one of ",
+        ),
         (
             ["tiny.py", "--set", "weight_decay=1,1"],
             "tiny.py: weight_decay: values must differ, or cells would be doubled",

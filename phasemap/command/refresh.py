@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phasemap.command.figures import PACKAGE
+
 if TYPE_CHECKING:
     from phasemap.record.writer import Recorder
 
@@ -55,10 +57,12 @@ class Refresh:
 
     def _draw(self) -> str:
         """Writes the figures; what went wrong, in short."""
-        command = [sys.executable, "-m", "analysis", self.recorder.name, *FIGURES]
+        command = [sys.executable, "-m", PACKAGE, self.recorder.name, *FIGURES]
         try:
             drawing = subprocess.Popen(
-                [*command, "--tracking-uri", self.recorder.uri, "--out", str(self.out)],
+                [*command, "--out", str(self.out)],
+                # not among the words: others see them, and the address may hold a password
+                env={**os.environ, "MLFLOW_TRACKING_URI": self.recorder.uri, "MPLBACKEND": "Agg"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.func import functional_call, vmap
 
 from phasemap.fields import Fault
@@ -39,17 +40,17 @@ class _Look(nn.Module):
         hidden = getattr(inner, "hidden", None)
         self.own = hidden if callable(hidden) and not isinstance(hidden, nn.Module) else None
         linears = [one for one in inner.modules() if isinstance(one, nn.Linear)]
-        self.last = None if self.own or not linears else linears[-1]
+        self.last = () if self.own else tuple(linears[-1:])  # in a tuple, or it would count as a part of this module
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         if self.own:
             return self.own(inputs).flatten(1), self.inner(inputs)
         seen: list[Tensor] = []
-        hook = self.last.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if self.last else None
+        hooks = [one.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for one in self.last]
         try:
             logits = self.inner(inputs)
         finally:
-            if hook:
+            for hook in hooks:
                 hook.remove()
         return (seen[-1] if seen else logits).flatten(1), logits
 
@@ -106,6 +107,7 @@ class ModuleNetwork(Network):
         try:
             with torch.no_grad(), _plain_attention():
                 hidden, logits = self.look(stacked, inputs[None])
+                self.logits(stacked, inputs.expand(2, *inputs.shape).contiguous())  # as in training: a batch for each
                 alone = self.look(stacked, inputs[None, :1])[1]
         except Exception as error:  # whatever a user's forward may raise
             cure = "write it with tensor operations that torch.vmap knows, the same for every example and weight"
@@ -239,13 +241,23 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
 
-@torch.library.register_vmap("phasemap::rows")
-def _rows_of_a_stack(info: Any, in_dims: tuple[int | None, int | None], x: Tensor, w: Tensor) -> tuple[Tensor, int]:
-    both = (
-        one.expand(info.batch_size, *one.shape) if axis is None else one.movedim(axis, 0)
-        for one, axis in zip((x, w), in_dims, strict=True)
-    )
-    return torch.ops.phasemap.stacked(*both), 0
+def _rows_of_a_stack(keys: Any, x: Tensor, w: Tensor) -> Tensor:
+    """The batching rule. torch.library.register_vmap would do, but asks for the size of the stack as a plain number,
+    and torch.compile would then compile for each size (torch 2.13)."""
+    level = retrieve_current_functorch_interpreter().level()
+    (x, x_axis), (w, w_axis) = (torch._C._functorch._unwrap_batched(one, level) for one in (x, w))
+    size = next(one.shape[axis] for one, axis in ((x, x_axis), (w, w_axis)) if axis is not None)
+    both = [
+        one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0)
+        for one, axis in ((x, x_axis), (w, w_axis))
+    ]
+    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
+        out = torch.ops.phasemap.stacked(*both)
+    return torch._C._functorch._add_batch_dim(out, 0, level)
+
+
+_LIBRARY = torch.library.Library("phasemap", "FRAGMENT")
+_LIBRARY.impl("rows", _rows_of_a_stack, "FuncTorchBatched", with_keyset=True)
 
 
 def _with_gradient(name: str) -> None:

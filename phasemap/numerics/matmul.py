@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -123,10 +124,22 @@ def limit_threads() -> None:
 
 
 def machine_file(name: str) -> Path:
-    """Where something measured once on this machine is remembered; its folder exists."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "phasemap"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / name
+    """Where something measured once on this machine is remembered; its folder exists and takes files. Where the cache
+    takes none (no home, another's, a full quota), a folder of this user's below the temporary one."""
+    places = (_cache, lambda: Path(tempfile.gettempdir()) / f"phasemap-{os.getuid()}")
+    for place in places:
+        with contextlib.suppress(OSError, RuntimeError):
+            folder = place()
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid == os.getuid():
+                with tempfile.TemporaryFile(dir=folder) as probe:
+                    probe.write(bytes(4096))
+                return folder / name
+    return Path(tempfile.mkdtemp(prefix="phasemap-")) / name
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phasemap"
 
 
 def ranked(candidates: dict[str, Candidate]) -> list[str]:

@@ -5,140 +5,79 @@ Outcome name = MLflow key = table column, everywhere.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from phasemap import probes
 from phasemap.plan.trial import Trial
 
 PICTURE_FILE = "hidden_picture.csv"  # of a trial with the probe picture, beside its metrics
-
-
-def _defined(text: str, curve: bool = False) -> Any:
-    return field(default=None, metadata={"definition": text, "curve": curve})
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial showed. ``None`` means it did not happen within the steps run, or that the
-    quantity does not exist for this task; never -1, never the budget.
-
-    Each definition stands in the field's metadata and nowhere else; ``events.py`` and ``probes/``
-    compute them. Liu = Liu et al. 2022 (arXiv 2205.10343). Facco = Facco et al. 2017.
-    """
-
-    phase: str | None = _defined(
-        "Liu et al. 2022: comprehension, grokking (test follows train by delay_limit steps or more), memorization, "
-        "confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a weight "
-        "stopped being finite)"
-    )
-    ending: str | None = _defined("why training ended: budget, settled (stop_when_settled) or diverged")
-    steps_run: int | None = _defined("optimiser steps actually taken")
-    memorization_step: int | None = _defined(
-        "first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)"
-    )
-    grok_step: int | None = _defined("first evaluation with test accuracy >= grok_threshold (0.9)")
-    settled_step: int | None = _defined(
-        "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold"
-    )
-    oscillations: int | None = _defined(
-        "evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5"
-    )
-    slingshots: int | None = _defined(
-        "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5"
-    )
-    takeover_step: int | None = _defined(
-        "first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5"
-    )
-    final_train_accuracy: float | None = _defined("train accuracy at the last step")
-    final_test_accuracy: float | None = _defined("test accuracy at the last step, not the best")
-    best_test_accuracy: float | None = _defined("highest test accuracy at any evaluation")
-    final_train_loss: float | None = _defined("mean training loss at the last step")
-    final_test_loss: float | None = _defined("mean test loss at the last step")
-    learned_bits: float | None = _defined(
-        "mutual information of prediction and label over the test examples, in bits (plug-in estimate)"
-    )
-    ceiling: float | None = _defined(
-        "best test accuracy any predictor can reach from the tokens shown, computed from the task"
-    )
-    overlap: float | None = _defined("share of test examples whose input stands in the training set too")
-    intrinsic_dimension: float | None = _defined(
-        "principal components of the hidden test vectors holding 95 % of the variance, at the end", curve=True
-    )
-    minimum_intrinsic_dimension: float | None = _defined("smallest intrinsic_dimension at any probe")
-    minimum_intrinsic_dimension_step: int | None = _defined("step of that minimum (the first, if repeated)")
-    pca99_dimension: float | None = _defined("as intrinsic_dimension, for 99 % of the variance", curve=True)
-    participation_ratio: float | None = _defined(
-        "(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors", curve=True
-    )
-    twonn_dimension: float | None = _defined(
-        "Facco: dimension from the ratio of the two nearest neighbour distances (a curve with the probe twonn)",
-        curve=True,
-    )
-    winning_stride: int | None = _defined(
-        "stride s with the highest adjacency score of the class centroids, outer reading: the whole group for "
-        "addition and subtraction mod p, the cosets of the subgroup for multiplication and division"
-    )
-    winning_stride_score: float | None = _defined("adjacency score of winning_stride, 0 to 1", curve=True)
-    winning_stride_p_value: float | None = _defined(
-        "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000"
-    )
-    inner_winning_stride: int | None = _defined(
-        "as winning_stride, inside each coset, averaged over cosets (multiplication and division only)"
-    )
-    inner_winning_stride_score: float | None = _defined("adjacency score of it, 0 to 1", curve=True)
-    inner_winning_stride_p_value: float | None = _defined("its p-value against random relabellings")
-    spectrum_frequencies: int | None = _defined(
-        "frequencies of the outer circle, of 1 to n/2, that hold 90 % of the power of its class vectors", curve=True
-    )
-    dominant_frequency: int | None = _defined("the frequency with the most power", curve=True)
-    dominant_share: float | None = _defined("its share of the power", curve=True)
-    predicted_stride: int | None = _defined(
-        "the stride with the smallest mean distance, as the power of all frequencies predicts it", curve=True
-    )
-    stride_agrees: int | None = _defined("1 if predicted_stride is winning_stride, else 0")
-    inner_spectrum_frequencies: int | None = _defined("as spectrum_frequencies, over the inner circles", curve=True)
-    inner_dominant_frequency: int | None = _defined("as dominant_frequency, over the inner circles", curve=True)
-    inner_dominant_share: float | None = _defined("its share of the power", curve=True)
-    inner_predicted_stride: int | None = _defined("as predicted_stride, over the inner circles", curve=True)
-    inner_stride_agrees: int | None = _defined("1 if inner_predicted_stride is inner_winning_stride, else 0")
-    coset_purity: float | None = _defined(
-        "share of the classes' M - 1 nearest others that are of their own coset of M members (multiplication and "
-        "division only; 0.07 is chance mod 97)",
-        curve=True,
-    )
-    weight_norm: float | None = _defined("Euclidean norm of all weights", curve=True)
-    activation_sparsity: float | None = _defined("share of hidden test values with |h| < 0.1", curve=True)
-    activation_norm: float | None = _defined("mean L2 norm of the hidden test vectors", curve=True)
-    activation_deviation: float | None = _defined("standard deviation of the hidden test values", curve=True)
-    activation_largest: float | None = _defined("largest of the hidden test values", curve=True)
-    attention_entropy: float | None = _defined(
-        "mean entropy, in bits, of the readout token's attention in the last block, over heads and test examples; 1 is "
-        "even attention to two tokens",
-        curve=True,
-    )
-    betti0: int | None = _defined(
-        "pieces: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end"
-    )
-    betti1: int | None = _defined("loops: the same in dimension 1")
-    parameters: int | None = _defined("number of trained weights")
-    train_seconds: float | None = _defined("wall seconds of the stack's training / trials in it, this trial's share")
-
-
-DEFINITIONS: dict[str, str] = {f.name: f.metadata["definition"] for f in fields(Outcome)}
-CURVES = (
-    "train_accuracy",
-    "test_accuracy",
-    "train_loss",
-    "test_loss",
-    *(f.name for f in fields(Outcome) if f.metadata.get("curve")),
-)
+WORDS = ("phase", "ending")  # the outcomes that are text
+# What follows from the curves or from training; ``events.py`` and ``train.py`` compute it. Liu = Liu et al. 2022
+# (arXiv 2205.10343). What a probe measures is defined in the probe's file.
+OWN = {
+    "phase": "Liu et al. 2022: comprehension, grokking (test follows train by delay_limit steps or more), "
+    "memorization, confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a "
+    "weight stopped being finite)",
+    "ending": "why training ended: budget, settled (stop_when_settled) or diverged",
+    "steps_run": "optimizer steps actually taken",
+    "memorization_step": "first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)",
+    "grok_step": "first evaluation with test accuracy >= grok_threshold (0.9)",
+    "settled_step": "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold",
+    "oscillations": "evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5",
+    "slingshots": "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5",
+    "takeover_step": "first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5",
+    "final_train_accuracy": "train accuracy at the last step",
+    "final_test_accuracy": "test accuracy at the last step, not the best",
+    "best_test_accuracy": "highest test accuracy at any evaluation",
+    "final_train_loss": "mean training loss at the last step",
+    "final_test_loss": "mean test loss at the last step",
+    "ceiling": "best test accuracy any predictor can reach from the tokens shown, computed from the task",
+    "overlap": "share of test examples whose input stands in the training set too",
+    "minimum_intrinsic_dimension": "smallest intrinsic_dimension at any probe",
+    "minimum_intrinsic_dimension_step": "step of that minimum (the first, if repeated)",
+    "parameters": "number of trained weights",
+    "train_seconds": "wall seconds of the stack's training / trials in it, this trial's share",
+}
+DEFINITIONS: dict[str, str] = OWN | probes.definitions()
+CURVES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", *probes.curves())
 
 
 def is_curve(name: str) -> bool:
-    """Whether it is followed over the steps; a name with a slash is one layer's or block's share of a curve."""
-    return name in CURVES or "/" in name
+    """Whether it is followed over the steps: all a user's probe finds is, and a name with a slash, which is one
+    layer's or block's share of a curve."""
+    return name in CURVES or name not in DEFINITIONS
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Outcome:
+    """What a trial showed, by name: those of ``DEFINITIONS``, and those of the user's probes.
+
+    ``outcome.grok_step`` is None where it did not happen within the steps run, or where the quantity
+    does not exist for this task; never -1, never the budget. ``values`` holds what is not None.
+    """
+
+    values: Mapping[str, Any]
+
+    def __init__(self, **values: Any):
+        object.__setattr__(self, "values", {name: value for name, value in values.items() if value is not None})
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__.get("values", {})  # none while it is unpickled
+        if name in values or name in DEFINITIONS:
+            return values.get(name)
+        raise AttributeError(f"{name}: must be an outcome of this trial, which has {', '.join(values)}")
+
+    def __repr__(self) -> str:
+        return f"Outcome({', '.join(f'{name}={value!r}' for name, value in self.values.items())})"
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.values.items()))
+
+    def replace(self, **changes: Any) -> Outcome:
+        """A copy with other values; None takes one away."""
+        return Outcome(**{**self.values, **changes})
 
 
 Curve = tuple[tuple[int, ...], tuple[float, ...]]
@@ -152,5 +91,5 @@ class Result:
     trial: Trial
     outcome: Outcome
     curves: Mapping[str, Curve]
-    notes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # machine, engine, ...
+    notes: Mapping[str, str] = field(default_factory=dict)  # machine, engine, ...
     picture: tuple[tuple[float, float, int], ...] = ()

@@ -11,6 +11,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import io
 import linecache
 import sys
 import sysconfig
@@ -61,7 +62,9 @@ def pack(target: Any) -> bytes:
     for module in by_value:
         cloudpickle.register_pickle_by_value(module)
     try:
-        return cloudpickle.dumps((target, {one.__name__: one for one in reader.modules}))
+        buffer = io.BytesIO()
+        _Pickler(buffer).dump((target, {one.__name__: one for one in reader.modules}))
+        return buffer.getvalue()
     except Exception as error:  # pickling calls whatever the object wants
         raise Fault(
             [
@@ -88,6 +91,16 @@ def is_users(module: ModuleType) -> bool:
     if file is None:
         return module.__name__ == "__main__"
     return not str(Path(file).resolve()).startswith((*_INSTALLED, *_OURS))
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Takes modules of a type of their own (torch.classes is one) by name: cloudpickle does not know them, and meets
+    them wherever a function mentions an attribute of their name."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType) and type(obj) is not ModuleType:
+            return importlib.import_module, (obj.__name__,)
+        return super().reducer_override(obj)
 
 
 class _Reader:

@@ -96,6 +96,11 @@ class Space:
         """What a trial's phase may be."""
         return phase_names(self.parts)
 
+    @property
+    def code(self) -> dict[str, str]:
+        """Fingerprints of the user's components, as ``Trial.code``."""
+        return {f"{part.kind} {part.name}": part.code for part in self.parts if part.code}
+
     def _has(self, kind: str, name: Any) -> bool:
         return any((part.kind, part.name) == (kind, name) for part in self.parts)
 
@@ -246,8 +251,10 @@ class Space:
         """A copy with ``field=value[,value…]`` applied; ``field=0..9`` is a range of whole numbers.
 
         Raises:
-            Fault: what could not be read.
+            Fault: what could not be read, here or in the space.
         """
+        if self.problems:
+            raise Fault(list(self.problems))
         values, settings, faults = self._components_back(), self._settings(), []
         pairs = [(text, *(part.strip() for part in text.partition("="))) for text in given]
         for text, name, _, listed in sorted(pairs, key=lambda pair: pair[1] not in SLOTS):  # components bring fields

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_type_hints
@@ -268,13 +268,6 @@ class Shape:
     def rule(self) -> Any:
         """The optimizer."""
         return build_optimizer(*self._own("optimizer"))
-
-    @property
-    def probe_functions(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        """Name and function of each probe, the built-in ones loaded."""
-        users = {part.name: part.target for part in self.parts if part.kind == "probe"}
-        asked = [name for name in self.probes.split("+") if name]
-        return tuple((name, users.get(name) or probing.built_in(name)) for name in asked)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Shape, (self.values, self.parts)  # without what was built

@@ -8,6 +8,14 @@ import torch
 from torch import Tensor
 
 from phasemap.probes.batch import finite_trials, mean_chosen, nan_unless
+from phasemap.probes.view import Found, View
+
+CURVES = {
+    "activation_sparsity": "share of hidden test values with |h| < 0.1",
+    "activation_norm": "mean L2 norm of the hidden test vectors",
+    "activation_deviation": "standard deviation of the hidden test values",
+    "activation_largest": "largest of the hidden test values",
+}
 
 SMALL = 0.1
 
@@ -51,3 +59,12 @@ def largest(hidden: Tensor, chosen: Tensor) -> Tensor:
     """Largest of the chosen hidden values, signs kept: [K, N, D], [K, N] -> [K]."""
     value = hidden.amax(2).masked_fill(~chosen, -torch.inf).amax(1)
     return nan_unless(finite_trials(hidden) & chosen.any(1), value)
+
+
+def probe(view: View) -> Found:
+    return {
+        "activation_sparsity": sparsity(view.hidden, view.test),
+        "activation_norm": norm(view.hidden, view.test),
+        "activation_deviation": deviation(view.hidden, view.test),
+        "activation_largest": largest(view.hidden, view.test),
+    }

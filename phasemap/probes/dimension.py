@@ -12,6 +12,13 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched, eigenvalues
 from phasemap.probes.batch import blocks, nan_unless, only_finite, sample
+from phasemap.probes.view import Found, View
+
+CURVES = {
+    "intrinsic_dimension": "principal components of the hidden test vectors holding 95 % of the variance, at the end",
+    "pca99_dimension": "as intrinsic_dimension, for 99 % of the variance",
+    "participation_ratio": "(sum of PCA variances)^2 / sum of their squares, of the hidden test vectors",
+}
 
 TWONN_POINTS = 1_000
 TWONN_KEPT = 0.9  # the largest tenth of the ratios is discarded, as in the paper
@@ -112,3 +119,14 @@ def _slope_through_origin(ratios: Tensor) -> Tensor:
     x = ratios.masked_fill(~kept, 0)
     y = -torch.log1p(-(rank / count[:, None]).masked_fill(~kept, 0).double())
     return nan_unless(count >= TWONN_FEWEST, (x * y).sum(1) / (x * x).sum(1))
+
+
+def probe(view: View) -> Found:
+    """Two of them for the curves; TwoNN at a trial's end."""
+    variances = pca_spectrum(view.hidden, view.test)
+    found = {
+        "intrinsic_dimension": pca_dimension(variances, 0.95),
+        "pca99_dimension": pca_dimension(variances, 0.99),
+        "participation_ratio": participation_ratio(variances),
+    }
+    return found | ({"twonn_dimension": twonn_dimension(view.hidden, view.test)} if view.last else {})

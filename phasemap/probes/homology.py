@@ -15,6 +15,13 @@ import torch
 from torch import Tensor
 
 from phasemap.probes.batch import finite_trials, sample
+from phasemap.probes.view import Found, View
+
+NEEDS = ("ripser", "ripser")
+OUTCOMES = {
+    "betti0": "pieces: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end",
+    "betti1": "loops: the same in dimension 1",
+}
 
 POINTS = 500
 LONG = 0.1
@@ -60,3 +67,10 @@ def _ripser() -> Callable[..., dict]:
     except ImportError as reason:
         raise ImportError("persistent homology needs ripser, which is not installed; pip install ripser") from reason
     return ripser
+
+
+def probe(view: View) -> Found:
+    if not view.last:
+        return {}
+    bars = homology(view.hidden, view.test)
+    return {"betti0": bars.beta0, "betti1": bars.beta1}

@@ -9,10 +9,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from phasemap.probes.batch import finite_trials, sample
+from phasemap.probes.view import PICTURE, Picture, View
+
+NEEDS = ("umap", "umap-learn")
 
 POINTS = 1_000
 NEIGHBOURS = 15  # umap-learn's default
-Picture = tuple[tuple[float, float, int], ...]  # x, y, class
 
 
 def picture(hidden: Tensor, labels: Tensor, chosen: Tensor) -> list[Picture]:
@@ -47,3 +49,8 @@ def _umap() -> type:
     except ImportError as reason:
         raise ImportError("the picture needs umap-learn, which is not installed; pip install umap-learn") from reason
     return UMAP
+
+
+def probe(view: View) -> dict[str, list[Picture]]:
+    """The one probe whose value is no number; at a trial's end."""
+    return {PICTURE: picture(view.hidden, view.labels, view.test)} if view.last else {}

@@ -14,6 +14,24 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
+from phasemap.probes.stride import adjacency
+from phasemap.probes.view import Found, View
+
+CURVES = {
+    "spectrum_frequencies": "frequencies of the outer circle, of 1 to n/2, that hold 90 % of the power of its class "
+    "vectors",
+    "dominant_frequency": "the frequency with the most power",
+    "dominant_share": "its share of the power",
+    "predicted_stride": "the stride with the smallest mean distance, as the power of all frequencies predicts it",
+    "inner_spectrum_frequencies": "as spectrum_frequencies, over the inner circles",
+    "inner_dominant_frequency": "as dominant_frequency, over the inner circles",
+    "inner_dominant_share": "its share of the power",
+    "inner_predicted_stride": "as predicted_stride, over the inner circles",
+}
+OUTCOMES = {
+    "stride_agrees": "1 if predicted_stride is winning_stride, else 0",
+    "inner_stride_agrees": "1 if inner_predicted_stride is inner_winning_stride, else 0",
+}
 
 SHARE = 0.9
 
@@ -84,3 +102,18 @@ def _angles(places: int, device: torch.device) -> Tensor:
     """2 pi f k / n for the frequencies f = 1..n/2 and the places k: [n // 2, n]."""
     frequency = torch.arange(1, places // 2 + 1, device=device)[:, None]
     return 2 * torch.pi / places * (frequency * torch.arange(places, device=device) % places).double()
+
+
+def probe(view: View) -> Found:
+    """The spectrum for the curves; whether the measured stride agrees with it at a trial's end."""
+    found = {}
+    for prefix, circle in view.circles:
+        waves = spectrum(circle)
+        found[f"{prefix}spectrum_frequencies"] = waves.frequencies
+        found[f"{prefix}dominant_frequency"] = waves.dominant
+        found[f"{prefix}dominant_share"] = waves.dominant_share
+        found[f"{prefix}predicted_stride"] = waves.predicted_stride
+        if view.last:
+            agrees = adjacency(circle).argmax(1) + 1 == waves.predicted_stride
+            found[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
+    return found

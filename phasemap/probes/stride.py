@@ -19,6 +19,20 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
+from phasemap.probes.view import Found, View
+
+OUTCOMES = {
+    "winning_stride": "stride s with the highest adjacency score of the class centroids, outer reading: the whole "
+    "group for addition and subtraction mod p, the cosets of the subgroup for multiplication and division",
+    "winning_stride_p_value": "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000",
+    "inner_winning_stride": "as winning_stride, inside each coset, averaged over cosets (multiplication and division "
+    "only)",
+    "inner_winning_stride_p_value": "its p-value against random relabellings",
+}
+CURVES = {
+    "winning_stride_score": "adjacency score of winning_stride, 0 to 1",
+    "inner_winning_stride_score": "adjacency score of inner_winning_stride, 0 to 1",
+}
 
 DRAWS = 999
 COMPARISONS = 2**22  # neighbour pairs relabelled at once
@@ -102,3 +116,17 @@ def _relabellings(circles: int, places: int) -> Tensor:
     """The same random relabellings for every trial: [DRAWS, G, n]."""
     ordered = np.tile(np.arange(places), (DRAWS, circles, 1))
     return torch.from_numpy(np.random.default_rng(0).permuted(ordered, axis=2))
+
+
+def probe(view: View) -> Found:
+    """The score for the curve; the stride and its p-value at a trial's end."""
+    found = {}
+    for prefix, circle in view.circles:
+        if view.last:
+            winner = winning_stride(circle)
+            found[f"{prefix}winning_stride"] = winner.stride
+            found[f"{prefix}winning_stride_score"] = winner.score
+            found[f"{prefix}winning_stride_p_value"] = winner.p_value
+        else:
+            found[f"{prefix}winning_stride_score"] = winning_score(circle)
+    return found

@@ -1,44 +1,43 @@
-"""Which probes run on a stack, by name, and what each adds to the record.
+"""What a probe may look at, and how the probes of a stack are run, built-in or the user's.
 
 A probe looks at the hidden vectors of all examples, or at the weights, and changes nothing. Each is
 called at every probe step for its curves, and once more at a trial's end, where it may add what is
-too dear to follow. The arithmetic is in ``probes/``, one file each.
+too dear to follow. A probe that fails costs its numbers and never a trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from phasemap.networks.transformer import Transformer
-from phasemap.plan.trial import Shape
-from phasemap.probes import (
-    activation,
-    attention,
-    circles,
-    coset_purity,
-    dimension,
-    homology,
-    information,
-    picture,
-    stride,
-)
-from phasemap.probes.batch import blocks, mean_chosen, nan_unless, total
-from phasemap.probes.spectrum import spectrum
+from phasemap import probes
+from phasemap.plan.outcome import CURVES, DEFINITIONS
+from phasemap.plan.trial import FIELDS, Shape
+from phasemap.probes import circles
 
 Found = dict[str, Tensor]  # name -> [K]
-PICTURE = "picture"  # the probe whose word is no number
+Picture = tuple[tuple[float, float, int], ...]  # x, y, class
+PICTURE = "picture"  # the one name whose values are no numbers: K pictures
+RESERVED = frozenset({*FIELDS, *DEFINITIONS, *CURVES, PICTURE, "trial", "run_id", "status", "failure"})
+ALLOWED = re.compile(r"[\w\-: ][\w.\-: ]*(/[\w\-: ][\w.\-: ]*)*")  # a part of MLflow's names
+LONGEST = 250  # characters of a name in MLflow
+SHOWN = 200  # characters of an error
 
 
 @dataclass(frozen=True)
 class View:
-    """What probes may look at: K trials, N examples, T tokens each."""
+    """What probes may look at: K trials, N examples."""
 
-    shape: Shape  # what the trials share: fields, task, network
+    shape: Shape  # what the trials share: their fields, ``shape.network``, ``shape.examples``
     flat: Tensor  # [K, P]
     inputs: Tensor  # [N, ...]
     labels: Tensor  # [N]
@@ -53,131 +52,122 @@ class View:
         everyone = torch.ones_like(self.predictions, dtype=torch.bool)
         return circles.class_vectors(self.hidden, self.labels, everyone, self.shape.examples.classes)
 
+    @cached_property
+    def circles(self) -> list[tuple[str, Tensor]]:
+        """The outer and the inner reading [K, G, n, D] of the task's group, with the prefix of their names."""
+        group = self.shape.examples.group
+        if group is None:
+            return []
+        outer, inner = circles.outer_circle(self.vectors, group), circles.inner_circles(self.vectors, group)
+        return [(prefix, circle) for prefix, circle in (("", outer), ("inner_", inner)) if circle is not None]
 
-def probe(view: View) -> Found:
-    """All probes the trials asked for, and the two nobody may leave out."""
-    found = {"weight_norm": total(view.flat.square()).sqrt()}
-    if view.last:
-        sides = view.predictions, view.labels, view.test
-        found["learned_bits"] = information.learned_bits(*sides, view.shape.examples.classes)
-    for name in asked(view):
-        found |= PROBES[name](view) if name != PICTURE else {}
-    return found
-
-
-def asked(view: View) -> list[str]:
-    return [name for name in view.shape.probes.split("+") if name]
-
-
-def pictures(view: View) -> list[picture.Picture]:
-    """Of K trials, where they asked for one."""
-    if PICTURE not in asked(view):
-        return [()] * len(view.flat)
-    return picture.picture(view.hidden, view.labels, view.test)
+    def one(self, k: int) -> View:
+        """The view of trial k alone, K = 1."""
+        row = slice(k, k + 1)
+        own = {name: getattr(self, name)[row] for name in ("flat", "hidden", "predictions", "test")}
+        return replace(self, **own)
 
 
-def _dimension(view: View) -> Found:
-    variances = dimension.pca_spectrum(view.hidden, view.test)
-    return {
-        "intrinsic_dimension": dimension.pca_dimension(variances, 0.95),
-        "pca99_dimension": dimension.pca_dimension(variances, 0.99),
-        "participation_ratio": dimension.participation_ratio(variances),
-    } | (_twonn(view) if view.last else {})
+Probe = Callable[[View], Any]  # returns name -> [K]: tensors, arrays or lists of numbers
 
 
-def _twonn(view: View) -> Found:
-    return {"twonn_dimension": dimension.twonn_dimension(view.hidden, view.test)}
+@dataclass
+class Look:
+    """What the probes saw in one trial. A number that does not exist, NaN, is left out."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    picture: Picture = ()
+    faults: dict[str, str] = field(default_factory=dict)  # probe -> what went wrong, one line
 
 
-def _activation(view: View) -> Found:
-    return {
-        "activation_sparsity": activation.sparsity(view.hidden, view.test),
-        "activation_norm": activation.norm(view.hidden, view.test),
-        "activation_deviation": activation.deviation(view.hidden, view.test),
-        "activation_largest": activation.largest(view.hidden, view.test),
-    }
+class Wrong(ValueError):
+    """A probe returned what is no name -> [K]."""
 
 
-def _stride(view: View) -> Found:
-    found = {}
-    for prefix, circle in _circles(view):
-        if view.last:
-            winner = stride.winning_stride(circle)
-            found[f"{prefix}winning_stride"] = winner.stride
-            found[f"{prefix}winning_stride_score"] = winner.score
-            found[f"{prefix}winning_stride_p_value"] = winner.p_value
-        else:
-            found[f"{prefix}winning_stride_score"] = stride.winning_score(circle)
-    return found
+def asked(shape: Shape) -> list[tuple[str, Probe]]:
+    """The probes that trials of a shape ask for, after the one nobody may leave out."""
+    users = {part.name: part.target for part in shape.parts if part.kind == "probe"}
+    named = (probes.ALWAYS, *filter(None, shape.probes.split("+")))
+    return [(name, users.get(name) or probes.built_in(name)) for name in named]
 
 
-def _spectrum(view: View) -> Found:
-    found = {}
-    for prefix, circle in _circles(view):
-        waves = spectrum(circle)
-        found[f"{prefix}spectrum_frequencies"] = waves.frequencies
-        found[f"{prefix}dominant_frequency"] = waves.dominant
-        found[f"{prefix}dominant_share"] = waves.dominant_share
-        found[f"{prefix}predicted_stride"] = waves.predicted_stride
-        if view.last:
-            agrees = stride.adjacency(circle).argmax(1) + 1 == waves.predicted_stride
-            found[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
-    return found
+def run(view: View, functions: Iterable[tuple[str, Probe]]) -> list[Look]:
+    """Runs named probes one after the other; a Look for each of the K trials.
+
+    A probe that fails on the stack is tried on each trial alone, so that a trial's numbers do not
+    depend on its neighbours; where it fails again, the trial's Look has the fault and not the numbers.
+    """
+    looks = [Look() for _ in view.flat]
+    owner: list[dict[str, str]] = [{} for _ in looks]  # of each trial, name -> probe
+    for name, function in functions:
+        for look, owned, found in zip(looks, owner, _by_trial(name, function, view), strict=True):
+            if isinstance(found, dict) and not _is_built_in(name):
+                found = next(
+                    (f"probe {name}: {key} is a name of probe {owned[key]}" for key in found if key in owned), found
+                )
+            if isinstance(found, str):
+                look.faults[name] = found
+                continue
+            owned |= dict.fromkeys(found, name)
+            look.picture = found.pop(PICTURE, look.picture)
+            look.numbers |= {key: value for key, value in found.items() if value == value}
+    return looks
 
 
-def _purity(view: View) -> Found:
-    group = view.shape.examples.group
-    found = coset_purity.coset_purity(view.vectors, group) if group else None
-    return {} if found is None else {"coset_purity": found}
+def _by_trial(name: str, function: Probe, view: View) -> Sequence[dict[str, Any] | str]:
+    """What the probe says of each trial, or what was wrong there."""
+    trials = len(view.flat)
+    together = _tried(name, function, view)
+    if isinstance(together, dict):
+        return [{key: column[k] for key, column in together.items()} for k in range(trials)]
+    alone = [_tried(name, function, view.one(k)) for k in range(trials)] if trials > 1 else [together]
+    if all(isinstance(found, str) for found in alone):
+        return [together] * trials
+    return [found if isinstance(found, str) else {key: v[0] for key, v in found.items()} for found in alone]
 
 
-def _attention(view: View) -> Found:
-    """Block by block. The outcome is the last block's, where only the readout token asks."""
-    network = view.shape.network
-    if not isinstance(network, Transformer):
-        return {}
-    weights, found = network.layout.split(view.flat), []
-    for chunk in blocks(len(view.inputs)):
-        asked = network.attending(weights, view.inputs[None, chunk])[1]
-        spread = [attention.attention_weights(queries, keys, network.heads) for queries, keys in asked]
-        found.append(torch.stack([attention.example_entropy(weights) for weights in spread]))
-    entropies = [mean_chosen(block, view.test) for block in torch.cat(found, 2)]
-    named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}
-    return named | {"attention_entropy": entropies[-1]}
+def _tried(name: str, function: Probe, view: View) -> dict[str, list] | str:
+    try:
+        return _columns(function(view), len(view.flat), _is_built_in(name))
+    except Wrong as wrong:
+        return f"probe {name}: {wrong}"
+    except Exception as error:  # anything a probe may raise
+        said = " ".join(str(error).split())[:SHOWN]
+        return f"probe {name}: raised {type(error).__name__}: {said} ({_place(function, error)})"
 
 
-def _layers(view: View) -> Found:
-    found: dict[str, Tensor] = {}
-    for name, weights in view.shape.network.layout.split(view.flat).items():
-        layer = f"weight_norm/{name.partition('.')[0]}"
-        found[layer] = found.get(layer, 0) + total(weights.flatten(1).square())
-    return {layer: squares.sqrt() for layer, squares in found.items()}
+def _columns(found: Any, trials: int, built_in: bool) -> dict[str, list]:
+    if not isinstance(found, dict):
+        raise Wrong(f"must return a dict, name -> one number for each trial, got {type(found).__name__}")
+    for key in found:
+        if not isinstance(key, str) or not ALLOWED.fullmatch(key) or len(key) > LONGEST:
+            raise Wrong(f"{key!r} must be a name of letters, digits, _ - . : and spaces, parted by single /")
+        if key in RESERVED and not built_in:
+            raise Wrong(f"{key} is a name of phasemap; choose another")
+    return {key: value if key == PICTURE else _numbers(key, value, trials).tolist() for key, value in found.items()}
 
 
-def _homology(view: View) -> Found:
-    if not view.last:
-        return {}
-    bars = homology.homology(view.hidden, view.test)
-    return {"betti0": bars.beta0, "betti1": bars.beta1}
+def _numbers(key: str, value: Any, trials: int) -> Tensor:
+    """[K] float64 on the CPU, from a tensor, an array or a list of numbers."""
+    try:
+        column = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise Wrong(f"{key} must be real numbers, got {type(value).__name__}") from error
+    if column.is_complex():
+        raise Wrong(f"{key} must be real numbers, got {column.dtype}")
+    if column.shape != (trials,):
+        wanted = f"one number for each of the {trials} trials [{trials}]"
+        raise Wrong(f"{key} must have {wanted}, got shape {list(column.shape)}")
+    return column.detach().to("cpu", torch.float64)
 
 
-def _circles(view: View) -> list[tuple[str, Tensor]]:
-    """The outer and the inner reading of the task's group, where there is one."""
-    group = view.shape.examples.group
-    if group is None:
-        return []
-    readings = ("", circles.outer_circle(view.vectors, group)), ("inner_", circles.inner_circles(view.vectors, group))
-    return [(prefix, circle) for prefix, circle in readings if circle is not None]
+def _place(function: Probe, error: Exception) -> str:
+    """File and line of an error, inside the probe's own file where it passed there."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
+    return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-PROBES: dict[str, Callable[[View], Found]] = {
-    "dimension": _dimension,
-    "twonn": _twonn,
-    "activation": _activation,
-    "stride": _stride,
-    "spectrum": _spectrum,
-    "purity": _purity,
-    "attention": _attention,
-    "layers": _layers,
-    "homology": _homology,
-}
+def _is_built_in(name: str) -> bool:
+    return name == probes.ALWAYS or name in probes.names()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,15 +26,21 @@ def run(work: Work, storage: str, every: float, device: str) -> None:
 
 
 def _run(work: Work, stack: Stack, at_work: StackRun, interrupts: list[int]) -> None:
-    try:
-        for report in at_work:
-            work.report(stack.id, report)
-            if interrupts:  # between two reports a stack is whole; within one it is not
-                at_work.checkpoint()
-                raise KeyboardInterrupt
-        work.ended(stack.id)
-    except Exception:
-        work.died(stack.id, traceback.format_exc())
+    reports = iter(at_work)
+    while True:
+        try:
+            report = next(reports, None)
+        except Exception:
+            work.died(stack.id, traceback.format_exc())
+            return
+        if report is None:
+            break
+        work.report(stack.id, report)
+        work.check()
+        if interrupts:  # between two reports a stack is whole; within one it is not
+            at_work.checkpoint()
+            raise KeyboardInterrupt
+    work.ended(stack.id)
 
 
 @contextmanager
@@ -46,6 +53,9 @@ def _interrupts() -> Iterator[list[int]]:
         if len(seen) > 1:
             raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle there
+        yield seen
+        return
     before = signal.signal(signal.SIGINT, note)
     try:
         yield seen

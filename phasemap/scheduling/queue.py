@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
@@ -18,6 +18,9 @@ from phasemap.plan.trial import Shape, Trial
 from phasemap.scheduling.cutting import Cutting, Slot
 
 ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
+FIRST_NEWS = 1_800.0  # seconds to a stack's first report, at least: it may compile for minutes
+NEWS = 300.0  # seconds between two of its reports, at least: probes may take long
+SILENCES = 20  # times its longest silence so far
 OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "MemoryError", "can't allocate memory")
 
 
@@ -32,6 +35,13 @@ class Running:
     since: float = field(default_factory=time.monotonic)  # of its start or its last report
     started: bool = False
     progressed: bool = False  # a trial ended or a checkpoint was written: the next try begins further on
+    silence: float = 0.0  # seconds since its last report
+    longest: float = 0.0  # of its silences
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which its worker hangs; longer with each try, for it may only be slow."""
+        return max((NEWS if self.started else FIRST_NEWS) * 2**self.stack.tries, SILENCES * self.longest)
 
 
 @dataclass
@@ -44,6 +54,7 @@ class Work:
         say: called with each line a person should read.
         more: called when nothing waits: further stacks (from a sampler), or none.
         cutting: trials of which a slot takes as many as are best for it when it is free.
+        check: called often; raises when nothing more can be recorded, and the work must end.
     """
 
     record: Callable[[Result], None]
@@ -52,6 +63,7 @@ class Work:
     more: Callable[[], list[Stack]] = list
     queue: deque[Stack] = field(default_factory=deque)  # stacks that run as they are
     cutting: Cutting | None = None  # trials that wait to be cut into stacks
+    check: Callable[[], None] = lambda: None
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
@@ -167,6 +179,9 @@ class Work:
             running = self.running[stack_id]
             running.started, running.since = True, time.monotonic()
             running.steps -= report.trial_steps
+            if running.started:  # the first silence is that of compiling
+                running.longest = max(running.longest, running.silence)
+            running.started, running.silence = True, 0.0
             running.progressed |= report.saved or bool(report.results)
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds
@@ -185,6 +200,14 @@ class Work:
                 self.trials_done += 1
                 self.phases[str(result.outcome.phase)] += 1
                 self.record(result)
+
+    def overdue(self, at_work: Container[str], waited: float) -> list[tuple[str, float]]:
+        """Adds ``waited`` seconds of silence to these stacks; those that were silent for too long, and how long."""
+        with self.lock:
+            running = [(stack_id, one) for stack_id, one in self.running.items() if stack_id in at_work]
+            for _, one in running:
+                one.silence += waited
+            return [(stack_id, one.silence) for stack_id, one in running if one.silence > one.patience]
 
     def ended(self, stack_id: str) -> None:
         """A stack that reported all its trials."""

@@ -5,57 +5,36 @@ stacks on a changing cluster and to tell when one ends or dies. Its own output, 
 restore are not used.
 """
 
-# ruff: noqa: E402 - Ray reads its environment when imported
 from __future__ import annotations
 
-import logging
-import math
-import os
+import re
 import signal
-import socket
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-for variable, value in (
-    ("RAY_USAGE_STATS_ENABLED", "0"),
-    ("RAY_AIR_NEW_OUTPUT", "0"),
-    ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
-    ("TUNE_RESULT_BUFFER_LENGTH", "0"),
-    ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-    ("TUNE_GLOBAL_CHECKPOINT_S", "3600"),  # Tune's own state: never read again
-):
-    os.environ.setdefault(variable, value)
-
+from phasemap.scheduling import cluster  # first: it sets what Ray reads when imported  # isort: skip
 import ray
 from ray import tune
-from ray._private import worker as ray_worker
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from phasemap.numerics import matmul
 from phasemap.plan.stack import Report, Slots, Stack
 from phasemap.plan.trial import Shape
+from phasemap.scheduling.cluster import Resources
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
 
 SPARE = 1  # stacks waiting beyond a device's slots, so that no slot waits for the driver
+LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent workers
 
 
 class NodeLost(RuntimeError):
     """The Ray node that the driver talks through has died: nothing runs any more, and Tune would wait for ever."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one stack takes. ``gpus`` is a share; 0 where the cluster has none."""
-
-    cpus: float
-    gpus: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,6 +86,13 @@ class SameShapeFirst(FIFOScheduler):
 
     shape: Shape | None = None  # of the stack that ended last
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: dict[str, str] = {}  # Tune trial id -> what Ray says of its end
+
+    def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
+        self.errors[trial.trial_id] = str(trial.get_error() or "")
+
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
         self.shape = trial.config["job"].stack.shape
 
@@ -125,7 +111,8 @@ class WorkSearcher(Searcher):
         self.order = SameShapeFirst()
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
-        self.slots, self.counted = count_slots(wanted, device), time.monotonic()
+        self.silent: dict[str, str] = {}  # Tune trial id -> why its worker was killed
+        self.slots, self.counted = cluster.count_slots(wanted, device), time.monotonic()
         self.work.offer(self.slots.cpu + self.slots.cuda, self.slots.cuda)
         self.node = ray.get_runtime_context().get_node_id()
 
@@ -144,7 +131,7 @@ class WorkSearcher(Searcher):
         self.devices.pop(trial_id, None)
         stack = self.stacks.pop(trial_id)
         if error or result is None:
-            self.work.died(stack, "its worker process died")
+            self.work.died(stack, self.silent.pop(trial_id, "") or _cause(self.order.errors.pop(trial_id, "")))
             return
         self.work.report(stack, result["report"])
         if result["failure"]:
@@ -155,9 +142,10 @@ class WorkSearcher(Searcher):
     def _free_devices(self) -> list[str]:
         """Devices with a free slot; the cluster is counted again every few seconds, for nodes come
         and go."""
-        if time.monotonic() - self.counted > 5:
-            before, self.slots, self.counted = self.slots, count_slots(self.wanted, self.device), time.monotonic()
-            if not _is_alive(self.node):
+        if time.monotonic() - self.counted > LOOK_EVERY:
+            now = cluster.count_slots(self.wanted, self.device)
+            before, self.slots, self.counted = self.slots, now, time.monotonic()
+            if not cluster.is_alive(self.node):
                 raise NodeLost
             if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
@@ -175,6 +163,42 @@ class WorkSearcher(Searcher):
         """Nothing: MLflow remembers."""
 
 
+class Watch(tune.Callback):
+    """Kills workers that hang or were stopped: their stacks run again. Ends the run when the work must stop."""
+
+    def __init__(self, searcher: WorkSearcher):
+        self.searcher, self.work, self.looked = searcher, searcher.work, time.monotonic()
+        self.fault: Exception | None = None
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        try:
+            self.work.check()
+        except Exception as fault:
+            self.fault = fault
+            raise
+        waited = time.monotonic() - self.looked
+        if waited < LOOK_EVERY:
+            return
+        self.looked = time.monotonic()
+        alive = (one for one in trials if one.status == TuneTrial.RUNNING and one.trial_id in self.searcher.stacks)
+        running = {self.searcher.stacks[one.trial_id]: one for one in alive}
+        # a driver that itself stood still has heard nobody: that is nobody's fault
+        for stack, silence in self.work.overdue(set(running), min(waited, 2 * LOOK_EVERY)):
+            trial = running[stack]
+            self.searcher.silent[trial.trial_id] = f"its worker gave no sign of life for {silence:.0f} s and was killed"
+            if trial.temporary_state.ray_actor:
+                ray.kill(trial.temporary_state.ray_actor)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as the searcher's
+
+
+def _cause(error: str) -> str:
+    """In a line, why a worker is gone: an import that failed in it, for example."""
+    named = re.findall(r"^\s*((?:\w+\.)*\w+Error: .+)$", error, re.MULTILINE)
+    return f"its worker process died: {named[-1]}" if named else "its worker process died"
+
+
 def _change(before: Slots, now: Slots) -> str:
     """What a person should know of nodes that came or went."""
     slots, were = now.cpu + now.cuda, before.cpu + before.cuda
@@ -182,150 +206,15 @@ def _change(before: Slots, now: Slots) -> str:
     return f"{what}: slots {were} -> {slots}" + ("" if slots else ", waiting for a node")
 
 
-def connect(address: str | None, wanted: Resources) -> None:
-    """Joins the cluster at ``address``, or starts Ray on this machine.
-
-    Raises:
-        ValueError: no cluster answers there.
-    """
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # Ray prints a paragraph about every dead worker and node, and has no switch for it; the work says
-    # it in a line.
-    ray_worker.print_to_stdstream = lambda data, ignore_prefix: None
-    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    root = str(Path(__file__).parents[2])
-    threads = str(max(1, int(wanted.cpus)))
-    variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-    variables["PYTHONPATH"] = root
-    variables |= {name: said for name, said in os.environ.items() if name.startswith("PHASEMAP_")}
-    quiet["runtime_env"] = {"env_vars": variables}
-    terminate = signal.getsignal(signal.SIGTERM)
-    try:
-        _join(address, quiet, variables)
-    finally:
-        signal.signal(signal.SIGTERM, terminate)  # Ray sets its own, which prints its stack and checkpoints nothing
-
-
-def connect_again(address: str | None, wanted: Resources) -> None:
-    """After NodeLost: goes through another node of this machine, or starts Ray again where it was ours.
-
-    Raises:
-        ConnectionError: there is no other node.
-    """
-    try:
-        ray.shutdown()
-        if address:
-            check_address(address)
-        connect(address, wanted)
-    except Exception as error:  # Ray raises many kinds here
-        raise ConnectionError(f"{error}; then the same command continues") from error
-
-
-def _join(address: str | None, quiet: dict[str, Any], variables: dict[str, str]) -> None:
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a private cluster on loopback
-        # without the word Ray would join any cluster that somebody started on this machine
-        ray.init("local", include_dashboard=False, object_store_memory=100 * 2**20, **quiet)
-        return
-    variables["PHASEMAP_PRODUCT"] = matmul.chosen()  # one for all nodes: it moves the last bits
-    try:
-        ray.init(address=address, **quiet)
-    except Exception as error:  # Ray raises many kinds here
-        raise ValueError(
-            f"--address {address}: a Ray cluster must answer there, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0][:200]}; start it with `ray start --head`, and give this machine the "
-            "cluster's token (~/.ray/auth_token or RAY_AUTH_TOKEN) if it has one"
-        ) from error
-
-
-def check_address(address: str) -> None:
-    """Raises ValueError unless something listens there: Ray itself would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        return  # auto, local, or a form that Ray explains itself
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise ValueError(
-            f"--address {address}: a Ray cluster must answer there, got {error}; start it with `ray start --head`, "
-            "or correct the address"
-        ) from error
-
-
-def alive_nodes() -> int:
-    """Nodes of the cluster that are up."""
-    return sum(node["Alive"] for node in ray.nodes())
-
-
-def count_slots(wanted: Resources, device: str) -> Slots:
-    """How many stacks the cluster holds now."""
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    cuda = int(gpus / wanted.gpus + 1e-9) if wanted.gpus and device != "cpu" else 0
-    cuda = min(cuda, int(cpus / wanted.cpus))
-    cpu = int((cpus - cuda * wanted.cpus) / wanted.cpus + 1e-9) if device != "cuda" else 0
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in nodes), default=math.inf)
-    return Slots(cpu, cuda, memory)
-
-
-def _is_alive(node_id: str) -> bool:
-    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
-
-
-def check_storage(place: str, shared: bool) -> None:
-    """Raises ValueError unless this machine, and every other that trains if it is ``shared``, reads and writes there.
-
-    Only a path needs it: an object store is one for all.
-    """
-    if "://" in place:
-        return
-    mark = Path(place) / f"driver-{os.getpid()}.mark"
-    try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text("phasemap")
-    except OSError as error:
-        raise ValueError(f"--storage {place}: must be writable, got {error}; choose another folder") from error
-    try:
-        nodes = [node for node in ray.nodes() if shared and node["Alive"] and node["Resources"].get("CPU")]
-        looks = [_sees.options(scheduling_strategy=_on(node)).remote(str(mark)) for node in nodes]
-        blind = [node for node, look in zip(nodes, looks, strict=True) if not _answer(look)]
-    finally:
-        mark.unlink(missing_ok=True)
-    if blind:
-        hosts = ", ".join(str(node["NodeManagerHostname"]) for node in blind)
-        raise ValueError(
-            f"--storage {place}: must be shared by all nodes, {hosts} cannot see or write it; give a folder on a "
-            "shared disk, or an object store such as s3://bucket/folder"
-        )
-
-
-@ray.remote(num_cpus=0, max_retries=1)
-def _sees(path: str) -> bool:
-    """Whether a node can read and write there."""
-    return os.path.exists(path) and os.access(os.path.dirname(path), os.W_OK)
-
-
-def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-
-
-def _answer(look: ray.ObjectRef) -> bool:
-    try:
-        return bool(ray.get(look, timeout=60))
-    except ray.exceptions.RayError:
-        return True  # the node went away
-
-
 def run(work: Work, storage: str, every: float, wanted: Resources, device: str, state: Path) -> None:
     """Runs the work to its end.
 
     Raises:
         KeyboardInterrupt: it was interrupted; stacks in flight have checkpointed.
-        NodeLost: ``connect_again``, and run what is left.
+        NodeLost: ``cluster.connect_again``, and run what is left.
     """
     searcher = WorkSearcher(work, storage, every, wanted, device)
+    watch = Watch(searcher)
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         share = {"GPU": wanted.gpus} if config["job"].device == "cuda" else {}
@@ -346,6 +235,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
             storage_path=str(state),
             name="tune",
             verbose=0,
+            callbacks=[watch],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
@@ -353,13 +243,16 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
     try:
         tuner.fit()
     except Exception as error:  # of a dying node, perhaps: the cluster knows in a while
+        if watch.fault:
+            raise watch.fault from None
         end = time.monotonic() + 30
-        while _is_alive(searcher.node):
+        while cluster.is_alive(searcher.node):
             if time.monotonic() > end:
                 raise
             time.sleep(1)
         raise NodeLost from error
     finally:
-        signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own behind when it raises
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)  # Tune leaves its own behind when it raises
     if not work.finished():
         raise KeyboardInterrupt

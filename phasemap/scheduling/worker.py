@@ -15,7 +15,7 @@ import torch
 from phasemap.plan.stack import Report, Stack, memory
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
-from phasemap.training.train import Training, train
+from phasemap.training.train import Training, may_be_stacked, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
 SHARE_OF_MEMORY = 0.9  # of what is free when a stack begins
@@ -53,7 +53,8 @@ class StackRun:
 
     def __iter__(self) -> Iterator[Report]:
         try:
-            for trials in parts(self.stack.trials, free_memory(self.device)):
+            free = free_memory(self.device)
+            for trials in (part for group in self._groups() for part in parts(group, free)):
                 for training in self.storage.resume(trials, self.device, self.stack.compiled, self._notes.append):
                     self.now = training
                     yield from self._train(training)
@@ -61,6 +62,17 @@ class StackRun:
             self.now = None  # it runs again, perhaps elsewhere: nothing of it is saved here any more
             raise
         self.now = None
+
+    def _groups(self) -> list[tuple[Trial, ...]]:
+        """The stack, or its trials one by one where a network's numbers depend on the stack."""
+        trials = self.stack.trials
+        if len(trials) == 1 or may_be_stacked(trials[0], self.device, self.stack.compiled):
+            return [trials]
+        self._notes.append(
+            f"{trials[0].model}: a trial alone and in a stack differ in their last bits, so its trials run one by one, "
+            "which is slower; matrix products outside torch.nn.Linear are the usual cause"
+        )
+        return [(trial,) for trial in trials]
 
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
@@ -82,7 +94,7 @@ class StackRun:
             return
         start = time.monotonic()
         try:
-            self.storage.save(self.now)
+            self.storage.save(self.now, self.stack.compiled)
             self._saved = True
         except OSError as error:
             why = error.strerror or str(error)  # without the file's name: the same fault is the same note

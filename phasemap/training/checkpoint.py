@@ -2,7 +2,8 @@
 
 A trial's file does not depend on the stack it trained in, so after a crash the trials may be
 stacked otherwise. Files are written beside and moved, bear their own digest, and are read as data,
-never as code. What is torn or foreign is refused, and the trial starts again.
+never as code. What is torn or foreign, or was made by another engine, product, device or torch, whose last bits
+differ, is refused, and the trial starts again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +21,12 @@ from typing import Any
 import torch
 
 from phasemap.plan.trial import Trial
-from phasemap.training.train import Training, begin, prepare
+from phasemap.training.train import Training, begin, origin, prepare
 
-MAGIC = b"phasemap checkpoint 1\n"
+MAGIC = b"phasemap checkpoint 2\n"
+ANSWER = 30.0  # seconds a store may take to answer at the start
 ROWS = ("flat", "mean", "square")
+CONTENT = ("trial", "origin", "compiled", "step", "curves", "seconds", *ROWS)
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,29 @@ class Storage:
 
     place: str
 
-    def save(self, training: Training) -> None:
-        """Writes every trial of a stack as it stands.
+    def check(self) -> None:
+        """Raises ValueError unless this machine writes here, and the place answers in time."""
+        faults: list[str] = []
+
+        def write() -> None:
+            try:
+                self._write(f"driver-{os.getpid()}.mark", b"")
+                self.remove(f"driver-{os.getpid()}.mark", "")
+            except Exception as error:  # pyarrow's own have no common base
+                faults.append(str(error))
+
+        look = threading.Thread(target=write, daemon=True)
+        look.start()
+        look.join(ANSWER)
+        if look.is_alive():
+            raise ValueError(
+                f"--storage {self.place}: must answer within {ANSWER:.0f} s, got nothing; check its address and access"
+            )
+        if faults:
+            raise ValueError(f"--storage {self.place}: must be writable, got {faults[0]}; choose another folder")
+
+    def save(self, training: Training, compiled: bool | None = None) -> None:
+        """Writes every trial of a stack as it stands. ``compiled``: how the stack was to train, if it fell back.
 
         Raises:
             OSError: the disk is full or the store is away; older checkpoints are untouched.
@@ -40,9 +65,12 @@ class Storage:
         for k, trial in enumerate(training.trials):
             content = {
                 "trial": trial.id,
+                "origin": training.notes(),
+                "compiled": training.compiled if compiled is None else compiled,
                 "step": training.step,
                 "curves": training.curves.get(trial.id, {}),
                 "seconds": training.seconds.get(trial.id, 0.0),
+                "faults": training.faults.get(trial.id, {}),
                 **{name: getattr(training, name)[k].cpu().clone() for name in ROWS},
             }
             buffer = io.BytesIO()
@@ -59,26 +87,32 @@ class Storage:
     ) -> list[Training]:
         """The trials as stacks in progress: those with a checkpoint grouped by its step, the most
         advanced first, then those that start from nothing."""
-        at: dict[int, list[tuple[Trial, dict[str, Any]]]] = {}
+        where = torch.device(device)
+        here = origin(where, compiled)
+        at: dict[tuple[int, bool], list[tuple[Trial, dict[str, Any]]]] = {}
         fresh = []
         for trial in trials:
             content = self._load(trial, say)
+            if content is not None and (other := _foreign(content, here)):
+                say(f"checkpoints in {self.place} were made with {other}: refused, their trials start again")
+                content = None
             if content is None:
                 fresh.append(trial)
             else:
-                at.setdefault(content["step"], []).append((trial, content))
-        stacks = [_stack(at[step], step, torch.device(device), compiled) for step in sorted(at, reverse=True)]
+                how = content["step"], content["origin"]["engine"] == "compiled"
+                at.setdefault(how, []).append((trial, content))
+        stacks = [_stack(at[how], how[0], where, how[1]) for how in sorted(at, reverse=True)]
         return stacks + ([begin(tuple(fresh), device, compiled)] if fresh else [])
 
-    def remove(self, trial_id: str) -> None:
+    def remove(self, name: str, ending: str = ".pt") -> None:
         """Deletes a trial's checkpoint, if there is one, and what a killed writer left beside it."""
         if "://" not in self.place:
-            for file in Path(self.place).glob(f"{trial_id}.pt*"):
+            for file in Path(self.place).glob(f"{name}{ending}*"):
                 file.unlink(missing_ok=True)
             return
         filesystem, folder = _remote(self.place)
         with contextlib.suppress(FileNotFoundError):
-            filesystem.delete_file(f"{folder}/{trial_id}.pt")
+            filesystem.delete_file(f"{folder}/{name}{ending}")
 
     def forget(self, recorded: Container[str]) -> None:
         """Deletes the checkpoints of recorded trials that are still there: the driver was killed
@@ -90,6 +124,9 @@ class Storage:
         for name in self._names():
             if name.partition(".")[0] in recorded:
                 self.remove(name.partition(".")[0])
+        if "://" not in self.place:
+            with contextlib.suppress(OSError):  # there are others' left, or there is none
+                os.rmdir(self.place)
 
     def _names(self) -> list[str]:
         if "://" not in self.place:
@@ -109,7 +146,7 @@ class Storage:
             return None
         try:
             content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
-            if content["trial"] == trial.id and all(name in content for name in ("step", "curves", "seconds", *ROWS)):
+            if content["trial"] == trial.id and all(name in content for name in CONTENT):
                 return content
         except Exception:
             content = {}
@@ -146,6 +183,15 @@ class Storage:
             return None
 
 
+def _foreign(content: dict[str, Any], here: dict[str, str]) -> str:
+    """In what a file was made otherwise than would be done here. A stack that was to be compiled and fell back to eager
+    steps, for want of a compiler, goes on by eager steps."""
+    made = dict(content["origin"])
+    if content["compiled"] and here["engine"] == "compiled":
+        made["engine"] = "compiled"
+    return ", ".join(f"{name} {made.get(name)} (here {here[name]})" for name in here if made.get(name) != here[name])
+
+
 def _remote(place: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem
 
@@ -157,5 +203,6 @@ def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.de
     flat, mean, square = (torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS)
     curves = {trial.id: content["curves"] for trial, content in rows}
     seconds = {trial.id: content["seconds"] for trial, content in rows}
+    faults = {trial.id: content.get("faults", {}) for trial, content in rows}
     trials = tuple(trial for trial, _ in rows)
-    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds)
+    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds, faults)

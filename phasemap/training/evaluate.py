@@ -13,7 +13,7 @@ from torch import Tensor
 
 from phasemap.plan.trial import Shape
 from phasemap.probes.batch import total
-from phasemap.probes.view import PICTURE, View, pictures, probe
+from phasemap.probes.view import Look, View, asked, run
 from phasemap.tasks.task import Task
 from phasemap.training.update import losses
 
@@ -79,9 +79,9 @@ def measure(stack: Stacked, keep: bool) -> Seen:
 
 
 @torch.no_grad()
-def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
+def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> list[Look]:
     """What the probes see in these rows of the stack; with ``last`` also what is measured once, at a trial's end."""
-    parts: dict[str, list] = {}
+    looks: list[Look] = []
     size = max(1, PROBED // (len(stack.inputs) * stack.shape.network.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         if seen.vectors:
@@ -92,11 +92,8 @@ def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> dict[str,
             hidden, predictions = (torch.cat(part, 1) for part in zip(*looked, strict=True))
         test = stack.split.test[some]
         view = View(stack.shape, stack.flat[some], stack.inputs, stack.labels, hidden, predictions, test, last)
-        for name, values in probe(view).items():
-            parts.setdefault(name, []).extend(values.tolist())
-        if last:
-            parts.setdefault(PICTURE, []).extend(pictures(view))
-    return parts
+        looks += run(view, asked(stack.shape))
+    return looks
 
 
 def _forward(shape: Shape, flat: Tensor, inputs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:

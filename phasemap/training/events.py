@@ -1,6 +1,6 @@
 """What happened in a trial, read off its curves: steps of events, counts, last values, the phase.
 
-Every definition is the one in the metadata of ``Outcome``'s fields. Plain Python, no torch: a
+Every definition stands in ``plan/outcome.py``. Plain Python, no torch: a
 handful of evaluations per trial. Nothing here is measured on a network; that is in ``probes/``.
 """
 
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from itertools import pairwise
 from statistics import median
 
-from phasemap.plan.outcome import Curve, Outcome
+from phasemap.plan.outcome import Curve
 from phasemap.plan.trial import Trial
 
 FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one is an oscillation
@@ -20,17 +19,18 @@ SPIKE = 10.0  # train loss over its running median
 SPIKE_MEMORY = 5  # evaluations in that median
 TAKEN_OVER = 0.5  # outer stride score
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
-LAST_POINTS = tuple(f.name for f in fields(Outcome) if f.metadata.get("curve"))
 EMPTY: Curve = ((), ())
 
 
 def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[str, object]:
-    """Every Outcome field that follows from the curves alone; a missing curve leaves its fields None."""
+    """Every outcome that follows from the curves alone; a missing curve leaves its outcomes None."""
     train, test = curves.get("train_accuracy", EMPTY), curves.get("test_accuracy", EMPTY)
     memorized = first_reaching(train, trial.memorization_threshold)
     grokked = first_reaching(test, trial.grok_threshold)
     settled = settled_step(test, trial.grok_threshold, trial.settle_evaluations)
-    finals = {f"final_{name}": last(curves.get(name, EMPTY)) for name in FINALS}
+    end = train[0][-1] if train[0] else None  # of the trial: a curve that stops before it has no value there
+    finals = {f"final_{name}": last(curves.get(name, EMPTY), end) for name in FINALS}
+    probed = {name: curve for name, curve in curves.items() if name not in FINALS and "/" not in name}
     return {
         "phase": phase(trial, memorized, grokked, settled, finals["final_test_accuracy"], diverged),
         "memorization_step": memorized,
@@ -42,7 +42,7 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
         "best_test_accuracy": max(_finite(test[1]), default=None),
         **finals,
         **lowest("intrinsic_dimension", curves.get("intrinsic_dimension", EMPTY)),
-        **{name: last(curves.get(name, EMPTY)) for name in LAST_POINTS},
+        **{name: last(curve, end) for name, curve in probed.items()},
     }
 
 
@@ -112,9 +112,11 @@ def takeover_step(stride_score: Curve) -> int | None:
     return known[strong[-1] + 1][0] if strong and strong[-1] + 1 < len(known) else None
 
 
-def last(curve: Curve) -> float | None:
-    """The last value, None if there is none or it is not finite."""
-    return curve[1][-1] if curve[1] and math.isfinite(curve[1][-1]) else None
+def last(curve: Curve, end: int | None = None) -> float | None:
+    """The last value; None if there is none, none at the step ``end``, or it is not finite."""
+    steps, values = curve
+    reached = bool(steps) and (end is None or steps[-1] == end)
+    return values[-1] if reached and math.isfinite(values[-1]) else None
 
 
 def lowest(name: str, curve: Curve) -> dict[str, object]:

@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
+from phasemap.plan.phases import phase_names
+from phasemap.plan.source import place_of
 from phasemap.plan.trial import Shape, Trial, train_examples
-from phasemap.probes.view import PICTURE
+from phasemap.probes.view import Look
 from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
@@ -44,6 +46,7 @@ class Training:
     step: int = 0
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
+    faults: dict[str, dict[str, str]] = field(default_factory=dict)  # trial id -> probe -> the first that went wrong
 
     def __post_init__(self) -> None:
         shape = self.trials[0].shape
@@ -106,15 +109,13 @@ class Training:
         ended = [k for k in everyone if endings[k]]
         going = [k for k in everyone if not endings[k]]
         if going and look:
-            self._add_points(going, self._probed(seen, going, last=False))
-        values = self._probed(seen, ended, last=True) if ended else {}
-        self._add_points(ended, {name: column for name, column in values.items() if is_curve(name)})
+            self._add_looks(going, self._probed(seen, going, last=False))
+        looks = self._probed(seen, ended, last=True) if ended else []
+        self._add_looks(ended, looks)
         self._add_seconds(start)
-        rows = [{name: column[row] for name, column in values.items()} for row in range(len(ended))]
         shared = self.split.overlap(ended, self.task, self.device) if ended else []
         results = [
-            self._result(k, str(endings[k]), row | {"overlap": share})
-            for k, row, share in zip(ended, rows, shared, strict=True)
+            self._result(k, str(endings[k]), look, share) for k, look, share in zip(ended, looks, shared, strict=True)
         ]
         if ended:
             self.keep(going)
@@ -123,13 +124,19 @@ class Training:
     def _stacked(self) -> Stacked:
         return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split)
 
-    def _probed(self, seen: Seen, rows: list[int], last: bool) -> dict[str, list]:
+    def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
         return probes(self._stacked(), seen, rows, last)
 
     def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
         for name, column in found.items():
             for k, value in zip(rows, column, strict=True):
                 self.curves.setdefault(self.trials[k].id, {}).setdefault(name, []).append((self.step, value))
+
+    def _add_looks(self, rows: list[int], looks: list[Look]) -> None:
+        for k, look in zip(rows, looks, strict=True):
+            self._add_points([k], {name: [value] for name, value in look.numbers.items() if is_curve(name)})
+            if look.faults:
+                self.faults[self.trials[k].id] = look.faults | self.faults.get(self.trials[k].id, {})
 
     def _ending(self, k: int, sound: bool) -> str | None:
         trial = self.trials[k]
@@ -143,37 +150,58 @@ class Training:
                 return "settled"
         return None
 
-    def _result(self, k: int, ending: str, probed: dict[str, Any]) -> Result:
+    def _result(self, k: int, ending: str, look: Look, overlap: float) -> Result:
         trial = self.trials[k]
         curves: dict[str, Curve] = {
             key: (tuple(step for step, _ in points), tuple(value for _, value in points))
             for key, points in self.curves.pop(trial.id).items()
         }
-        values = {name: value for name, value in probed.items() if not is_curve(name)}
-        picture = values.pop(PICTURE)
+        values: dict[str, Any] = {name: value for name, value in look.numbers.items() if not is_curve(name)}
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.network.parameters}
-        values["ceiling"] = self.task.ceiling
+        values |= {"ceiling": self.task.ceiling, "overlap": overlap}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
-        return Result(trial, Outcome(**values), curves, self.notes(), picture)
+        faults = self.faults.pop(trial.id, {})
+        values["phase"] = self._phase(trial, curves, values, faults)
+        notes = self.notes() | ({"fault": "; ".join(faults.values())} if faults else {})
+        return Result(trial, Outcome(**values), curves, notes, look.picture)
+
+    @staticmethod
+    def _phase(trial: Trial, curves: dict[str, Curve], values: dict[str, Any], faults: dict[str, str]) -> str | None:
+        """Ours, or the word of the user's rule; one that fails leaves the trial without a phase."""
+        rule = next((part for part in trial.parts if part.kind == "phases"), None)
+        if rule is None or values["phase"] == "diverged":
+            return values["phase"]
+        names = phase_names([rule])
+        try:
+            word = rule.target(curves, values)
+        except Exception as error:  # anything a user's rule may raise
+            faults["phases"] = f"phases {rule.name}: {place_of(error)}raised {type(error).__name__}: {error}"
+            return None
+        if word not in names:
+            faults["phases"] = f"phases {rule.name}: must return one of {', '.join(names)}, got {word!r}"
+            return None
+        return word
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
-        cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
-        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
-        backend = matmul.chosen() if self.device.type == "cpu" else "bmm"
-        return {
-            "device": kind,
-            "product": backend,
-            "engine": "compiled" if self.compiled else "eager",
-            "torch": torch.__version__,
-        }
+        return origin(self.device, self.compiled)
 
     def _add_seconds(self, start: float) -> None:
         share = (time.perf_counter() - start) / max(len(self.trials), 1)
         for trial in self.trials:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def origin(device: torch.device, compiled: bool) -> dict[str, str]:
+    """What the last bits of a stack's numbers depend on besides the configurations."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "product": matmul.chosen() if device.type == "cpu" else "bmm",
+        "engine": "compiled" if compiled else "eager",
+        "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint
+    }
 
 
 def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:
@@ -185,6 +213,28 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     rows = [network.initial(random_streams.weight_seed(t.seed)) * t.initial_scale for t in trials]
     flat = torch.stack(rows).to(device)
     return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+
+
+def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
+    """Whether a trial's numbers are the same alone and in a stack; ours are proved by tests, a user's network is tried.
+
+    Tried are a few steps and an evaluation, with one trial and with three, by the engine that will run.
+    """
+    return not trial.part("model").code or _tried_stacked(trial.replace(seed=0), str(device), compiled)
+
+
+@lru_cache(maxsize=64)
+def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
+    short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
+    alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
+    seen = []
+    for trials in (alone, stacked):
+        training = begin(tuple(trials), device, compiled)
+        training.advance(2)
+        training.evaluate()
+        training.advance(3)
+        seen.append((training.flat[0], training.curves[short.id]))
+    return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
 
 
 def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
@@ -230,14 +280,16 @@ def _engine(shape: Shape, compiled: bool) -> Step:
                 gradient = orthogonal(layout, flat, gradient)
             optimizer.update(flat, mean, square, gradient, Rates(step_size, decay, root))
 
-    return _compiled(gradient_step) if compiled else gradient_step
+    users = any(part.kind == "model" and part.code for part in shape.parts)
+    return _compiled(gradient_step, not users) if compiled else gradient_step
 
 
-def _compiled(step: Step) -> Step:
+def _compiled(step: Step, for_any_size: bool) -> Step:
     """The step compiled twice: for one trial, and for any number of them.
 
     torch keeps its compiled versions by code object, and before every call compares all the step
-    can see with what it saw. A code object of its own spares it all but the tensors.
+    can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
+    user's network (an embedding under vmap) fix the size: it is compiled anew for each, and not refused.
     """
     torch._dynamo.config.trace_autograd_ops = True
     # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
@@ -245,13 +297,16 @@ def _compiled(step: Step) -> Step:
     torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
+    mark = torch._dynamo.mark_dynamic if for_any_size else torch._dynamo.maybe_mark_dynamic
+    if not for_any_size:
+        torch._dynamo.config.recompile_limit = 64
     marked = False
 
     def compiled_step(*tensors: Tensor) -> None:
         nonlocal marked
         if len(tensors[0]) > 1 and not marked:
             for part in tensors[:-1]:
-                torch._dynamo.mark_dynamic(part, 0)
+                mark(part, 0)
             marked = True
         fast(*tensors)
 

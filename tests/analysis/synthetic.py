@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from analysis.table import COLUMNS, NOTES
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import FIELDS, Trial
+from phasemap.record.reader import COLUMNS, NOTES
 
 BASE = Trial(
     model="mlp", modulus=59, learning_rate=1e-2, beta2=0.98, data_fraction=0.4, steps=3_000, evaluate_every=100
@@ -84,7 +83,7 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
     rows = [
         {"trial": t.id, "run_id": f"run{i:04}", "status": "FINISHED", "failure": None}
         | {name: getattr(t, name) for name in FIELDS}
-        | dataclasses.asdict(o)
+        | dict(o.values)
         for i, (t, o) in enumerate(pairs)
     ]
     words = ("phase", "ending", "failure", "trial", "run_id", "status", *NOTES)
@@ -110,7 +109,7 @@ class Store:
         tags |= {"failure": failure} if failure else {}
         run = self.client.create_run(self.experiment, tags=tags).info.run_id
         params = [Param(name, str(getattr(trial, name))) for name in FIELDS]
-        told = {k: v for k, v in dataclasses.asdict(outcome).items() if v is not None} if outcome else {}
+        told = outcome.values if outcome else {}
         words = [RunTag(k, v) for k, v in told.items() if isinstance(v, str)]
         drawn = curves(trial, outcome) if outcome and lines else {}
         points = [Metric(k, y, 1, x) for k, line in drawn.items() for x, y in line]

@@ -13,8 +13,8 @@ from synthetic import BASE, curves, frame, made
 
 from analysis import boundary_position, interactive, probability_map, style
 from analysis.statistics import grok_time, wilson
-from analysis.table import Sweep
 from phasemap.plan.outcome import Outcome
+from phasemap.record.reader import Sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = shlex.split(

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from synthetic import BASE, frame
 
-from analysis import bottleneck, data_fraction, hidden_picture, learnability, precision, style, table
+from analysis import bottleneck, data_fraction, hidden_picture, learnability, precision, style
 from analysis.__main__ import main
 from analysis.resummarise import recomputed, resummarise
 from analysis.statistics import median
 from phasemap.plan.outcome import Outcome
+from phasemap.record import reader
 
 
 def trial(seed, **fields):
@@ -107,7 +108,7 @@ def test_another_threshold_is_read_off_the_curves():
 
 
 def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, capsys):
-    sweep = table.read("sweep", store.uri)
+    sweep = reader.read("sweep", store.uri)
     same = resummarise(sweep, grok_threshold=0.9)
     recorded = sweep.finished.grok_step.notna()
     assert (same.finished.grok_step.notna() == recorded).all()

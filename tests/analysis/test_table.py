@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from synthetic import BASE, Store, made
 
-from analysis import table
 from phasemap.plan.trial import FIELDS
+from phasemap.record import reader
 
 
 def test_a_row_per_ended_trial_with_typed_columns(store):
-    sweep = table.read("sweep", store.uri)
-    assert list(sweep.trials.columns) == list(table.COLUMNS)
+    sweep = reader.read("sweep", store.uri)
+    assert list(sweep.trials.columns) == list(reader.COLUMNS)
     assert len(sweep.trials) == 9
     assert len(sweep.finished) == 8
     assert sweep.running == 1
@@ -26,10 +26,22 @@ def test_a_row_per_ended_trial_with_typed_columns(store):
 
 def test_values_come_back_as_written(store):
     trial, outcome = made(BASE.replace(weight_decay=0.7, width=128, seed=1))
-    row = table.load_table("sweep", store.uri).set_index("trial").loc[trial.id]
+    row = reader.load_table("sweep", store.uri).set_index("trial").loc[trial.id]
     assert {name: row[name] for name in FIELDS} == {name: getattr(trial, name) for name in FIELDS}
     assert (row.phase, row.grok_step) == (outcome.phase, outcome.grok_step)
     assert np.isnan(row.takeover_step)
+
+
+def test_what_a_users_probe_found_is_a_column(tmp_path):
+    store = Store(tmp_path, "own")
+    (first, outcome), (second, other) = made(BASE), made(BASE.replace(seed=1))
+    store.add(first, outcome.replace(sharpness=2.5))
+    store.add(second, other)
+    trials = reader.load_table("own", store.uri)
+    assert list(trials.columns) == [*reader.COLUMNS, "sharpness"]
+    found = trials.set_index("trial").sharpness
+    assert found[first.id] == 2.5
+    assert np.isnan(found[second.id])
 
 
 def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(tmp_path):
@@ -39,29 +51,29 @@ def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(tmp_p
         for key, value in {"product": product, "engine": "eager", "device": "cpu", "torch": "2.13.0"}.items():
             store.client.set_tag(run, f"phasemap.{key}", value)
     store.add(*made(BASE.replace(seed=3)), lines=False)  # recorded before there were such tags
-    sweep = table.read("mixed", store.uri)
+    sweep = reader.read("mixed", store.uri)
     assert sorted(sweep.trials["product"].dropna()) == ["bmm", "openblas", "openblas"]
     assert set(sweep.trials.engine.dropna()) == {"eager"}
     assert sweep.progress == "more than one product: bmm and openblas"
 
 
 def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):
-    trials = table.read("sweep", store.uri).finished
-    curves = table.load_curves(trials.run_id, store.uri)
+    trials = reader.read("sweep", store.uri).finished
+    curves = reader.load_curves(trials.run_id, store.uri)
     assert set(curves.run_id) == set(trials.run_id)
     dimension = curves[curves.key == "intrinsic_dimension"]
     assert (dimension.groupby("run_id").step.size() == 30).all()  # the outcome replaces the last point
     last = dimension.groupby("run_id").value.last()
     assert (last.loc[trials.run_id].to_numpy() == trials.intrinsic_dimension.to_numpy()).all()
-    served = table._served_points(store.uri, list(trials.run_id[:2]), ["test_accuracy"])
+    served = reader._served_points(store.uri, list(trials.run_id[:2]), ["test_accuracy"])
     both = curves[curves.run_id.isin(trials.run_id[:2]) & (curves.key == "test_accuracy")]
     served = served.sort_values(["run_id", "step"])
     assert served.value.tolist() == both.value.tolist()
 
 
 def test_more_runs_than_a_page(store, monkeypatch):
-    monkeypatch.setattr(table, "PAGE", 3)
-    assert len(table.load_table("sweep", store.uri)) == 9
+    monkeypatch.setattr(reader.store, "PAGE", 3)
+    assert len(reader.load_table("sweep", store.uri)) == 9
 
 
 def test_doubled_trials_are_refused_by_name_and_failed_ones_replaced(tmp_path):
@@ -69,31 +81,31 @@ def test_doubled_trials_are_refused_by_name_and_failed_ones_replaced(tmp_path):
     trial, outcome = made(BASE)
     store.add(trial, None, "FAILED", "killed")
     store.add(trial, outcome, lines=False)
-    assert table.load_table("double", store.uri).status.tolist() == ["FINISHED"]
+    assert reader.load_table("double", store.uri).status.tolist() == ["FINISHED"]
     again = store.add(trial, outcome, lines=False)
     with pytest.raises(ValueError, match=rf"trial {trial.id}: runs .*{again}.*delete all but one"):
-        table.read("double", store.uri)
+        reader.read("double", store.uri)
 
 
 def test_an_unknown_experiment_lists_those_there_are(store, tmp_path):
     with pytest.raises(ValueError, match="got 'sweeep'; there are Default, sweep"):
-        table.read("sweeep", store.uri)
+        reader.read("sweeep", store.uri)
     missing = tmp_path / "none.db"
     with pytest.raises(ValueError, match="tracking database: must exist"):
-        table.read("sweep", f"sqlite:///{missing}")
+        reader.read("sweep", f"sqlite:///{missing}")
     assert not missing.exists()
 
 
 def test_written_tables_read_back(store, tmp_path):
-    trials = table.load_table("sweep", store.uri)
-    csv, parquet = table.write(trials, tmp_path / "new")
+    trials = reader.load_table("sweep", store.uri)
+    csv, parquet = reader.write(trials, tmp_path / "new")
     assert len(pd.read_csv(csv)) == len(trials)
     pd.testing.assert_frame_equal(pd.read_parquet(parquet), trials, check_dtype=False)
 
 
 def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(store, monkeypatch):
     """Pages are cut by number, newest first: a run that is added between two moves the rest on by one."""
-    real = table.MlflowClient.search_runs
+    real = reader.MlflowClient.search_runs
 
     def shifted(client, *arguments, max_results, page_token, **more):
         page = real(client, *arguments, max_results=4, page_token=page_token, **more)
@@ -101,6 +113,6 @@ def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(sto
             page.token = real(client, *arguments, max_results=3, page_token=None, **more).token
         return page
 
-    expected = table.read("sweep", store.uri).trials
-    monkeypatch.setattr(table.MlflowClient, "search_runs", shifted)
-    assert sorted(table.read("sweep", store.uri).trials.trial) == sorted(expected.trial)
+    expected = reader.read("sweep", store.uri).trials
+    monkeypatch.setattr(reader.MlflowClient, "search_runs", shifted)
+    assert sorted(reader.read("sweep", store.uri).trials.trial) == sorted(expected.trial)

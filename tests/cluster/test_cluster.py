@@ -22,9 +22,9 @@ from cluster import Cluster, Service, until
 from pandas.testing import assert_frame_equal
 from processes import kill
 
-from analysis.table import load_curves, read
-from phasemap.plan.outcome import Outcome
+from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import load_curves, read
 
 pytestmark = pytest.mark.long
 
@@ -64,7 +64,7 @@ def record(cluster: Cluster, name: str) -> Record:
     """Configurations and outcomes by trial, and all curves; without what may differ."""
     trials = read(name, cluster.uri).trials  # refuses a trial that is recorded twice
     curves = load_curves(trials.run_id, cluster.uri).merge(trials[["run_id", "trial"]])
-    outcomes = [name for name in Outcome.__dataclass_fields__ if name != "train_seconds"]
+    outcomes = [name for name in DEFINITIONS if name != "train_seconds"]
     table = trials.set_index("trial")[["status", *FIELDS, *outcomes]].sort_index()
     points = curves.drop(columns="run_id").sort_values(["trial", "key", "step"]).reset_index(drop=True)
     return table, points

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phasemap.plan.component import load_task
-from phasemap.probes import activation, attention, coset_purity, dimension, information, spectrum, stride
+from phasemap.probes import activation, attention, dimension, information, purity, spectrum, stride
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
 
 TASK = load_task("modular_multiplication", modulus=17)
@@ -38,8 +38,8 @@ def bits(hidden: Tensor, chosen: Tensor) -> Tensor:
     return torch.where(hidden.isfinite().flatten(1).all(1), found, torch.nan)  # argmax hides the NaN
 
 
-def purity(hidden: Tensor, chosen: Tensor) -> Tensor:
-    found = coset_purity.coset_purity(class_vectors(hidden, LABELS, chosen, TASK.classes), GROUP)
+def coset_purity(hidden: Tensor, chosen: Tensor) -> Tensor:
+    found = purity.coset_purity(class_vectors(hidden, LABELS, chosen, TASK.classes), GROUP)
     assert found is not None
     return found
 
@@ -61,7 +61,7 @@ PROBES: dict[str, Probe] = {
     "largest": activation.largest,
     "learned_bits": bits,
     "attention_entropy": attention_entropy,
-    "coset_purity": purity,
+    "coset_purity": coset_purity,
     "frequencies": on_circles(lambda circles: spectrum.spectrum(circles).frequencies),
     "dominant_share": on_circles(lambda circles: spectrum.spectrum(circles).dominant_share),
     "predicted_stride": on_circles(lambda circles: spectrum.spectrum(circles).predicted_stride),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from small import MLP, TRANSFORMER, trained
 
-from phasemap.plan.trial import PROBES, make_trial
-from phasemap.probes import attention, dimension
+from phasemap.plan.trial import make_trial
+from phasemap.probes import attention, dimension, names
 from phasemap.training.train import begin
 
 MULTIPLICATION = TRANSFORMER.replace(task="modular_multiplication", modulus=17)
@@ -41,12 +41,12 @@ def test_probes_join_with_a_plus():
 
 
 def test_an_unknown_probe_is_a_fault_before_anything_starts():
-    with pytest.raises(ValueError, match=r"probes: must be names of dimension, .*got 'dimension\+strides'"):
+    with pytest.raises(ValueError, match=r"probes: must be names of activation, .*got 'dimension\+strides'"):
         make_trial({"probes": "dimension+strides"})
 
 
 def test_the_default_probes_are_known():
-    assert set(MLP.probes.split("+")) < set(PROBES)
+    assert set(MLP.probes.split("+")) < set(names())
 
 
 def test_the_layers_norms_add_up_to_the_whole():

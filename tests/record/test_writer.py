@@ -22,10 +22,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from small import MLP, mixed, result, waited
 
-from analysis.table import load_pictures
-from phasemap.plan.outcome import DEFINITIONS, Outcome
-from phasemap.plan.trial import Trial
-from phasemap.record.writer import Held, Recorder, absolute, connect, default_uri
+from phasemap.plan.outcome import DEFINITIONS
+from phasemap.record.client import absolute, connect, default_uri
+from phasemap.record.reader import load_pictures
+from phasemap.record.writer import Held, Recorder
 
 AXES = ("weight_decay", "seed")
 TRIALS = [MLP.replace(weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
@@ -61,7 +61,7 @@ def test_a_result_becomes_one_finished_run(uri):
     assert after == [[(TRIALS[0].id, "FINISHED")]]
     (run,) = runs(uri)
     assert run.info.run_name == "weight_decay=0.1 seed=0"
-    assert run.data.params == {f.name: str(getattr(TRIALS[0], f.name)) for f in dataclasses.fields(Trial)}
+    assert run.data.params == {name: str(value) for name, value in TRIALS[0].values.items()}
     assert run.data.metrics == {"steps_run": 60, "final_test_accuracy": 0.25, "weight_norm": 2.0, "test_accuracy": 0.25}
     tags = {"phase": "memorization", "ending": "budget", "phasemap.device": "cpu", "phasemap.engine": "eager"}
     assert tags.items() <= run.data.tags.items()
@@ -81,7 +81,7 @@ def test_what_did_not_happen_is_an_absent_metric(uri):
     recorder.close("FINISHED")
     (run,) = runs(uri)
     assert "grok_step" not in run.data.metrics
-    assert set(run.data.metrics) - {"test_accuracy"} <= {f.name for f in dataclasses.fields(Outcome)}
+    assert set(run.data.metrics) - {"test_accuracy"} <= set(DEFINITIONS)
 
 
 def test_every_point_of_a_long_curve_is_kept(uri):
@@ -131,7 +131,10 @@ def test_what_a_dead_driver_left_running_is_closed_and_not_done(uri):
     assert recorder.done == {}
     recorder.result(result(TRIALS[0]))
     recorder.close("FINISHED")
-    assert status(uri) == [(TRIALS[0].id, "FINISHED"), (TRIALS[0].id, "KILLED")]
+    assert status(uri) == [(TRIALS[0].id, "FINISHED")]
+    with sqlite3.connect(uri.removeprefix("sqlite:///")) as rows:
+        left = rows.execute("SELECT status FROM runs WHERE lifecycle_stage = 'deleted'").fetchall()
+    assert left == [("KILLED",)]
     again = opened(uri)
     assert set(again.done) == {TRIALS[0].id}
     again.close("FINISHED")
@@ -220,7 +223,7 @@ def test_a_store_that_goes_away_and_comes_back_loses_nothing(uri, tmp_path):
 
 
 def test_a_store_that_stays_away_is_given_up_with_a_message(uri, tmp_path, monkeypatch):
-    monkeypatch.setattr("phasemap.record.writer.PATIENCE", 0.1)
+    monkeypatch.setattr("phasemap.record.background.PATIENCE", 0.1)
     recorder = opened(uri, say=lambda text: None)
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "mlflow.db").mkdir()

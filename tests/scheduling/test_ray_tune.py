@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from threading import Thread
 
 import pytest
-from small import MLP
+from processes import trainers
+from small import MLP, waited
 
 from phasemap.plan.stack import Plan
-from phasemap.scheduling import ray_tune
+from phasemap.scheduling import cluster, queue, ray_tune
 from phasemap.scheduling.queue import Work
 
-ONE_CORE = ray_tune.Resources(cpus=1, gpus=0)
+ONE_CORE = cluster.Resources(cpus=1, gpus=0)
 
 
 @pytest.fixture
 def two_workers(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(cluster.cores, "lent", lambda: 2)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    ray_tune.connect(None, ONE_CORE)
+    cluster.connect(None, ONE_CORE)
     yield
-    ray_tune.ray.shutdown()
+    cluster.leave()
 
 
 def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, monkeypatch):
@@ -41,3 +45,54 @@ def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, 
     assert len(pairs) == 12
     assert len({pid for pid, _ in pairs}) == 2
     assert len(set(pairs)) <= 3  # whoever is through with its shape helps with the other
+
+
+def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "NEWS", 4.0)
+    monkeypatch.setattr(queue, "SILENCES", 3)
+    monkeypatch.setattr(ray_tune, "LOOK_EVERY", 1.0)
+    quiet = MLP.replace(steps=30_000, evaluate_every=10_000, probe_every=10_000, delay_limit=10_000)
+    trials = [quiet.replace(seed=seed) for seed in range(2)]
+    recorded, said = [], []
+    work = Work(record=recorded.append, fail=print, say=said.append, slots=2)
+    work.add(Plan(slots=2, size=1, compiled="never").stacks(trials))
+    stopped = []
+
+    def stop_one() -> None:
+        waited(lambda: len(work.running) == 2 and all(one.started for one in work.running.values()), 120)
+        stopped.append(trainers([os.getpid()])[0])
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    stopping = Thread(target=stop_one)
+    stopping.start()
+    ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune")
+    stopping.join()
+    assert sorted(result.trial.id for result in recorded) == sorted(trial.id for trial in trials)
+    (line,) = said
+    assert "gave no sign of life for " in line
+    assert line.endswith("runs again from its last checkpoint")
+    assert stopped[0] not in trainers([os.getpid()])
+
+
+def test_an_error_of_the_work_ends_the_run_at_once(two_workers, tmp_path):
+    work = Work(record=print, fail=print, say=print, slots=2)
+    work.add(Plan(slots=2, size=1, compiled="never").stacks([MLP.replace(steps=10**7)]))
+
+    def check() -> None:
+        if work.trial_steps:
+            raise ValueError("nothing can be recorded")
+
+    work.check = check
+    with pytest.raises(ValueError, match="nothing can be recorded"):
+        ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune")
+
+
+def test_the_reason_of_a_workers_end_is_its_error(two_workers, tmp_path, monkeypatch):
+    """An import that fails in the worker alone."""
+    died = []
+    work = Work(record=print, fail=lambda trial, reason: died.append(reason), say=print, slots=2)
+    work.add(Plan(slots=2, size=1, compiled="never").stacks([MLP]))
+    monkeypatch.setattr(queue, "ALONE_TRIES", 1)
+    monkeypatch.setattr(ray_tune.StackTrainable, "setup", lambda trainable, config: __import__("no_such_module"))
+    ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune")
+    assert died == ["its worker process died: ModuleNotFoundError: No module named 'no_such_module'"]

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import textwrap
@@ -205,6 +206,54 @@ def test_a_checkpoint_is_never_run_as_code(storage, tmp_path):
         finally:
             assert not mark.exists()
         assert training.step == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("engine", "compiled"), ("product", "another"), ("device", "H100"), ("torch", "1.0")]
+)
+def test_a_checkpoint_whose_last_bits_were_made_otherwise_is_refused(storage, monkeypatch, name, other):
+    """Going on from it would give numbers that equal those of neither."""
+    notes = Training.notes
+    monkeypatch.setattr(Training, "notes", lambda training: notes(training) | {name: other})
+    a, b = MLP, MLP.replace(seed=1)
+    storage.save(begin((a, b)))
+    monkeypatch.undo()
+    said: list[str] = []
+    (training,) = storage.resume((a, b), say=said.append)
+    assert training.trials == (a, b)
+    assert training.step == 0
+    here = training.notes()[name]
+    expected = (
+        f"checkpoints in {storage.place} were made with {name} {other} (here {here}): refused, their trials start"
+    )
+    assert set(said) == {f"{expected} again"}
+
+
+def test_a_stack_that_fell_back_to_eager_steps_goes_on_by_them(storage):
+    """Without a compiler every resumption asks for compiled steps again."""
+    training = begin((MLP,))
+    run_to(training, 20)
+    storage.save(training, compiled=True)
+    (again,) = storage.resume((MLP,), compiled=True, say=pytest.fail)
+    assert (again.step, again.compiled) == (20, False)
+    assert facts(finish(again)[MLP.id]) == facts(trained([MLP])[MLP.id])
+
+
+def test_a_place_is_checked_before_the_training(tmp_path, monkeypatch):
+    good = tmp_path / "new" / "folder"
+    Storage(str(good)).check()
+    assert list(good.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for bad in (str(tmp_path / "file" / "below"), "/proc/x", "nonsense://place"):
+        with pytest.raises(ValueError, match=r"^--storage .*: must be writable, got .*; choose another folder$"):
+            Storage(bad).check()
+    monkeypatch.setattr("phasemap.training.checkpoint.ANSWER", 0.5)
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = f"s3://a:b@bucket/folder?scheme=http&endpoint_override=127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ValueError, match=r"must answer within 0 s, got nothing"):
+            Storage(place).check()
 
 
 def test_a_checkpoint_is_removed_once_and_again(storage):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
-from phasemap.plan.outcome import CURVES, Outcome
+from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import Trial
 from phasemap.probes import names
 from phasemap.training.train import begin, next_evaluation
@@ -175,7 +174,7 @@ def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbours_finish():
     assert (outcome.phase, outcome.ending) == ("diverged", "diverged")
     assert outcome.steps_run == 20
     assert outcome.final_train_loss is None
-    assert all(value == value for value in dataclasses.asdict(outcome).values() if isinstance(value, float))
+    assert all(value == value for value in outcome.values.values() if isinstance(value, float))
     for trial in (*trials[:3], trials[4]):
         outcome = results[trial.id].outcome
         assert (outcome.ending, outcome.steps_run) == ("budget", 60)
@@ -186,7 +185,7 @@ def test_a_network_crushed_to_nothing_has_no_dimension_rather_than_not_a_number(
     outcome = trained([crushed])[crushed.id].outcome
     assert outcome.weight_norm < 1e-2
     assert outcome.ending == "budget"
-    values = [value for value in dataclasses.asdict(outcome).values() if isinstance(value, float)]
+    values = [value for value in outcome.values.values() if isinstance(value, float)]
     assert all(math.isfinite(value) for value in values)
 
 
@@ -293,7 +292,7 @@ def test_the_last_point_of_a_curve_is_the_outcome():
         assert steps[-1] == trial.steps
         if "/" in key:
             continue
-        name = key if key in Outcome.__dataclass_fields__ else f"final_{key}"
+        name = key if key in DEFINITIONS else f"final_{key}"
         assert getattr(found.outcome, name) == values[-1]
     assert found.curves["train_loss"][0] == (10, 20, 30)
     assert found.curves["weight_norm"][0] == (20, 30)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from phasemap.plan.component import load_task
-from phasemap.probes.coset_purity import chance, coset_purity
+from phasemap.probes.purity import chance, coset_purity
 
 GROUP = load_task("modular_multiplication", modulus=97).group
 assert GROUP is not None

@@ -12,7 +12,13 @@ from torch import Tensor
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import nan_unless, only_finite
 from phasemap.probes.circles import whole_circle
+from phasemap.probes.view import Found, View
 from phasemap.tasks.task import Group
+
+CURVES = {
+    "coset_purity": "share of the classes' M - 1 nearest others that are of their own coset of M members "
+    "(multiplication and division only; 0.07 is chance mod 97)",
+}
 
 
 def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
@@ -41,3 +47,9 @@ def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
 def chance(group: Group) -> float:
     """Expected purity of vectors without structure."""
     return (group.order / group.cosets - 1) / (group.order - 1)
+
+
+def probe(view: View) -> Found:
+    group = view.shape.examples.group
+    found = coset_purity(view.vectors, group) if group else None
+    return {} if found is None else {"coset_purity": found}

@@ -1,36 +1,33 @@
 """Reads one MLflow experiment into one tidy table, a row per trial, and the curves of its runs.
 
-The only reader of MLflow in this package. It aggregates nothing and draws nothing: statistics
-stand in ``statistics.py``, each figure in a file of its own.
+It aggregates nothing and draws nothing: statistics and figures stand in ``analysis``.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from urllib.parse import urlparse
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by mlflow when it is imported
-
+from phasemap.record import client as store  # first: it sets what MLflow reads when imported  # isort: skip
 import pandas as pd
+import sqlalchemy as sql
+from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
-from phasemap.plan.outcome import CURVES, PICTURE_FILE, Outcome
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
-from phasemap.record.writer import default_uri
+from phasemap.record.client import default_uri
 
-OUTCOMES = tuple(f.name for f in dataclass_fields(Outcome))
-WORDS = ("phase", "ending")  # the outcomes that are text, kept as tags
+OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
 COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
-PAGE = 1_000  # runs asked for at once; a server refuses more than 50,000
-_SQL = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,8 @@ class Sweep:
     planned: int | None = None
     tracking_uri: str = ""
     experiment_id: str = ""
+    phases: tuple[str, ...] = PHASES  # what a trial's phase may be
+    outdated: int = 0  # trials of a user's code that has changed since
 
     @property
     def cell_axes(self) -> tuple[str, ...]:
@@ -65,6 +64,7 @@ class Sweep:
         """One sentence when trials are missing, failed, or computed in more than one way, else the empty text."""
         done, failed = len(self.finished), len(self.trials) - len(self.finished)
         notes = [f"{failed} failed and left out"] if failed else []
+        notes += [f"{self.outdated} recorded under other code and left out"] if self.outdated else []
         if self.planned is not None and done + failed < self.planned:
             notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
         elif self.planned is None and self.running:
@@ -81,21 +81,30 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
         ValueError: no such experiment or store, or a trial with two finished runs.
     """
     uri = tracking_uri or default_uri()
-    client = _client(uri)
+    client = store.connect(uri, new=False)
     experiment = _experiment(client, name, uri)
-    parents = _runs(client, experiment, "sweep")
-    runs = _runs(client, experiment, "trial")
-    trials = _refuse_doubled(tabulate(runs), name)
+    parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
+    runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
     tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
+    current = [run for run in runs if _same_code(run.data.tags, tags)]
+    trials = _refuse_doubled(tabulate(current), name)
     return Sweep(
         name=name,
         axes=_axes(tags.get("phasemap.axes", ""), trials),
         trials=trials,
+        phases=tuple(json.loads(tags.get("phasemap.phases", "null")) or PHASES),
+        outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in current),
         running=sum(run.info.status == "RUNNING" for run in runs),
         planned=int(tags["phasemap.trials"]) if tags.get("phasemap.trials", "").isdigit() else None,
         tracking_uri=uri,
         experiment_id=experiment,
     )
+
+
+def _same_code(tags: Mapping[str, str], parent: Mapping[str, str]) -> bool:
+    """Whether a trial was recorded under the code that its sweep has now."""
+    now, then = (json.loads(one.get("phasemap.code", "{}")) for one in (parent, tags))
+    return all(then.get(part, code) == code for part, code in now.items())
 
 
 def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
@@ -105,7 +114,7 @@ def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
 
 def experiments(tracking_uri: str | None = None) -> list[str]:
     """Names of all experiments in the store, sorted."""
-    client = _client(tracking_uri or default_uri())
+    client = store.connect(tracking_uri or default_uri(), new=False)
     return sorted(e.name for e in client.search_experiments())
 
 
@@ -116,7 +125,7 @@ def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: I
     once per run and key. A point logged twice counts once, as logged last.
     """
     uri, wanted, names = tracking_uri or default_uri(), list(run_ids), list(keys)
-    if urlparse(uri).scheme.split("+")[0] in _SQL:
+    if urlparse(uri).scheme.split("+")[0] in store.SQL:
         points = _sql_points(uri, wanted, names)
     else:
         points = _served_points(uri, wanted, names)
@@ -127,7 +136,7 @@ def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: I
 
 def load_pictures(run_ids: Iterable[str], tracking_uri: str | None = None) -> pd.DataFrame:
     """Tidy frame (run_id, x, y, class) of the hidden vectors on a plane, of the runs that logged them."""
-    client = _client(tracking_uri or default_uri())
+    client = store.connect(tracking_uri or default_uri(), new=False)
     frames = []
     for run in run_ids:
         if any(file.path == PICTURE_FILE for file in client.list_artifacts(run)):
@@ -147,10 +156,15 @@ def write(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     """A row per finished or failed run. Settings have the type of their field's default, a setting
-    that the run does not know has that default; numeric outcomes are floats, NaN where absent."""
-    frame = pd.DataFrame(
-        [_row(run) for run in runs if run.info.status in ("FINISHED", "FAILED")], columns=list(COLUMNS)
-    )
+    that the run does not know has that default; numeric outcomes are floats, NaN where absent, those of the
+    user's probes last."""
+    ended = [run for run in runs if _counts(run)]
+    found = {name for run in ended for name in run.data.metrics if "/" not in name}
+    own = sorted(found - {*COLUMNS, *CURVES})  # of the user's probes
+    settings = sorted({name for run in ended for name in run.data.params} - {*COLUMNS})  # of the user's components
+    frame = pd.DataFrame([_row(run) for run in ended], columns=[*COLUMNS, *settings, *own])
+    for name in settings:
+        frame[name] = _typed(frame[name])
     for name, kind in KINDS.items():
         values = frame[name].fillna(str(FIELDS[name].default))
         if kind is bool:
@@ -159,8 +173,23 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
             frame[name] = values.astype(float).astype("int64")
         else:
             frame[name] = values.astype(kind)
-    numbers = [name for name in OUTCOMES if name not in WORDS]
+    numbers = [name for name in (*OUTCOMES, *own) if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
+
+
+def _typed(values: pd.Series) -> pd.Series:
+    """A setting of the user's, recorded as text: truths, whole numbers, numbers, or words."""
+    known = values.dropna()
+    if known.isin(["True", "False"]).all():
+        return values == "True"
+    with contextlib.suppress(ValueError):
+        return pd.to_numeric(values)  # whole numbers where all are
+    return values
+
+
+def _counts(run: Run) -> bool:
+    """Ended, and not robbed of its tag by hand."""
+    return run.info.status in ("FINISHED", "FAILED") and "phasemap.trial" in run.data.tags
 
 
 def _row(run: Run) -> dict[str, object]:
@@ -168,7 +197,7 @@ def _row(run: Run) -> dict[str, object]:
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
     words |= {name: tags.get(f"phasemap.{name}") for name in NOTES}
-    return own | words | {name: metrics.get(name) for name in OUTCOMES if name not in WORDS} | run.data.params
+    return own | words | metrics | run.data.params
 
 
 def _refuse_doubled(trials: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -193,58 +222,36 @@ def _axes(declared: str, trials: pd.DataFrame) -> tuple[str, ...]:
     return names or tuple(n for n in FIELDS if trials[n].nunique() > 1)
 
 
-def _client(uri: str) -> MlflowClient:
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and not Path(path).exists():  # mlflow would create an empty database
-        raise ValueError(f"tracking database: must exist, got {path}; run a sweep first, or pass --tracking-uri")
-    try:
-        return MlflowClient(uri)
-    except MlflowException as error:
-        raise ValueError(f"tracking store: must be readable, got {uri} ({error}); check --tracking-uri") from error
-
-
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    place = store.redacted(uri)
     try:
         found = client.get_experiment_by_name(name)
         known = [] if found else sorted(e.name for e in client.search_experiments())
     except MlflowException as error:
-        raise ValueError(f"tracking store: must answer, got {uri} ({error}); check --tracking-uri") from error
+        raise ValueError(
+            f"tracking store: must answer, got {place} ({store.short(error)}); check --tracking-uri"
+        ) from error
     if found is None:
-        raise ValueError(f"experiment: must exist in {uri}, got {name!r}; there are {', '.join(known) or 'none'}")
+        raise ValueError(f"experiment: must exist in {place}, got {name!r}; there are {', '.join(known) or 'none'}")
     return found.experiment_id
 
 
-def _runs(client: MlflowClient, experiment: str, kind: str) -> list[Run]:
-    runs: dict[str, Run] = {}  # while a sweep is written, pages shift, and a run may stand on two
-    token = None
-    while True:
-        page = client.search_runs([experiment], f"tags.`phasemap.kind` = '{kind}'", max_results=PAGE, page_token=token)
-        runs |= {run.info.run_id: run for run in page}
-        token = page.token
-        if not token:
-            return list(runs.values())
-
-
 def _sql_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:
-    import sqlalchemy as sql
-
     query = sql.text(
         "SELECT run_uuid AS run_id, key, step, value, is_nan, timestamp FROM metrics "
         "WHERE run_uuid IN :runs AND key IN :keys"
     ).bindparams(sql.bindparam("runs", expanding=True), sql.bindparam("keys", expanding=True))
-    engine = sql.create_engine(uri)
-    with engine.connect() as connection:
+    with store.sql_connection(uri) as connection:
         pages = [
             pd.read_sql_query(query, connection, params={"runs": runs[i : i + 500], "keys": keys})
             for i in range(0, max(len(runs), 1), 500)
         ]
-    engine.dispose()
     points = pd.concat(pages)
     return points.assign(value=points.value.mask(points.is_nan.astype(bool))).drop(columns="is_nan")
 
 
 def _served_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:
-    client = _client(uri)
+    client = store.connect(uri, new=False)
     rows = [
         (run, key, point.step, point.value, point.timestamp)
         for run in runs

@@ -1,0 +1,447 @@
+"""A search space being run, from its first trial to its figures.
+
+Search space -> trials -> stacks -> training -> record -> figures. Imports what a step needs when the
+step comes: a dry run loads neither torch nor Ray nor MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phasemap.command import terminal
+from phasemap.command.figures import analysis
+from phasemap.command.options import Options
+from phasemap.plan.space import Space
+from phasemap.plan.stack import Plan, Slots, seconds
+from phasemap.plan.trial import Shape, Trial
+
+if TYPE_CHECKING:
+    from phasemap.maps.explorer import Explorer
+    from phasemap.record.writer import Recorder
+    from phasemap.scheduling.queue import Work
+
+OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def execute(name: str, space: Space, options: Options, source: str) -> int:
+    """Runs what is missing of a sweep and draws it; returns its exit status.
+
+    Args:
+        source: the text of the search space, for the record.
+
+    Raises:
+        Fault: a broken rule.
+        ValueError: a store, a cluster or a folder that cannot be used.
+    """
+    trials = listed(space)
+    if not options.local and (address := _address(options)):
+        from phasemap.scheduling import cluster
+
+        cluster.check_address(address)
+    from phasemap.record.writer import Away, Lost
+
+    try:
+        # however it ends, the recorder closes the parent run and lets go of the sweep
+        with _recorder(name, space, options, source) as recorder:
+            sweep = Sweep(name, space, trials, recorder)
+            status = _train(sweep, options) if sweep.remains() else OK
+            return _finish(sweep, options, status)
+    except (Away, Lost) as error:
+        print(error, file=sys.stderr)
+        return FAILURES
+
+
+@dataclass
+class Sweep:
+    """A search space being run. ``trials`` of a sampler grows as it asks."""
+
+    name: str
+    space: Space
+    trials: list[Trial]
+    recorder: Recorder
+
+    def __post_init__(self) -> None:
+        if self.space.sampler != "grid":
+            self.trials = self.recorder.asked(self.space)
+        self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
+
+    def remains(self) -> bool:
+        """Whether there is anything to run; says so if not."""
+        self._name_changed_code()
+        wanted = len(self.trials) if self.space.sampler == "grid" else self.space.trials_wanted
+        self.recorder.planned(wanted)
+        if self.missing or len(self.trials) < wanted:
+            return True
+        print(f"{self.name}: all {len(self.trials)} trials are recorded; nothing to do")
+        return False
+
+    def _name_changed_code(self) -> None:
+        """Counts the recorded trials whose code has changed since."""
+        now = self.space.code
+        for part, code in now.items():
+            count = sum(done.code.get(part, code) != code for done in self.recorder.done.values())
+            if count:
+                name = part.partition(" ")[2]
+                print(f"{self.name}: {count} trials were recorded under other code of {name}: they are left out")
+
+    def explorer(self, plan: Plan) -> Explorer:
+        """What chooses the points that are still to be asked for."""
+        from phasemap.maps.explorer import Explorer
+
+        recorder = self.recorder
+
+        def phase_of(trial: str) -> str | None:
+            if trial in recorder.failed:
+                return "failed"
+            return recorder.done[trial].phase if trial in recorder.done else None
+
+        def value_of(trial: str) -> float | None:
+            return recorder.done[trial].outcomes.get(self.space.objective) if trial in recorder.done else None
+
+        return Explorer(self.space, plan, phase_of, value_of, recorder.write_down, self.trials)
+
+
+def listed(space: Space) -> list[Trial]:
+    """The trials of a grid; a sampler's are chosen as it goes."""
+    if space.sampler == "grid":
+        return space.trials()
+    space.check()
+    return []
+
+
+def dry_run(name: str, space: Space, options: Options) -> int:
+    """Prints what would run and what it costs; starts nothing."""
+    trials = listed(space)
+    if space.sampler != "grid":
+        print(f"{name}: up to {space.trials_wanted} trials over {', '.join(space.axes)}, chosen by {space.sampler}")
+        return OK
+    from phasemap.scheduling import cores
+
+    stacks = Plan(cores.lent(), options.stack_size, options.compile).stacks(trials)
+    steps = sum(trial.steps for trial in trials)
+    cells = len({trial.cell for trial in trials})
+    print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
+    for axis, values in space.grid.items():
+        print(f"  {axis}: {', '.join(terminal.short(value) for value in values)}")
+    shapes = Counter(stack.shape for stack in stacks)
+    differing = _differing(list(shapes))
+    for shape, count in shapes.items():
+        same = [stack for stack in stacks if stack.shape == shape]
+        told = (
+            ", ".join(f"{n} {terminal.short(v)}" for n, v in shape.values if n in differing) or same[0].trials[0].model
+        )
+        print(
+            f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
+            f"{max(len(s.trials) for s in same)}, {sum(s.trial_steps for s in same):,} trial-steps"
+        )
+    return OK
+
+
+def _differing(shapes: list[Shape]) -> set[str]:
+    """Names of the values in which any two shapes differ."""
+    known = [dict(shape.values) for shape in shapes]
+    names = {name for one in known for name in one}
+    return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
+
+
+def _recorder(name: str, space: Space, options: Options, source: str) -> Recorder:
+    from phasemap.record import client, writer
+
+    uri = client.absolute(options.tracking_uri or client.default_uri())
+    try:
+        tags = {"phasemap.code": json.dumps(space.code), "phasemap.phases": json.dumps(space.phase_names)}
+        return writer.Recorder(name, uri, space.axes, source, tags=tags)
+    except writer.Held as held:
+        raise ValueError(str(held)) from held
+
+
+def _train(sweep: Sweep, options: Options) -> int:
+    """Runs what is missing, by Ray or in this process. Returns the exit status."""
+    _heed_signals()
+    storage = _storage(sweep, options)
+    try:
+        return _trained(sweep, options, storage)
+    finally:
+        _leave(options)
+
+
+def _trained(sweep: Sweep, options: Options, storage: str) -> int:
+    _check_storage(storage)
+    alone = Slots(0, 1) if options.device == "cuda" else Slots(1, 0)
+    slots = alone if options.local else _cluster(options, storage)
+    work = _work(sweep, options, slots, storage)
+    print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
+    with terminal.Screen(lambda: _status(sweep, work)) as display:
+        work.say = sweep.recorder.say = display.say
+        try:
+            with _refreshing(sweep, options, display.say):
+                _run_all(work, options, storage)
+        except KeyboardInterrupt:
+            print("interrupted: progress is kept, the same command continues", file=sys.stderr)
+            return INTERRUPTED
+        except ConnectionError as error:
+            print(error, file=sys.stderr)
+            return FAILURES
+    elapsed = time.monotonic() - work.started
+    told = f"{work.trial_steps:,} trial-steps in {terminal.duration(elapsed)}"
+    print(f"{told}; slots {work.busy():.0%} busy with training")
+    return FAILURES if work.trials_failed else OK
+
+
+def _heed_signals() -> None:
+    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    screens = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            nowhere = os.open(os.devnull, os.O_WRONLY)  # a write to the terminal would now be an error
+            for screen in screens:
+                os.dup2(nowhere, screen)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, interrupt)
+
+
+def _storage(sweep: Sweep, options: Options) -> str:
+    """A folder of this sweep's own: its parent run's id tells it from all others, in any store."""
+    place = options.storage or "phasemap_data"
+    base = place.rstrip("/") if "://" in place else str(Path(place).absolute())
+    return f"{base}/{sweep.name}-{sweep.recorder.parent[:12]}"
+
+
+def _check_storage(storage: str) -> None:
+    from phasemap.training.checkpoint import Storage
+
+    Storage(storage).check()
+
+
+def _refreshing(sweep: Sweep, options: Options, say: Callable[[str], None]) -> AbstractContextManager:
+    """Refreshes the figures of a long sweep, unless none are wanted."""
+    from phasemap.command.refresh import Refresh
+
+    return Refresh(sweep.recorder, _out(sweep, options), say) if options.figures else nullcontext()
+
+
+def _out(sweep: Sweep, options: Options) -> Path:
+    return Path(options.out or Path("figures") / sweep.name)
+
+
+def _cluster(options: Options, storage: str) -> Slots:
+    """Joins or starts Ray; how many stacks it runs at once."""
+    from phasemap.scheduling import cluster
+
+    address, wanted = _address(options), cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)
+    cluster.connect(address, wanted)
+    if address and not options.storage and cluster.alive_nodes() > 1:
+        raise ValueError(
+            "--storage: a cluster of several nodes needs a place for checkpoints that all share, got none; "
+            "give a folder on a shared disk, or an object store such as s3://bucket/folder"
+        )
+    if address:
+        cluster.check_shared(storage)
+    slots = cluster.count_slots(wanted, options.device)
+    if not address and not slots.cpu + slots.cuda:
+        raise ValueError(
+            f"--cpus-per-stack, --gpus-per-stack, --device: must leave room for a stack, got {wanted.cpus:g} cores, "
+            f"{wanted.gpus:g} GPUs, {options.device} on a machine that lends {cluster.resources()}; lower them"
+        )
+    return slots
+
+
+def _leave(options: Options) -> None:
+    """Disconnects from Ray, however the training ended."""
+    if not options.local:
+        from phasemap.scheduling import cluster
+
+        cluster.leave()
+
+
+def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
+    from phasemap.scheduling import cutting
+    from phasemap.scheduling.queue import Work
+    from phasemap.training.checkpoint import Storage
+
+    recorder, store = sweep.recorder, Storage(storage)
+    work = Work(
+        record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
+        check=recorder.check,
+        fail=recorder.failure,
+        say=print,
+        slots=slots.cpu + slots.cuda,
+        cuda=slots.cuda,
+    )
+    plan = _plan(slots, options)
+    work.cutting = cutting.planned(plan)
+    work.cutting.put(sweep.missing)
+    if sweep.space.sampler != "grid":
+        work.more = sweep.explorer(plan).more
+    return work
+
+
+def _plan(slots: Slots, options: Options) -> Plan:
+    from phasemap.scheduling import stack_size
+
+    device = "cuda" if slots.cuda else "cpu"
+
+    def measure(trial: Trial, most: int) -> int:
+        return stack_size.fastest_size(trial, device, most)
+
+    return Plan(
+        slots=max(1, slots.cpu + slots.cuda),
+        size=options.stack_size,
+        compiled=options.compile,
+        gpu=slots.cuda > 0,
+        memory=slots.memory,
+        measure=measure if stack_size.can_measure(device) else None,
+    )
+
+
+def _run_all(work: Work, options: Options, storage: str) -> None:
+    if options.local:
+        from phasemap.scheduling import in_process
+
+        in_process.run(work, storage, options.checkpoint_every, "cuda" if options.device == "cuda" else "cpu")
+        return
+    from phasemap.scheduling import cluster, ray_tune
+
+    wanted = cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)
+    while True:
+        try:
+            with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
+                ray_tune.run(work, storage, options.checkpoint_every, wanted, options.device, Path(state))
+            return
+        except ray_tune.NodeLost:
+            work.say("this machine's Ray node is gone; connecting again")
+            work.lost("its Ray node died")
+            cluster.connect_again(_address(options), wanted)
+
+
+def _address(options: Options) -> str | None:
+    return options.address or os.environ.get("RAY_ADDRESS")
+
+
+def _opening(sweep: Sweep, work: Work, slots: int) -> str:
+    already = len(sweep.trials) - len(sweep.missing)
+    if sweep.space.sampler == "grid":
+        told = f"{sweep.name}: {len(sweep.missing)} trials to run on {slots} slots"
+    else:
+        told = (
+            f"{sweep.name}: up to {sweep.space.trials_wanted} trials, chosen by {sweep.space.sampler}, on {slots} slots"
+        )
+    return told + (f"; {already} are recorded already" if already else "")
+
+
+def _status(sweep: Sweep, work: Work) -> terminal.Status:
+    with work.lock:
+        running = [one for one in work.running.values() if one.started]
+        waiting = [one for one in work.running.values() if not one.started]
+        trials, done = list(sweep.trials), sweep.recorder.done
+    total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
+    whole = seconds(sweep.missing) or 1.0
+    left = seconds([*work.waiting(), *(trial for one in waiting for trial in one.left.values())])
+    left += sum(seconds(one.left.values()) for one in running) / 2
+    share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
+    elapsed = time.monotonic() - work.started
+    return terminal.Status(
+        name=sweep.name,
+        total=total,
+        failed=work.trials_failed,
+        stacks=len(running),
+        running=sum(len(one.left) for one in running),
+        rate=work.trial_steps / elapsed,
+        seconds_left=elapsed / share - elapsed if share > 0.02 else None,
+        map=terminal.Map.of(sweep.space, [(trial, done[trial.id].phase) for trial in trials if trial.id in done]),
+    )
+
+
+def watch(name: str, space: Space, options: Options) -> int:
+    """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
+    from phasemap.command.watch import Watched
+    from phasemap.record import client
+
+    watched = Watched(name, client.absolute(options.tracking_uri or client.default_uri()))
+    try:
+        with terminal.Screen(lambda: watched.status(space), every=3.0) as display:
+            while watched.is_running():
+                time.sleep(3)
+            display.say(f"{name}: no process is running it now")
+    except KeyboardInterrupt:
+        pass
+    return OK
+
+
+def _finish(sweep: Sweep, options: Options, status: int) -> int:
+    """Figures, summary by phase, where everything lies."""
+    recorder, out = sweep.recorder, _out(sweep, options)
+    if recorder.waiting:
+        print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
+    recorder.flush()
+    _forget_recorded(sweep, _storage(sweep, options))
+    if status != INTERRUPTED and options.figures:
+        _draw(sweep, out)
+    if status == OK and any(trial.id not in recorder.done for trial in sweep.trials):
+        status = FAILURES  # success is a whole record
+    recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
+    print(_summary(sweep, out if options.figures else None))
+    return status
+
+
+def _forget_recorded(sweep: Sweep, storage: str) -> None:
+    from phasemap.training.checkpoint import Storage
+
+    try:
+        Storage(storage).forget(sweep.recorder.done)
+    except OSError as error:
+        print(f"checkpoints of recorded trials may be left in {storage}: {error}", file=sys.stderr)
+
+
+def _draw(sweep: Sweep, out: Path) -> None:
+    try:
+        analysis("__main__").draw_all(sweep.name, sweep.recorder.uri, out)
+        sweep.recorder.artifacts(out)
+    except Exception as error:  # the trials are recorded: a figure's fault must not look like theirs
+        print(
+            f"no figures ({type(error).__name__}: {error}); `phasemap figures {sweep.name}` tries again",
+            file=sys.stderr,
+        )
+
+
+def _summary(sweep: Sweep, out: Path | None) -> str:
+    recorder = sweep.recorder
+    phases = Counter(recorder.done[trial.id].phase for trial in sweep.trials if trial.id in recorder.done)
+    lines = [f"{sweep.name}: {sum(phases.values())} of {len(sweep.trials)} trials recorded"]
+    lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in sweep.space.phase_names if phases[phase]]
+    if recorder.failed:
+        lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
+    if out:
+        lines += [f"figures: {out.resolve()}"]
+    return "\n".join([*lines, *_browse(recorder)])
+
+
+def _browse(recorder: Recorder) -> list[str]:
+    """Where to look at the trials, and what must run for it."""
+    from phasemap.record.client import redacted
+    from phasemap.record.mlflow_views import address
+
+    if recorder.uri.startswith("http"):
+        return [f"browse:  {address(redacted(recorder.uri), recorder.experiment)}"]
+    served = (
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {redacted(recorder.uri)} --port 5000"
+    )
+    return [f"browse:  {served}", f"then:    {address('http://localhost:5000', recorder.experiment)}"]

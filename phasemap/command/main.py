@@ -1,0 +1,95 @@
+"""The command ``phasemap``: a search space to start from, a sweep of it, its figures.
+
+Each loads what it needs when it runs, so that ``phasemap --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+
+import phasemap
+from phasemap.command.figures import analysis
+from phasemap.fields import did_you_mean
+
+OK, BAD_INPUT = 0, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command that the first word names, with the words after it; returns its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="phasemap",
+        usage="phasemap [-h] [--version] COMMAND ...",
+        description="Maps of when small networks generalize. `phasemap COMMAND --help` says what a command takes.",
+        epilog="\n".join(f"  {name:<9}{command.__doc__}" for name, command in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}:")
+    chosen = parser.parse_args(words[:1])
+    if chosen.version:
+        print(f"phasemap {phasemap.__version__}")
+        return OK
+    if chosen.command not in COMMANDS:
+        parser.error(_must_be("command", chosen.command, COMMANDS))
+    return COMMANDS[chosen.command](words[1:])
+
+
+def _new(words: list[str]) -> int:
+    """writes a search space into this folder, to start from"""
+    spaces = shipped()
+    titles = {name: text.split('"""')[1].splitlines()[0] for name, text in spaces.items()}
+    parser = argparse.ArgumentParser(
+        prog="phasemap new",
+        description="Writes a search space into this folder, to run as it is or to edit. It overwrites nothing.",
+        epilog="\n".join(f"  {name:<22}{title}" for name, title in titles.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default="wd_width", help="one of these (default: wd_width):")
+    name = parser.parse_args(words).name.removesuffix(".py")
+    if name not in titles:
+        parser.error(_must_be("NAME", name, titles))
+    file = Path(f"{name}.py")
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(spaces[name])
+    except OSError as error:
+        parser.error(f"{file}: must be a file that can be written and is not there yet, got {error.strerror}")
+    print(f"{file}: {titles[name]}\nnext: phasemap sweep {file} --dry-run")
+    return OK
+
+
+def shipped() -> Mapping[str, str]:
+    """The text of each search space that comes with phasemap, by name."""
+    folder = files(f"{phasemap.__name__}.search_spaces")
+    found = {file.name.removesuffix(".py"): file for file in folder.iterdir() if file.name.endswith(".py")}
+    return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
+
+
+def _sweep(words: list[str]) -> int:
+    """runs a search space, or what is missing of it, and draws its map"""
+    from phasemap import sweep
+
+    status = sweep.main(words)
+    gc.freeze()  # as at the end of phasemap.sweep
+    return status
+
+
+def _figures(words: list[str]) -> int:
+    """draws the figures of a sweep again, all or those named"""
+    return analysis("__main__").main(words)
+
+
+def _must_be(what: str, got: str | None, known: Mapping[str, object]) -> str:
+    return f"{what}: must be one of {', '.join(known)}; got {got or 'none'}{did_you_mean(got or '', known)}"
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"new": _new, "sweep": _sweep, "figures": _figures}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""A sweep seen from outside, through its record alone: what ``--watch`` shows."""
+
+from __future__ import annotations
+
+import time
+
+from phasemap.command import terminal
+from phasemap.plan.space import Space
+from phasemap.plan.trial import Trial
+from phasemap.record import client as store
+from phasemap.record.claim import DEAD_AFTER, driver_of
+
+
+class Watched:
+    """A sweep seen from outside, through its record alone."""
+
+    def __init__(self, name: str, uri: str):
+        self.client, self.name = store.connect(uri, new=False), name
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            place = store.redacted(uri)
+            raise ValueError(
+                f"--watch: no sweep named {name} in {place}; start it, or correct --name or --tracking-uri"
+            )
+        self.experiment = found.experiment_id
+        self._seen: dict[str, tuple[Trial, str]] = {}
+        self._after = 0
+
+    def status(self, space: Space) -> terminal.Status:
+        """What is recorded now; only runs that ended since the last look are read."""
+        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
+        for run in store.search(self.client, self.experiment, condition):
+            self._after = max(self._after, run.info.end_time or 0)
+            if run.info.status == "FINISHED":
+                trial = space.trial(run.data.params)
+                self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
+        tags = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
+        total = int(tags.get("phasemap.trials", len(self._seen)))
+        return terminal.Status(self.name, total, 0, 0, 0, None, None, terminal.Map.of(space, list(self._seen.values())))
+
+    def is_running(self) -> bool:
+        """Whether a driver has shown a sign of life within a minute."""
+        runs = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        driver = driver_of(runs[0].data.tags) if runs else None
+        return bool(driver and time.time() - driver["time"] < DEAD_AFTER)

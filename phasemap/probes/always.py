@@ -1,0 +1,19 @@
+"""What is measured on every trial, whatever else it asks for."""
+
+from __future__ import annotations
+
+from phasemap.probes.batch import total
+from phasemap.probes.information import learned_bits
+from phasemap.probes.view import Found, View
+
+CURVES = {"weight_norm": "Euclidean norm of all weights"}
+OUTCOMES = {
+    "learned_bits": "mutual information of prediction and label over the test examples, in bits (plug-in estimate)",
+}
+
+
+def probe(view: View) -> Found:
+    found = {"weight_norm": total(view.flat.square()).sqrt()}
+    if view.last:
+        found["learned_bits"] = learned_bits(view.predictions, view.labels, view.test, view.shape.examples.classes)
+    return found

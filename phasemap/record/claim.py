@@ -1,0 +1,113 @@
+"""One driver per sweep: a claim on the parent run, signs of life, and a fence against a driver that slept.
+
+A claim is a random token that is written when a sweep is taken, and never again; whoever reads another's there has lost
+the sweep. It is read before each sign of life and before a trial is set FINISHED. What the last driver left RUNNING is
+deleted after the claim, so a driver that slept between that reading and FINISHED is refused by the store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+HEARTBEAT = 10.0  # seconds between two signs of life of a driver
+DEAD_AFTER = 60.0  # seconds without one after which a driver elsewhere counts as dead
+DRIVER, CLAIM = "phasemap.driver", "phasemap.claim"  # tags of the parent run
+
+
+class Held(RuntimeError):
+    """Another driver is running this sweep."""
+
+
+class Lost(RuntimeError):
+    """Another driver has taken this sweep over, or its record was deleted: nothing more may be written."""
+
+
+class Claim:
+    """A sweep taken by this process.
+
+    Raises:
+        Held: another driver is alive, or was quicker.
+    """
+
+    def __init__(self, client: MlflowClient, name: str, parent: str):
+        self.client, self.name, self.parent = client, name, parent
+        self.token = secrets.token_hex(8)
+        self.me = {"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())}
+        other = driver_of(client.get_run(parent).data.tags)
+        if other and self._is_alive(other):
+            raise Held(
+                f"sweep {name}: is being run by process {other['pid']} on {other['host']} (last sign of life "
+                f"{time.time() - other['time']:.0f} s ago); wait for it, stop it, or choose another --name"
+            )
+        client.set_tag(parent, CLAIM, self.token)
+        self._show_life()
+        time.sleep(0.2)
+        try:
+            self.check()
+        except Lost as lost:
+            raise Held(f"{lost}: claimed it first; wait for it") from lost
+        client.update_run(parent, status="RUNNING")
+
+    def beat(self) -> None:
+        """A sign of life.
+
+        Raises:
+            Lost: the sweep is another's.
+        """
+        self.check()
+        self._show_life()
+
+    def check(self) -> None:
+        """Raises Lost unless the sweep is still ours."""
+        run = self.client.get_run(self.parent)
+        if run.info.lifecycle_stage == "deleted":
+            raise Lost(f"sweep {self.name}: its parent run was deleted in MLflow; this driver stops")
+        if run.data.tags.get(CLAIM) != self.token:
+            other = driver_of(run.data.tags) or {"pid": "?", "host": "?"}
+            raise Lost(
+                f"sweep {self.name}: process {other['pid']} on {other['host']} has taken it over, for this driver gave "
+                "no sign of life; this driver stops and records nothing more"
+            )
+
+    def release(self, status: str) -> None:
+        """Lets go of the sweep, unless it is another's."""
+        self.check()
+        self.client.set_tag(self.parent, DRIVER, "")
+        self.client.set_terminated(self.parent, status)
+
+    def _show_life(self) -> None:
+        self.beaten = time.monotonic()
+        self.client.set_tag(self.parent, DRIVER, json.dumps({**self.me, "time": time.time()}))
+
+    def _is_alive(self, other: dict[str, Any]) -> bool:
+        if other["host"] != self.me["host"] or not other["start"]:
+            return time.time() - other["time"] < DEAD_AFTER
+        return process_start(other["pid"]) == other["start"] and other["pid"] != self.me["pid"]
+
+
+def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:
+    """What the parent run says of its driver; None if there is none, or if somebody else wrote there."""
+    try:
+        told = json.loads(tags.get(DRIVER) or "null")
+        words = all(isinstance(told[name], str) for name in ("host", "start"))
+        numbers = all(isinstance(told[name], (int, float)) for name in ("pid", "time"))
+        return told if words and numbers else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def process_start(pid: int) -> str:
+    """When a process of this machine started, empty if it does not run: tells a pid used again."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if told[0] == "Z" else told[19]  # a killed one whose parent does not ask for it runs no more

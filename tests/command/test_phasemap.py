@@ -1,0 +1,80 @@
+"""The command ``phasemap``: a space to start from, and each command given its own words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phasemap.command.main import main
+from phasemap.plan.space import load
+
+ROOT = Path(__file__).parents[2]
+SPACES = {file.stem: file for file in (ROOT / "search_spaces").glob("*.py")}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(*words: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(list(words))
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize("words", [(), ("wd_depth",), ("wd_depth.py",)])
+def test_a_shipped_space_is_written_as_it_is_and_never_over_a_file(words, folder, capsys):
+    assert main(["new", *words]) == 0
+    name = words[0].removesuffix(".py") if words else "wd_width"
+    file = folder / f"{name}.py"
+    assert file.read_text() == SPACES[name].read_text()
+    assert load(file).trials()
+    assert f"phasemap sweep {name}.py --dry-run" in capsys.readouterr().out
+    file.write_text("mine")
+    refused("new", *words)
+    assert "File exists" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+def test_a_wrong_name_gets_the_right_ones(folder, capsys):
+    refused("new", "wd_widht")
+    said = capsys.readouterr().err
+    assert "did you mean wd_width?" in said
+    assert not [name for name in SPACES if name not in said]
+    refused("swep")
+    assert "did you mean sweep?" in capsys.readouterr().err
+    refused()
+    assert "must be one of new, sweep, figures; got none" in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["new", "--help"]])
+def test_help_lists_what_there_is(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert not [name for name in (SPACES if "new" in words else ("new", "sweep", "figures")) if name not in said]
+
+
+def test_a_command_gets_its_own_words(capsys):
+    main(["new"])
+    assert main(["sweep", "wd_width.py", "--dry-run", "--set", "seed=0"]) == 0
+    assert "wd_width: 40 trials" in capsys.readouterr().out
+    assert main(["figures", "wd_width", "pie"]) == 2
+    assert "figure: must be one of phase_diagram" in capsys.readouterr().err
+
+
+def test_help_and_new_load_nothing_heavy():
+    heavy = "[name for name in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib') if name in sys.modules]"
+    code = f"import sys; from phasemap.command.main import main; main(['new']); sys.exit(str({heavy}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.stderr == "[]\n"

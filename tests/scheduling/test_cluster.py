@@ -1,0 +1,149 @@
+"""The Ray that a sweep starts: who can reach it, what its workers see, which cores it counts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from phasemap.scheduling import cores
+
+OWN = """
+    import os, subprocess, sys
+    from pathlib import Path
+    from phasemap.scheduling import cluster
+    cluster.connect(None, cluster.Resources(cpus=1, gpus=0))
+    ray = cluster.ray
+
+    @ray.remote
+    class Actor:
+        def call(self, function):
+            return function()
+
+    actor = Actor.remote()
+"""
+
+
+def program(code: str, folder: Path, **environment: str) -> subprocess.Popen:
+    """A Python program that has started a cluster."""
+    text = textwrap.dedent(OWN) + textwrap.dedent(code)
+    known = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment}
+    known.pop("RAY_ADDRESS", None)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", text], cwd=folder, env=known, stdin=pipe, stdout=pipe, text=True)
+
+
+def output(code: str, folder: Path, **environment: str) -> str:
+    process = program(code, folder, **environment)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    return told
+
+
+ASK = """
+    from ray._raylet import GcsClient
+    print(len(GcsClient({address!r}).internal_kv_keys(b"", namespace=None, timeout=10)), "keys")
+"""
+
+
+def asked(address: str, folder: Path, **token: str) -> str:
+    """What a client of another folder with this token is answered."""
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    code = textwrap.dedent(ASK.format(address=address))
+    client = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=bare | token, capture_output=True, text=True, timeout=60
+    )
+    return client.stdout + client.stderr
+
+
+def test_nothing_listens_beyond_this_machine_and_only_the_token_opens(tmp_path):
+    process = program(
+        """
+        ray.get(actor.call.remote(os.getpid))
+        print(ray.get_runtime_context().gcs_address, os.environ["RAY_AUTH_TOKEN"], flush=True)
+        sys.stdin.read(1)
+        """,
+        tmp_path,
+        RAY_AUTH_MODE="disabled",  # not for a cluster of ours
+    )
+    try:
+        address, token = process.stdout.readline().split()
+        session = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        ours, rows = {process.pid}, [tuple(map(int, line.split())) for line in session.splitlines()]
+        for _ in rows:
+            ours |= {pid for pid, parent in rows if parent in ours}
+        lines = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout.splitlines()
+        listening = [line.split()[3] for line in lines if set(map(int, re.findall(r"pid=(\d+)", line))) & ours]
+        assert len(listening) >= 4, lines
+        assert not [place for place in listening if "127.0.0.1" not in place]
+        assert " keys" in asked(address, tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+        for wrong in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "ab" * 32}):
+            refused = asked(address, tmp_path, **wrong)
+            assert " keys" not in refused
+            assert re.search("Unauthenticated|AuthenticationError|InvalidAuthToken", refused), refused
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_each_start_has_a_token_of_its_own_and_leaves_the_users_as_it_was(tmp_path):
+    told = output(
+        """
+        first = os.environ["RAY_AUTH_TOKEN"]
+        cluster.leave()
+        print(os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"])
+        cluster.connect(None, cluster.Resources(cpus=1, gpus=0))
+        actor = Actor.remote()
+        print(ray.get(actor.call.remote(lambda: 7)), first == os.environ["RAY_AUTH_TOKEN"])
+        cluster.leave()
+        """,
+        tmp_path,
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN="users",
+    )
+    assert told.splitlines() == ["token users", "7 False"]
+
+
+def test_workers_keep_the_users_import_path_behind_ours_and_a_long_temporary_folder_is_no_fault(tmp_path):
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    root = str(Path(__file__).parents[2])
+    told = output(
+        """
+        print(ray.get(actor.call.remote(lambda: os.environ["PYTHONPATH"])))
+        cluster.leave()
+        """,
+        tmp_path,
+        PYTHONPATH=f"{root}{os.pathsep}{tmp_path}/modules",
+        TMPDIR=str(long),
+    )
+    assert told.strip() == os.pathsep.join([root, root, f"{tmp_path}/modules"])
+
+
+def test_only_lent_cores_are_slots(tmp_path, monkeypatch):
+    one = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, [{one}]); from phasemap.scheduling import cores; print(cores.lent())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    told = output(
+        f"""
+        cluster.leave()
+        os.sched_setaffinity(0, {{{one}}})
+        cluster.connect(None, cluster.Resources(cpus=1, gpus=0))
+        print(cluster.count_slots(cluster.Resources(cpus=1, gpus=0), "cpu").cpu)
+        cluster.leave()
+        """,
+        tmp_path,
+    )
+    assert told == "1\n"
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    assert cores.lent() >= 1
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert cores.lent() == 2
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
+    assert cores.lent() == 1

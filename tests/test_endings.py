@@ -1,0 +1,297 @@
+"""How the command ends when something around it is wrong: one line, the right status, and a sweep that is let go."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from phasemap import sweep
+from phasemap.command import execution
+from phasemap.numerics import matmul
+from phasemap.scheduling import worker
+
+SPACE = """
+from phasemap import Space
+space = Space(weight_decay=[0.1, 1.0], width=8, model="mlp", modulus=11, depth=1, batch_size=32, steps={steps},
+              evaluate_every=10, probes="")
+"""
+SAMPLED = """
+from optuna.distributions import FloatDistribution
+from phasemap import Space
+space = Space(weight_decay=FloatDistribution(0.01, 3, log=True), sampler="sobol", trials=4,
+              width=8, model="mlp", modulus=11, depth=1, batch_size=32, steps=20, evaluate_every=10, probes="")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, schema) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    made = tmp_path / "made"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    (made / "tiny.py").write_text(SPACE.format(steps=20))
+    (made / "long.py").write_text(SPACE.format(steps=2_000_000))
+    (made / "sampled.py").write_text(SAMPLED)
+    shutil.copy(schema, made / "mlflow.db")
+    return made
+
+
+def here(*arguments: str) -> int:
+    return sweep.main([*arguments, "--local", "--no-figures"])
+
+
+def runs(folder: Path, name: str, kind: str = "trial", status: str = "FINISHED") -> list[Run]:
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(name).experiment_id
+    wanted = f"tags.`phasemap.kind` = '{kind}' and attributes.status = '{status}'"
+    return list(client.search_runs([experiment], wanted))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--name", "../up"),
+        ("--name", "/absolute"),
+        ("--name", ".."),
+        ("--name", ""),
+        ("--name", "a\0b"),
+        ("--name", "n" * 201),
+        ("--stack-size", "-3"),
+        ("--cpus-per-stack", "0"),
+        ("--cpus-per-stack", "nan"),
+        ("--gpus-per-stack", "0"),
+        ("--gpus-per-stack", "-1"),
+        ("--checkpoint-every", "nan"),
+        ("--checkpoint-every", "-1"),
+        ("--storage", "a\0b"),
+    ],
+)
+def test_an_option_that_breaks_its_rule_is_one_line_and_nothing_is_written(folder, capsys, option, value):
+    before = {file.name for file in folder.parent.rglob("*")}
+    assert here("tiny.py", option, value) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{option}: must ")
+    assert line.split("; ")[1]
+    assert {file.name for file in folder.parent.rglob("*")} == before
+
+
+def test_all_broken_options_are_said_at_once(folder, capsys):
+    assert here("tiny.py", "--stack-size", "-3", "--checkpoint-every", "inf") == 2
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "--stack-size",
+        "--checkpoint-every",
+    ]
+
+
+def test_a_name_with_dots_is_a_folder_of_that_name(folder):
+    assert here("tiny.py", "--name", "v1.2..x") == 0
+    assert len(runs(folder, "v1.2..x")) == 2
+
+
+def test_a_place_for_checkpoints_that_cannot_be_written_is_said_before_the_training(folder, capsys):
+    assert here("tiny.py", "--storage", "/proc/x") == 2
+    assert capsys.readouterr().err.startswith("--storage /proc/x/tiny-")
+    assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1
+    assert here("tiny.py") == 0, "the sweep was let go"
+
+
+def interrupted(monkeypatch, *arguments: str) -> int:
+    """The command, interrupted once a checkpoint is written."""
+    checkpoint = worker.StackRun.checkpoint
+
+    def then_interrupt(run: worker.StackRun) -> None:
+        checkpoint(run)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.StackRun, "checkpoint", then_interrupt)
+        return here(*arguments, "--checkpoint-every", "0", "--compile", "never", "--stack-size", "2")
+
+
+def test_sweeps_that_share_a_folder_for_checkpoints_leave_each_others_alone(folder, monkeypatch, capsys):
+    """A relative one is meant from here. One sweep is interrupted, another of the same trials runs to its end."""
+    assert interrupted(monkeypatch, "tiny.py", "--set", "steps=20000", "--storage", "shared", "--name", "a") == 130
+    left = sorted((folder / "shared").rglob("*.pt"))
+    assert len(left) == 2
+    assert here("tiny.py", "--storage", "shared", "--name", "b") == 0
+    other = f"sqlite:///{folder / 'other.db'}"
+    assert here("tiny.py", "--storage", "shared", "--name", "a", "--tracking-uri", other) == 0
+    assert sorted((folder / "shared").rglob("*.pt")) == left
+    assert [entry.name for entry in (folder / "shared").iterdir()] == [left[0].parent.name], "empty folders are removed"
+
+
+def test_success_is_a_whole_record(folder, monkeypatch, capsys):
+    """A trial that the store refuses is failed, with its reason and status 1; the same command runs it again."""
+    from phasemap.record.writer import Recorder
+
+    write, refused = Recorder._write, []
+
+    def refusing(recorder: Recorder, result) -> None:
+        if not refused or refused == [result.trial.id]:
+            refused[:] = [result.trial.id]
+            raise KeyError("a fault of this trial")
+        write(recorder, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "_write", refusing)
+        assert here("tiny.py") == 1
+    told = capsys.readouterr().out
+    assert f"trial {refused[0]} cannot be recorded: KeyError: 'a fault of this trial'" in told
+    assert "1 of 2 trials recorded" in told
+    assert len(runs(folder, "tiny")) == len(runs(folder, "tiny", "sweep", "FAILED")) == 1
+    assert here("tiny.py") == 0
+    assert len(runs(folder, "tiny")) == 2
+
+
+def test_an_error_nobody_expected_lets_go_of_the_sweep(folder, monkeypatch):
+    def broken(*arguments: object) -> int:
+        raise RuntimeError("unexpected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "_summary", broken)
+        patch.setattr(execution, "_status", broken)
+        patch.setattr(execution, "_opening", broken)
+        with pytest.raises(RuntimeError, match="unexpected"):
+            here("tiny.py")
+    assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1
+    assert here("tiny.py") == 0
+
+
+def test_an_interrupt_that_breaks_an_import_is_an_interrupt(folder, monkeypatch, capsys):
+    """Ctrl-C while a library imports another by halves."""
+
+    def half_imported(*arguments: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise AttributeError("module 'sympy' has no attribute 'core'") from None
+
+    monkeypatch.setattr(execution, "_work", half_imported)
+    assert here("tiny.py") == 130
+    assert capsys.readouterr().err.startswith("left at once: ")
+    assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1
+
+
+def test_the_command_runs_in_a_thread(folder):
+    """As a server or a notebook's widget calls it; signals are not its own there."""
+    status: list[int] = []
+    thread = Thread(target=lambda: status.append(here("tiny.py")))
+    thread.start()
+    thread.join()
+    assert status == [0]
+
+
+def test_a_terminal_that_goes_away_is_an_interruption(folder):
+    ours, theirs = pty.openpty()
+    options = ["--local", "--no-figures", "--compile", "never", "--stack-size", "2"]
+    words = [sys.executable, "-m", "phasemap.sweep", "long.py", *options]
+
+    def lead() -> None:  # a session of its own with this terminal
+        os.setsid()
+        import fcntl
+        import termios
+
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lead)
+    os.close(theirs)
+    told = b""
+    while b" trial-steps/s" not in told:
+        told += os.read(ours, 4_096)
+    os.close(ours)  # hangs up
+    assert process.wait(timeout=90) == 130
+    assert len(runs(folder, "long", "sweep", "KILLED")) == 1
+    assert len(list((folder / "phasemap_data").rglob("*.pt"))) == 2
+
+
+def test_a_backend_of_a_notebook_that_is_not_here_draws_all_the_same(folder):
+    words = [sys.executable, "-m", "phasemap.sweep", "tiny.py", "--local"]
+    environment = {**os.environ, "MPLBACKEND": "module://no_such_package.backend"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list((folder / "figures" / "tiny").glob("*.png"))
+
+
+def test_a_cache_that_takes_no_files_is_replaced_by_a_temporary_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "x"))
+    monkeypatch.setattr(matmul.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    first = matmul.machine_file("product")
+    assert first == matmul.machine_file("product") == tmp_path / "tmp" / f"phasemap-{os.getuid()}" / "product"
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(tmp_path / "tmp")
+    matmul.machine_file("product").write_text("no place at all is no fault either")
+
+
+def test_a_moved_folder_runs_no_recorded_point_of_a_sampler_again(folder, capsys):
+    """The sampler's list lies where MLflow noted it, in the old folder."""
+    assert here("sampled.py") == 0
+    before = {run.data.tags["phasemap.trial"] for run in runs(folder, "sampled")}
+    moved = folder.parent / "moved"
+    folder.rename(moved)
+    os.chdir(moved)
+    assert here("sampled.py") == 0
+    told = capsys.readouterr().out
+    assert "the sampler's list of trials cannot be read" in told
+    assert "all 4 trials are recorded; nothing to do" in told
+    found = [run.data.tags["phasemap.trial"] for run in runs(moved, "sampled")]
+    assert sorted(found) == sorted(before)
+
+
+def test_a_cut_list_of_a_sampler_is_said_and_the_recorded_trials_stand_in(folder, capsys):
+    assert here("sampled.py") == 0
+    (listed,) = folder.rglob("asked.json")
+    listed.write_text(listed.read_text()[:40])
+    assert here("sampled.py") == 0
+    assert "the sampler's list of trials cannot be read (JSONDecodeError" in capsys.readouterr().out
+    assert len(runs(folder, "sampled")) == 4
+
+
+def test_a_run_robbed_of_its_tag_is_said_and_not_counted(folder, capsys):
+    from phasemap import load
+
+    assert here("tiny.py") == 0
+    robbed = runs(folder, "tiny")[0].info.run_id
+    MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").delete_tag(robbed, "phasemap.trial")
+    assert here("tiny.py") == 0
+    assert f"run {robbed} has lost its tag phasemap.trial in MLflow: not counted" in capsys.readouterr().out
+    assert len(load("tiny")) == 2
+
+
+def test_refreshed_figures_hide_the_address_from_the_list_of_processes(monkeypatch):
+    from phasemap.command import refresh
+
+    started = []
+
+    class Nothing:
+        returncode, pid = 0, os.getpid()
+
+        def __init__(self, words, env, **more):
+            started.append((words, env))
+
+        def communicate(self, timeout):
+            return "", ""
+
+    class Record:
+        name, uri, done = "tiny", "http://me:secret@host", {}
+
+    monkeypatch.setattr(refresh.subprocess, "Popen", Nothing)
+    monkeypatch.setattr(refresh.os, "setpriority", lambda *_: None)
+    assert refresh.Refresh(Record, Path("out"), print)._draw() == ""
+    ((words, environment),) = started
+    assert "secret" not in json.dumps(words)
+    assert environment["MLFLOW_TRACKING_URI"] == Record.uri
