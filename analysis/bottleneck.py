@@ -1,6 +1,6 @@
-"""Bottleneck floor: share grokked and grok step against the units of the bottleneck, and the floor.
+"""Bottleneck floor: share generalised and grok step against the units of the bottleneck, and the floor.
 
-The floor of a line is the fewest units at which at least half of the trials grokked.
+The floor of a line is the fewest units at which at least half of the trials generaliseked.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
     }
     told = "; ".join(f"{text(v)}: {'not reached' if f is None else f}" for v, f in floors.items())
     words = caption.join(
-        "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against the "
-        "units of a linear bottleneck before the readout; open triangle: median not reached within the budget (dashed)",
-        f"Floor, the fewest units at which half of the trials grok: {told}",
+        "Share of trials that generalised (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against "
+        "the units of a linear bottleneck before the readout; open triangle: median not reached within the budget "
+        "(dashed)",
+        f"Floor, the fewest units at which half of the trials generalise: {told}",
+        rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in ("bottleneck", by) if k)),

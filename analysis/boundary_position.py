@@ -1,7 +1,8 @@
-"""Boundary position: where along the first axis grokking becomes as likely as not, with its interval.
+"""Boundary position: where along the first axis generalisation becomes as likely as not, with its interval.
 
-One row per boundary and value of the second axis; a line without a boundary gets a row that says on
-which side it lies. The fit is that of ``probability_map.py``; nothing is fitted here.
+One row per boundary and value of the second axis; a line on which no crossing is found gets a row that
+says on which side it lies, and how many of the trials near it generalised. The trials are those of
+``probability_map.py``; the boundaries are read from its fit with lapse rates, see ``phasemap.maps.phase_map``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from phasemap.record.reader import Sweep
 from . import caption, style
 from .axis import Axis, label, plain_log, text
 from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
+from .statistics import decided, wilson
+
+COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalised", "rate", "rate_low", "rate_high"]
+OUTSIDE = (  # what benchmarks/coverage.py measures below the level
+    "Not held at this level: boundaries within 5 % of an end of the axis, mostly not found, and those near a corner "
+    "of a region or between rates such as 0.3 and 1"
+)
+REACH = 0.05  # of a continuous second axis: trials so near to a line speak for it
+FEWEST = 20  # or so many
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: the other axis, boundary ("start" or "end" of grokking as the axis rises, or the
-    words "none: all grok" or "none: none groks"), position, low, high (90 %; -inf or inf where the
-    interval reaches the end of what was tried), n (trials within one lengthscale), trials (on the line)."""
+    """``table``: the other axis, boundary ("start" or "end" of generalisation as the axis rises, or
+    "none: P < 0.5" or "none: P > 0.5" where the fit crosses nowhere), position, low, high (90 %; -inf or
+    inf where the interval reaches the end of what was tried), n (trials within one lengthscale), and of
+    the trials near the line: trials, generalised, rate, rate_low, rate_high (Wilson, 95 %)."""
 
     table: pd.DataFrame
     along: Axis
@@ -42,23 +53,25 @@ class Summary:
 
 
 def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summary:
-    """Every place along an axis where the probability of grokking crosses 0.5, at values of the other."""
+    """Every place along an axis where the probability of generalisation crosses 0.5, at values of the other."""
     names = [n for n in (along, other) if n]
     fitted = fit(table, names)
     if not ordered(fitted.axes[0]):
         raise style.Absent(f"a boundary position needs an axis of numbers, {along} has words")
     values = slices(fitted.axes[1], most=12) if other else [None]
     rows = [row for value in values for row in _rows(table, fitted, value)]
-    columns = [*([other] if other else []), "boundary", "position", "low", "high", "n", "trials"]
+    columns = [*([other] if other else []), *COLUMNS]
+    found = pd.DataFrame(rows)[columns]
     words = caption.join(
-        f"{label(along)} at which the fitted probability of grokking is 0.5; bars: {100 * LEVEL:.0f} % intervals "
-        "(joint draws of the fit); an arrow: the interval reaches the end of the values tried; numbers: trials "
-        "within one lengthscale",
+        f"{label(along)} at which the fitted probability of generalisation is 0.5; bars: {100 * LEVEL:.0f} % intervals "
+        "(joint draws of the fit, averaged over lapse rates); an arrow: the interval reaches the end of the values "
+        "tried; numbers: trials within one lengthscale",
+        OUTSIDE,
+        _no_crossing(fitted.axes[1] if other else None) if found.position.isna().any() else "",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(names)),
     )
-    found = pd.DataFrame(rows)[columns]
     return Summary(found, fitted.axes[0], fitted.axes[1] if other else None, words)
 
 
@@ -66,7 +79,7 @@ def of_sweep(sweep: Sweep) -> Summary:
     """Along the first axis of numbers, at the values of the next axis."""
     summary = summarise(sweep.finished, *natural_axes(sweep)[:2])
     if summary.table.position.isna().all():
-        raise style.Absent("no boundary: " + "; ".join(dict.fromkeys(summary.table.boundary)))
+        raise style.Absent("; ".join(summary.sentences))
     return summary
 
 
@@ -76,7 +89,13 @@ def draw(ax: Axes, summary: Summary) -> None:
     for i, (kind, rows) in enumerate(found.groupby("boundary", sort=False)):
         colour, marker = ((style.BLUE, "o"), (style.ORANGE, "s"))[i % 2]
         _draw_rows(
-            ax, summary, rows, colour, marker, 3.0 * i - 1.5, f"grokking {'starts' if kind == 'start' else 'ends'}"
+            ax,
+            summary,
+            rows,
+            colour,
+            marker,
+            3.0 * i - 1.5,
+            f"generalisation {'starts' if kind == 'start' else 'ends'}",
         )
     _dress(ax, summary)
 
@@ -93,21 +112,32 @@ def figure(summary: Summary) -> Figure:
 
 
 def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str, object]]:
-    other = fitted.axes[1] if len(fitted.axes) > 1 else None
-    own = table if other is None or other.continuous else table[table[other.name] == value]
+    along, other = fitted.axes[0], fitted.axes[1] if len(fitted.axes) > 1 else None
+    own = decided(table if other is None else near(table, other, value))
+    won = int(own.grok_step.notna().sum())
+    rate = wilson(won, len(own))
     common: dict[str, object] = {} if other is None else {other.name: value}
-    common["trials"] = len(own)
-    hits = fitted.grokked.hits[:, 1].sum()
-    mixed = 0 < hits < fitted.grokked.counts.sum()
+    common |= {"trials": len(own), "generalised": won, "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
     fixed = {} if other is None else {other.name: other.places([value])[0] if ordered(other) else value}
-    along = fitted.axes[0]
-    found = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if mixed else []
+    hits, trials = fitted.grokked.hits[:, 1].sum(), fitted.grokked.counts.sum()
+    found = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if 0 < hits < trials else []
     for boundary in found:
         yield common | {"boundary": "start" if boundary.rises else "end", **_interval(boundary, along)}
     if not found:
-        side = "all grok" if own.grok_step.notna().mean() > 0.5 else "none groks"
+        likely = hits > 0 and (hits == trials or fitted.grokked.likely(along.name, [1], fixed))
         empty = dict.fromkeys(("position", "low", "high"), math.nan)
-        yield common | {"boundary": f"none: {side}", **empty, "n": 0}
+        yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", **empty, "n": 0}
+
+
+def near(table: pd.DataFrame, other: Axis, value: Any) -> pd.DataFrame:
+    """The trials at a value of the other axis; of a continuous one, the nearest ``FEWEST`` and all that lie
+    within a share ``REACH`` of its length."""
+    if not other.continuous:
+        return table[table[other.name] == value]
+    places = [np.asarray(other.places(v), float) for v in (table[other.name], [value], other.values)]
+    at, line, ends = (np.log(p) if other.scale == "log" else p for p in places)
+    distance = np.abs(at - line) / np.ptp(ends)
+    return table[distance <= max(REACH, np.sort(distance)[:FEWEST][-1])]
 
 
 def _interval(boundary: Boundary, along: Axis) -> dict[str, float | int]:
@@ -128,10 +158,22 @@ def _value(place: float, along: Axis) -> float:
 def _sentence(row: dict, along: Axis, other: Axis | None) -> str:
     at = "" if other is None else f" at {other.name.replace('_', ' ')} {text(row[other.name])}"
     if math.isnan(row["position"]):
-        return f"no boundary{at} ({row['boundary'].removeprefix('none: ')}, {row['trials']} trials)"
+        rate = f"rate {row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]"
+        return f"no crossing found{at}: {_side(row)}, {rate}"
     ends = ", ".join("open" if math.isinf(row[end]) else f"{row[end]:.3g}" for end in ("low", "high"))
-    told = f"critical {along.name.replace('_', ' ')}{at} ({row['boundary']} of grokking)"
-    return f"{told}: {row['position']:.3g} [{ends}], n = {row['n']}"
+    what = f"critical {along.name.replace('_', ' ')}{at} ({row['boundary']} of generalisation)"
+    return f"{what}: {row['position']:.3g} [{ends}], n = {row['n']}"
+
+
+def _side(row: dict) -> str:
+    """ "P < 0.5 everywhere (2 of 40 generalised)" """
+    return f"{row['boundary'].removeprefix('none: ')} everywhere ({row['generalised']} of {row['trials']} generalised)"
+
+
+def _no_crossing(other: Axis | None) -> str:
+    """What a caption says of the lines without a position."""
+    whose = "at this value" if other and not other.continuous else "nearest to the line" if other else "of the sweep"
+    return f"Where no crossing is found, the trials {whose} are counted"
 
 
 def _draw_rows(
@@ -176,6 +218,6 @@ def _dress(ax: Axes, summary: Summary) -> None:
     other.dress(ax)
     ax.set_xlim(*other.edges[[0, -1]])
     for row in summary.table[summary.table.position.isna()].to_dict("records"):
-        place, told = other.places([row[other.name]])[0], row["boundary"].removeprefix("none: ")
+        place = other.places([row[other.name]])[0]
         middle = along.between(ends[0], ends[1], 0.5)
-        ax.text(place, middle, told, rotation=90, ha="center", va="center", fontsize=6, color=style.GREY)
+        ax.text(place, middle, _side(row), rotation=90, ha="center", va="center", fontsize=6, color=style.GREY)

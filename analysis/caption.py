@@ -30,7 +30,14 @@ def sizes(table: pd.DataFrame) -> str:
 def grokked(table: pd.DataFrame) -> str:
     """What counts as grokked."""
     every = _values(table, "evaluate_every")
-    return f"Grokked: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps)"
+    unread = int(table.phase.isna().sum())
+    noun = "trial" if unread == 1 else "trials"
+    early = (
+        f"; {unread} {noun} stopped before it could be read: censored in times, left out of shares" if unread else ""
+    )
+    return (
+        f"Generalised: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps){early}"
+    )
 
 
 def phases(table: pd.DataFrame) -> str:

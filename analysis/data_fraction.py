@@ -1,4 +1,4 @@
-"""Data-fraction curve: share grokked, and the delay between memorizing and grokking, against data.
+"""Data-fraction curve: share generalised, and the delay between memorizing and grokking, against data.
 
 Little data memorizes only; much data generalises at once; between them lies the delay.
 """
@@ -31,9 +31,10 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
     """Over the columns data_fraction, grok_step, memorization_step, steps_run, steps and phase."""
     rows = rate_and_step.summarise(table, "data_fraction", by, delay=True)
     words = caption.join(
-        "Share of trials that grokked (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
+        "Share of trials that generalised (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
         "memorization to grok step, of those that memorized, against the share of examples trained on; open "
         "triangle: median not reached within the budget (dashed)",
+        rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(k for k in ("data_fraction", by) if k)),

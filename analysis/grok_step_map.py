@@ -22,6 +22,7 @@ from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, plain_log, short, text
+from .rate_and_step import bars, open_medians
 from .statistics import grok_time
 
 MAP = matplotlib.colormaps["cividis"]
@@ -30,7 +31,7 @@ MAP = matplotlib.colormaps["cividis"]
 @dataclass(frozen=True)
 class Summary:
     """``table`` has a row per cell: its axes, median, low, high (optimiser steps, infinite when
-    not reached), grokked, n and budget (steps)."""
+    not reached or open), grokked, n and budget (steps)."""
 
     table: pd.DataFrame
     x: Axis
@@ -62,10 +63,11 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
         rows.append((*place, m.value, m.low, m.high, time.grokked, m.n, time.budget))
     cells = pd.DataFrame(rows, columns=[*keys, "median", "low", "high", "grokked", "n", "budget"])
     words = caption.join(
-        "Kaplan–Meier median of the grok step; trials that did not grok are censored at the steps they ran",
-        "Hatched: fewer than half estimated to grok within the budget"
+        "Kaplan–Meier median of the grok step; trials that did not generalise are censored at the steps they ran",
+        "Hatched: fewer than half estimated to generalise within the budget"
         if y
-        else "Bars: 95 % intervals; open triangles: fewer than half estimated to grok within the budget",
+        else "Bars: 95 % intervals; open triangles: fewer than half estimated to generalise within the budget",
+        "" if y else open_medians(cells.low),
         caption.grokked(table),
         caption.seeds(cells.n),
         caption.sizes(table),
@@ -145,10 +147,16 @@ def _draw_line(ax: Axes, x: Axis, cells: pd.DataFrame) -> None:
     places, budget = x.places(cells[x.name]), cells.budget.max()
     reached = np.isfinite(cells["median"].to_numpy())
     middle = cells["median"].where(reached, budget)
-    below = (middle - cells.low.clip(upper=budget)).clip(lower=0)
-    above = (cells.high.clip(upper=budget) - middle).clip(lower=0)
     ax.axhline(budget, color=style.GREY, linewidth=0.6, linestyle="--", label="budget")
-    ax.errorbar(places, middle, [below, above], fmt="none", ecolor=style.BLUE, elinewidth=0.9, capsize=2)
+    ax.errorbar(
+        places,
+        middle,
+        bars(middle, cells.low, cells.high, budget),
+        fmt="none",
+        ecolor=style.BLUE,
+        elinewidth=0.9,
+        capsize=2,
+    )
     ax.plot(places[reached], middle[reached], "o-", color=style.BLUE, label="median grok step")
     if not reached.all():
         ax.plot(places[~reached], middle[~reached], "^", color=style.BLUE, fillstyle="none", label="not reached")

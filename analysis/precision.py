@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from phasemap.record.reader import Sweep
 
 from . import caption, style, time_to_grok
-from .statistics import rate_difference
+from .statistics import decided, rate_difference
 
 REFERENCE = "fp32"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: precision, difference of the share grokked from fp32, low, high, successes, n."""
+    """``table``: precision, difference of the share generalised from fp32, low, high, successes, n."""
 
     table: pd.DataFrame
     curves: time_to_grok.Summary
@@ -31,7 +31,7 @@ class Summary:
 def summarise(table: pd.DataFrame) -> Summary:
     """Over the columns precision, grok_step, steps_run, steps and phase."""
     curves = time_to_grok.summarise(table, "precision")
-    won = table.assign(won=table.grok_step.notna()).groupby("precision").won.agg(["sum", "size"])
+    won = decided(table).assign(won=lambda own: own.grok_step.notna()).groupby("precision").won.agg(["sum", "size"])
     if REFERENCE not in won.index or len(won) < 2:
         raise style.Absent("precision needs trials in fp32 and in another format")
     base = won.loc[REFERENCE]
@@ -41,7 +41,7 @@ def summarise(table: pd.DataFrame) -> Summary:
         rows.append((name, found.value, found.low, found.high, int(successes), int(n)))
     differences = pd.DataFrame(rows, columns=["precision", "difference", "low", "high", "successes", "n"])
     words = caption.join(
-        curves.caption, f"Right: share grokked minus that in {REFERENCE}, 95 % interval (Newcombe 1998, method 10)"
+        curves.caption, f"Right: share generalised minus that in {REFERENCE}, 95 % interval (Newcombe 1998, method 10)"
     )
     return Summary(differences, curves, words)
 
@@ -56,17 +56,19 @@ def of_sweep(sweep: Sweep) -> Summary:
 def draw(ax: Axes, summary: Summary) -> None:
     """Survival curves by precision."""
     time_to_grok.draw(ax, summary.curves)
-    ax.legend(title="precision (grokked / n)", title_fontsize=7, alignment="left", loc="best")
+    ax.legend(title="precision (generalised / n)", title_fontsize=7, alignment="left", loc="best")
 
 
 def draw_differences(ax: Axes, summary: Summary) -> None:
-    """Differences of the share grokked, one row per format."""
+    """Differences of the share generalised, one row per format."""
     for i, row in enumerate(summary.table.itertuples()):
         error = [[row.difference - row.low], [row.high - row.difference]]
         ax.errorbar([row.difference], [i], xerr=error, fmt="o", color=style.BLUE, capsize=2)
     ax.axvline(0, color=style.GREY, linewidth=0.7, linestyle=":")
     ax.set_yticks(range(len(summary.table)), [f"{r.precision} (n = {r.n})" for r in summary.table.itertuples()])
-    ax.set(xlim=(-1.02, 1.02), ylim=(-0.6, len(summary.table) - 0.4), xlabel=f"share grokked minus that in {REFERENCE}")
+    ax.set(
+        xlim=(-1.02, 1.02), ylim=(-0.6, len(summary.table) - 0.4), xlabel=f"share generalised minus that in {REFERENCE}"
+    )
 
 
 @style.applied()

@@ -47,7 +47,7 @@ class Fit:
 @dataclass(frozen=True)
 class Summary:
     """``table`` has a row per lattice point: the axes (an ordinal one as its rank, from 0), the
-    probability of grokking with low and high end of its 90 % band, and the entropy of the phases in
+    probability of generalisation with low and high end of its 90 % band, and the entropy of the phases in
     bits. ``trials`` has the axes and the phase of each trial."""
 
     table: pd.DataFrame
@@ -153,12 +153,12 @@ def figure(summary: Summary) -> Figure:
     for (title, cells, trials), upper, lower in zip(panels, *rows, strict=True):
         _draw_chance(upper, summary, cells, trials)
         _draw_doubt(lower, summary, cells, trials, most)
-        upper.set_title(title or "probability of grokking", fontsize=7.5)
+        upper.set_title(title or "probability of generalisation", fontsize=7.5)
         lower.set_title("" if title else "entropy of the phases", fontsize=7.5)
     for ax in axes.flat:
         ax.label_outer()
     several = len(panels) > 1  # else the title says what the bar shows, and the next panel would seem to have its label
-    _bar(sheet, rows[0], CHANCE, 1.0, "probability of grokking" if several else "")
+    _bar(sheet, rows[0], CHANCE, 1.0, "probability of generalisation" if several else "")
     _bar(sheet, rows[1], DOUBT, most, "entropy (bits)" if several else "bits")
     handles = [*_phase_handles(summary.trials), *_line_handles()]
     sheet.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=6.5, columnspacing=1.2, handletextpad=0.5)
@@ -243,7 +243,7 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
             x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look
         )
     x.dress(ax)
-    ax.set(ylabel="probability of grokking")
+    ax.set(ylabel="probability of generalisation")
     ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
@@ -271,7 +271,7 @@ def _line_handles() -> list:
     lines = [
         Line2D([], [], color="#1a1a1a", label=f"P = {line}", **look) for line, look in zip(LINES, looks, strict=True)
     ]
-    band = Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band holds 0.5")
+    band = Patch(facecolor="white", edgecolor="#555555", hatch="//////", linewidth=0.4, label="90 % band of P = 0.5")
     return [*lines, band]
 
 
@@ -306,9 +306,13 @@ def _met(table: pd.DataFrame) -> list[str]:
 
 def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
     return caption.join(
-        f"Probability that a trial groks within the steps run, against {', '.join(label(n) for n in names)}: logistic "
-        "Gaussian process (Matérn 5/2, Laplace) on the single trials; "
-        + ("hatched: the 90 % band holds 0.5. Entropy: of all phases" if len(names) > 1 else "shaded: 90 % band"),
+        f"Probability that a trial generalises within the steps run, against {', '.join(label(n) for n in names)}: "
+        "logistic Gaussian process (Matérn 5/2, Laplace) on the single trials; "
+        + (
+            "hatched: the 90 % band of the contour 0.5, not an interval of the probability. Entropy: of all phases"
+            if len(names) > 1
+            else "shaded: 90 % band of the places where it is 0.5, not an interval of the probability"
+        ),
         "Each point is a trial; seeds of one cell stand side by side",
         caption.grokked(table),
         caption.sizes(table),

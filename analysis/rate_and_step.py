@@ -1,4 +1,4 @@
-"""Two panels that several figures share: the share that grokked, and the median step it took.
+"""Two panels that several figures share: the share that generalised, and the median step it took.
 
 Against one axis, a line per value of a second. What the axis is, and whether the step is the grok
 step or the delay after memorization, is said by the figures that use this.
@@ -17,7 +17,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from . import style
 from .axis import Axis, plain_log, text
-from .statistics import grok_time, kaplan_meier, wilson
+from .statistics import decided, grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
 LINES = 4  # that can be told apart in one panel
@@ -55,7 +55,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
             )
     x.dress(ax)
     ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless told" if rows.n.nunique() > 1 else ""), fontsize=7)
-    ax.set(ylabel="share grokked", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
+    ax.set(ylabel="share generalised", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
 
@@ -64,11 +64,11 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     budget = rows.budget.max()
     for _, part, look, shift in _lines(rows, by):
         apart = _apart(ax, shift)
-        reached = np.isfinite(part.step.to_numpy())
-        places, part = x.places(part[x.name]), part.reset_index(drop=True)
+        part = part[part.step.notna()].reset_index(drop=True)
+        places, reached = x.places(part[x.name]), np.isfinite(part.step.to_numpy())
         seen = part[reached]
-        error = [seen.step - seen.step_low, seen.step_high.clip(upper=budget) - seen.step]
         if len(seen):
+            error = bars(seen.step, seen.step_low, seen.step_high, budget)
             ax.errorbar(places[reached], seen.step, error, capsize=1.5, elinewidth=0.8, transform=apart, **look)
         blank = {"linestyle": "none", "marker": "^", "fillstyle": "none", "color": look["color"], "clip_on": False}
         if not reached.all():  # an unclipped line without points would claim room at the sheet's corner
@@ -82,10 +82,24 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     ax.set(ylabel=name, xlim=x.edges[[0, -1]])
 
 
+def bars(middle: pd.Series, low: pd.Series, high: pd.Series, budget: float) -> list[pd.Series]:
+    """Lengths of the bars below and above each median. An end that censoring leaves open stops at the
+    budget; where both ends are open (too few trials) there is no bar."""
+    few = np.isneginf(low)
+    below = (middle - low.clip(upper=budget)).clip(lower=0).mask(few, 0)
+    return [below, (high.clip(upper=budget) - middle).clip(lower=0).mask(few, 0)]
+
+
+def open_medians(low: pd.Series) -> str:
+    """What a caption says where a median's interval has no lower end, because its trials are too few."""
+    return "A median of fewer than six trials has no bar: its 95 % interval is open" if np.isneginf(low).any() else ""
+
+
 def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
-    rate = wilson(int(cell.grok_step.notna().sum()), len(cell))
+    known = decided(cell)
+    rate = wilson(int(known.grok_step.notna().sum()), len(known))
     time = _delay(cell) if delay else grok_time(cell).median
-    head = int(cell.grok_step.notna().sum()), len(cell), rate.value, rate.low, rate.high
+    head = int(known.grok_step.notna().sum()), len(known), rate.value, rate.low, rate.high
     return *head, time.value, time.low, time.high, float(cell.steps.max())
 
 

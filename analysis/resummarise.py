@@ -22,7 +22,8 @@ CHANGED = ("phase", "memorization_step", "grok_step", "settled_step", "oscillati
 def resummarise(sweep: Sweep, **settings: float) -> Sweep:
     """The sweep as if it had been run with other thresholds (see ``SETTINGS``).
 
-    A trial that stopped early, once settled at the old threshold, is censored there at a higher one.
+    A trial that stopped early, once settled at the old threshold, may not have reached a higher one yet:
+    it has no phase then, is censored at its last step in times, and left out of shares.
 
     Raises:
         ValueError: not a threshold, or out of range.
@@ -53,4 +54,6 @@ def _events(row: Mapping, lines: Mapping[str, pd.DataFrame]) -> dict[str, object
         key: (tuple(int(s) for s in line.step), tuple(float(v) for v in line.value)) for key, line in lines.items()
     }
     found = events(trial, curves, diverged=row["phase"] == "diverged")
+    if row["ending"] == "settled" and (found["grok_step"] is None or found["phase"] == "collapse"):
+        found["phase"] = None  # had it gone on, it might have generalised, or come back
     return {name: found[name] for name in CHANGED}

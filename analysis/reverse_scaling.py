@@ -49,15 +49,15 @@ def summarise(table: pd.DataFrame, control: str | None = None, size: str = "para
         raise style.Absent("no finished trial yet")
     keys = [k for k in (control, size) if k]
     groups = table.groupby(keys)
-    rows = groups.agg(successes=("grok_step", "count"), n=("seed", "size")).reset_index()
+    rows = groups.agg(successes=("grok_step", "count"), n=("phase", "count")).reset_index()
     found = [wilson(int(k), int(n)) for k, n in zip(rows.successes, rows.n, strict=True)]
     quartiles = groups.final_test_accuracy.quantile([0.25, 0.5, 0.75]).unstack()
     quartiles.columns = ["final_low", "final_median", "final_high"]
     rows = rows.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     rows = rows.merge(quartiles.reset_index(), on=keys)
     words = caption.join(
-        "Share of trials that grokked within the steps run (circles; bars: 95 % Wilson intervals) and test accuracy at "
-        "the last step (crosses: one per trial; dashed: median)",
+        "Share of trials that generalised within the steps run (circles; bars: 95 % Wilson intervals) and test "
+        "accuracy at the last step (crosses: one per trial; dashed: median)",
         f"{caption.seeds(rows.n).replace('cell', 'point')}",
         caption.grokked(table),
         caption.sizes(table),
@@ -111,7 +111,14 @@ def _draw_panel(ax: Axes, x: Axis, rows: pd.DataFrame, trials: pd.DataFrame) -> 
     ax.plot(places, rows.final_median, "--", color=style.ORANGE, label="final test accuracy (median; x: trials)")
     error = np.array([(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)])
     ax.errorbar(
-        places, rows.rate, error, fmt="o-", color=style.BLUE, capsize=1.5, elinewidth=0.8, label="share grokked (95 %)"
+        places,
+        rows.rate,
+        error,
+        fmt="o-",
+        color=style.BLUE,
+        capsize=1.5,
+        elinewidth=0.8,
+        label="share generalised (95 %)",
     )
     ax.set_xscale("log")
     plain_log(ax.xaxis)

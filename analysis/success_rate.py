@@ -1,4 +1,4 @@
-"""Success rate: the share of trials that grokked, against one axis, with Wilson intervals and n.
+"""Success rate: the share of trials that generalised, against one axis, with Wilson intervals and n.
 
 One line per value of a second axis; from four lines on, one panel each, so that intervals stay
 readable. Says nothing about when a trial grokked: see ``time_to_grok.py``.
@@ -17,7 +17,7 @@ from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, text
-from .statistics import wilson
+from .statistics import decided, wilson
 
 TOGETHER = 3  # lines that fit into one panel with their intervals
 
@@ -43,11 +43,17 @@ def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     if table.empty:
         raise style.Absent("no finished trial yet")
     keys = [k for k in (x, by) if k]
-    groups = table.assign(won=table.grok_step.notna()).groupby(keys).won.agg(successes="sum", n="size").reset_index()
+    groups = (
+        decided(table)
+        .assign(won=lambda own: own.grok_step.notna())
+        .groupby(keys)
+        .won.agg(successes="sum", n="size")
+        .reset_index()
+    )
     found = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
     rates = groups.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     words = caption.join(
-        "Share of trials that grokked within the steps run",
+        "Share of trials that generalised within the steps run",
         caption.WILSON,
         "A number stands for n where points differ in it"
         if rates.n.nunique() > 1
@@ -117,6 +123,6 @@ def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int
 
 def _dress(ax: Axes, summary: Summary) -> None:
     summary.x.dress(ax)
-    ax.set(ylabel="share grokked", ylim=(-0.04, 1.06))
+    ax.set(ylabel="share generalised", ylim=(-0.04, 1.06))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     ax.set_xlim(*summary.x.edges[[0, -1]])

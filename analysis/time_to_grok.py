@@ -1,4 +1,4 @@
-"""Time to grok: Kaplan–Meier curves of the share grokked by each step, one per value of an axis.
+"""Time to grok: Kaplan–Meier curves of the share generalised by each step, one per value of an axis.
 
 The curve of a group that never reaches one half has no median, and none is made up for it.
 """
@@ -49,8 +49,8 @@ def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = No
             rows.append((title, value, m.value, m.low, m.high, time.grokked, m.n))
     groups = pd.DataFrame(rows, columns=["panel", "group", "median", "low", "high", "grokked", "n"])
     words = caption.join(
-        "Kaplan–Meier estimate of the share grokked by a step; a tick marks the end of the steps run by trials that "
-        "did not grok (censored there, not dropped)",
+        "Kaplan–Meier estimate of the share generalised by a step; a tick marks the end of the steps run by trials "
+        "that did not generalise (censored there, not dropped)",
         f"{caption.seeds(groups.n)}".replace("cell", "curve").replace("seed", "trial"),
         "Bands: 95 % (log-log)"
         if groups.groupby("panel").size().max() <= BANDS
@@ -97,7 +97,7 @@ def figure(summary: Summary) -> Figure:
     style.hide_rest(axes, len(titles))
     if summary.by:
         handles, names = axes[0, 0].get_legend_handles_labels()
-        heading = summary.by.replace("_", " ") + ("" if summary.panel else " (grokked / n)")
+        heading = summary.by.replace("_", " ") + ("" if summary.panel else " (generalised / n)")
         sheet.legend(handles, names, title=heading, title_fontsize=7, alignment="left", loc="outside right upper")
     return sheet
 
@@ -116,6 +116,6 @@ def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:
             ax.fill_between(curve.step, curve.low, curve.high, step="post", color=colour, alpha=0.18, linewidth=0)
         if row.grokked < row.n:
             ax.plot(curve.step.iloc[-1], curve.grokked.iloc[-1], "|", color=colour, markersize=6)
-    ax.set(xlabel="optimiser steps", ylabel="share grokked", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
+    ax.set(xlabel="optimiser steps", ylabel="share generalised", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
     ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

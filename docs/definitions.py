@@ -13,7 +13,7 @@ from pathlib import Path
 from phasemap.plan.outcome import CURVES, DEFINITIONS, PHASES, WORDS
 from phasemap.plan.trial import Trial
 from phasemap.probes import places
-from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER
+from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER, TAKEOVER_PROBES
 
 PAGE = Path(__file__).with_name("definitions.md")
 LIU = "[Liu et al. 2022](https://arxiv.org/abs/2205.10343)"
@@ -40,7 +40,7 @@ SOURCES = {  # outcome -> where the idea comes from, if it is not ours
     "memorization_step": LIU,
     "grok_step": f"{POWER}; threshold: {LIU}",
     "slingshots": f"named after {THILAK}; the count: {OURS}",
-    "learned_bits": "plug-in mutual information",
+    "learned_bits": "adjusted mutual information, [Vinh et al. 2010](https://jmlr.org/papers/v11/vinh10a.html)",
     "intrinsic_dimension": "principal component analysis",
     "pca99_dimension": "principal component analysis",
     "participation_ratio": GAO,
@@ -110,7 +110,8 @@ Fields of a trial, so they are part of its identity, can be axes, and stand in t
 {_thresholds()}
 
 Fixed: an oscillation falls below {FORGOTTEN}; a slingshot exceeds {SPIKE:g} times the median of up to {SPIKE_MEMORY}
-evaluations; an outer stride has been taken over once its score stays below {TAKEN_OVER}.
+evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is
+not, for {TAKEOVER_PROBES} probes in a row.
 """
 
 

@@ -19,7 +19,10 @@ from phasemap import sweep
 from phasemap.fields import Fault
 from phasemap.plan.component import names
 from phasemap.plan.space import Space, load
+from phasemap.plan.stack import Stack
 from phasemap.plan.trial import Trial
+from phasemap.scheduling.worker import StackRun
+from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin, may_be_stacked
 
 OWN = Path(__file__).parent / "own"
@@ -132,21 +135,11 @@ def test_rows_start_as_the_module_does_under_the_trials_seed(folder):
 
 
 def test_a_network_whose_numbers_hang_on_the_stack_runs_alone_with_a_note(folder, tmp_path):
-    from phasemap.plan.stack import Stack
-    from phasemap.scheduling.worker import StackRun
-    from phasemap.training.checkpoint import Storage
-
-    space = edited(
-        folder, "space_file.py", "return self.head(", "return len(torch.zeros(1)) * _odd(inputs) + self.head("
-    )
-    text = (
-        (folder / "layers_of_mine.py")
-        .read_text()
-        .replace("return torch.relu(", "CALLS.append(0)\n        return len(CALLS) * 1e-6 + torch.relu(")
-    )
+    """Here each call counts, so that no two runs are the same."""
+    text = (folder / "layers_of_mine.py").read_text()
+    text = text.replace("return torch.relu(", "CALLS.append(0)\n        return len(CALLS) * 1e-6 + torch.relu(")
     (folder / "layers_of_mine.py").write_text(text + "\n\nCALLS = []\n")
-    space = again(folder)
-    stack = Stack(tuple(trial for trial in space.trials() if trial.width == 12))
+    stack = Stack(tuple(trial for trial in again(folder).trials() if trial.width == 12))
     reports = list(StackRun(stack, Storage(str(tmp_path / "checkpoints")), "cpu", 60))
     assert sum(len(report.results) for report in reports) == 4
     notes = [note for report in reports for note in report.notes]
@@ -263,8 +256,8 @@ def test_a_name_of_ours_is_refused(folder):
         ),
         ("view.flat.abs().amax(1)", "view.flat.abs().amax(0)", r"probe sharpest: largest_weight must have one number"),
         (
-            '"fast" if outcomes["grok_step"] <= 20 else "slow"',
-            '"quick"',
+            "    if outcomes",
+            '    return "quick"\n    if outcomes',
             r"phases speed: must return one of fast, slow, never, diverged, got",
         ),
         ('return "never"', "return 1 / 0", r"phases speed: space_file.py line \d+: raised ZeroDivisionError"),

@@ -111,7 +111,7 @@ def test_the_first_run_records_every_trial_and_draws(swept):
     folder, done = swept
     assert done.returncode == 0, done.stderr
     assert ids(runs(folder)) == sorted(trial.id for trial in load(folder / "tiny.py").trials())
-    assert "tiny: 4 trials to run in " in done.stdout
+    assert "tiny: 4 trials to run on " in done.stdout
     assert "tiny: 4 of 4 trials recorded" in done.stdout
     assert f"figures: {folder / 'figures' / 'tiny'}" in done.stdout
     assert f"mlflow ui --backend-store-uri sqlite:///{folder / 'mlflow.db'}" in done.stdout
@@ -147,7 +147,7 @@ def test_widening_an_axis_runs_only_the_new_cells(again, capsys):
     before = {run.info.run_id for run in runs(again)}
     assert here("--set", "weight_decay=0.1,1.0,3.0") == 0
     told = capsys.readouterr().out
-    assert "tiny: 2 trials to run in " in told
+    assert "tiny: 2 trials to run on " in told
     assert "; 4 are recorded already" in told
     found = runs(again)
     assert before < {run.info.run_id for run in found}

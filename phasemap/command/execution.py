@@ -179,7 +179,8 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
     _check_storage(storage)
-    slots = Slots(1, 0) if options.local else _cluster(options, storage)
+    own = Slots(0, 1) if options.device == "cuda" else Slots(1, 0)  # of this process
+    slots = own if options.local else _cluster(options, storage)
     work = _work(sweep, options, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with terminal.Screen(lambda: _status(sweep, work)) as display:
@@ -272,6 +273,7 @@ def _leave(options: Options) -> None:
 
 
 def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
+    from phasemap.scheduling import cutting
     from phasemap.scheduling.queue import Work
     from phasemap.training.checkpoint import Storage
 
@@ -282,9 +284,11 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
         fail=recorder.failure,
         say=print,
         slots=slots.cpu + slots.cuda,
+        cuda=slots.cuda,
     )
     plan = _plan(slots, options)
-    work.add(plan.stacks(sweep.missing))
+    work.cutting = cutting.planned(plan)
+    work.cutting.put(sweep.missing)
     if sweep.space.sampler != "grid":
         work.more = sweep.explorer(plan).more
     return work
@@ -335,7 +339,7 @@ def _address(options: Options) -> str | None:
 def _opening(sweep: Sweep, work: Work, slots: int) -> str:
     already = len(sweep.trials) - len(sweep.missing)
     if sweep.space.sampler == "grid":
-        told = f"{sweep.name}: {len(sweep.missing)} trials to run in {len(work.queue)} stacks on {slots} slots"
+        told = f"{sweep.name}: {len(sweep.missing)} trials to run on {slots} slots"
     else:
         told = (
             f"{sweep.name}: up to {sweep.space.trials_wanted} trials, chosen by {sweep.space.sampler}, on {slots} slots"
@@ -347,10 +351,11 @@ def _status(sweep: Sweep, work: Work) -> terminal.Status:
     with work.lock:
         running = [one for one in work.running.values() if one.started]
         waiting = [one for one in work.running.values() if not one.started]
+        queued = work.waiting()
         trials, done = list(sweep.trials), sweep.recorder.done
     total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
     whole = seconds(sweep.missing) or 1.0
-    left = sum(seconds(stack.trials) for stack in [*work.queue, *(one.stack for one in waiting)])
+    left = seconds([*queued, *(trial for one in waiting for trial in one.left.values())])
     left += sum(seconds(one.left.values()) for one in running) / 2
     share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
     elapsed = time.monotonic() - work.started

@@ -10,6 +10,10 @@ The model is a logistic Gaussian process for each phase against the rest, Matern
 Phases are unordered. Labels are least certain where phases meet, which a regression on 0/1 labels cannot know: its
 intervals are too narrow by a third. Reading adaptive points by nearest neighbours is worse than a plain grid, because
 the points crowd where labels are mixed.
+
+Boundaries are read with lapse rates (Wichmann & Hill 2001, Percept. Psychophys. 63:1293): a phase may occur at a rate
+above 0 far below its boundary, and miss far above it. Without them a plateau at 0.3 bends the log-odds into boundaries
+that are not there. Rates and kernels are averaged over those that the search for the likeliest has met.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +34,14 @@ from phasemap.maps.axes import Axes, unit_axes
 BLOCK = 256  # points in one block of the evidence; larger maps are scored block by block
 LINE = 257  # places at which a boundary is looked for along an axis
 DRAWS = 400  # posterior draws behind an interval
+SURE = 0.7  # share of the draws that must show a boundary for it to be reported
+READINGS = 7  # kernels and lapse rates averaged over
+RATES = (0.0, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
+LAPSE = 0.25  # scale of their prior, exponential
+USUAL, STEEP = 15.0, 60.0  # middle of the prior of the amplitude, without and with lapses to explain odd labels
 STEP = 1.7
+Lapse = tuple[float, float]  # rate at which the phase shows far below its boundary, and is missed far above it
+NONE: Lapse = (0.0, 0.0)
 Move = tuple[float, float, int | None]  # factor on lengthscales, factor on the amplitude, axis (None: all)
 MOVES: tuple[Move, ...] = (
     (1.0, STEP**2, None),
@@ -60,10 +72,18 @@ class Field:
     root: np.ndarray  # [U] square root of the labels' information
 
     @classmethod
-    def fit(cls, axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.ndarray, kernel: Kernel | None) -> Field:
+    def fit(
+        cls,
+        axes: Axes,
+        points: np.ndarray,
+        hits: np.ndarray,
+        counts: np.ndarray,
+        kernel: Kernel | None,
+        lapse: Lapse = NONE,
+    ) -> Field:
         """From ``hits`` [U] of ``counts`` [U] trials at ``points`` [U, D] that showed the phase."""
         kernel = kernel or choose_kernel(axes, points, hits, counts)
-        mode = _laplace(covariance(axes, kernel, points, points), hits, counts)
+        mode = _laplace(covariance(axes, kernel, points, points), hits, counts, lapse=lapse)
         return cls(axes, kernel, points, mode.slope, mode.factor, mode.root)
 
     def mean(self, points: np.ndarray) -> np.ndarray:
@@ -87,6 +107,19 @@ class Field:
         across = covariance(self.axes, self.kernel, points, self.points)
         known = solve_triangular(self.factor, self.root[:, None] * across.T, lower=True, check_finite=False)
         return across @ self.slope, known
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Log-odds under one kernel and lapse rates, with its share of the posterior."""
+
+    field: Field
+    lapse: Lapse
+    share: float
+
+    def excess(self, odds: np.ndarray) -> np.ndarray:
+        """Probability of the phase above one half, from log-odds."""
+        return _chance(odds, self.lapse) - 0.5
 
 
 class Boundary(NamedTuple):
@@ -202,17 +235,19 @@ class PhaseMap:
             phases: the phases counted as one.
             fixed: field values of all other axes.
             level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
-                with this probability if there is one.
+                with this probability if there is one. A boundary that three in ten of the draws lack is not reported.
         """
         place = self.axes.index(axis)
         along = self.axes.axes[place]
         if along.choices and not along.ordered:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
-        field = self.field(phases)
+        readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        middle, found = field.mean(points), []
-        for crossing in crossings_with_intervals(middle, field.draws(points), level):
-            near = self._trials_near(field, self._line(place, np.array([crossing.place]), fixed or {}))
+        counts = [max(1, round(r.share * DRAWS)) for r in readings]
+        draws = np.concatenate([r.excess(r.field.draws(points, n)) for r, n in zip(readings, counts, strict=True)])
+        middle, found = self._excess(readings, points), []
+        for crossing in crossings_with_intervals(middle, draws, level):
+            near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
             position, low, high = (float(along.value(u, exact=False)) for u in crossing[:3])
             found.append(Boundary(position, low, high, near, crossing.rises))
         return found
@@ -225,15 +260,40 @@ class PhaseMap:
         unit = self.axes.axes[self.axes.index(axis)].unit
         return min(found, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if found else None
 
+    def likely(self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None) -> bool:
+        """Whether ``phases`` are likelier than not over most of a line along ``axis``."""
+        points = self._line(self.axes.index(axis), np.linspace(0, 1, LINE), fixed or {})
+        return float(np.median(self._excess(self._readings(tuple(phases)), points))) > 0
+
+    def _excess(self, readings: Sequence[Reading], points: np.ndarray) -> np.ndarray:
+        """Probability above one half at M points, averaged over the readings: [M]."""
+        return sum((r.share * r.excess(r.field.mean(points)) for r in readings), np.zeros(len(points)))
+
+    def _readings(self, phases: tuple[Any, ...]) -> tuple[Reading, ...]:
+        """The likeliest kernels and lapse rates of a set of phases, likeliest first."""
+        if phases not in self._read:
+            hits = self.hits[:, self._columns(phases)].sum(1)
+            states = choose_readings(self.axes, self.points, hits, self.counts)
+            fields = [Field.fit(self.axes, self.points, hits, self.counts, k, lapse) for k, lapse, _ in states]
+            self._read[phases] = tuple(Reading(f, *state[1:]) for f, state in zip(fields, states, strict=True))
+        return self._read[phases]
+
+    @cached_property
+    def _read(self) -> dict[tuple[Any, ...], tuple[Reading, ...]]:
+        return {}
+
     def field(self, phases: Sequence[Any]) -> Field:
         """Log-odds of a set of phases, taken as one, against all others."""
-        missing = [p for p in phases if p not in self.phases]
-        if missing:
-            raise ValueError(f"phases: must be among {self.phases}, got {missing}; use some of these")
-        columns = [self.phases.index(p) for p in phases]
+        columns = self._columns(phases)
         if len(columns) == 1 and (ready := self.fields[columns[0]]):
             return ready
         return Field.fit(self.axes, self.points, self.hits[:, columns].sum(1), self.counts, None)
+
+    def _columns(self, phases: Sequence[Any]) -> list[int]:
+        missing = [p for p in phases if p not in self.phases]
+        if missing:
+            raise ValueError(f"phases: must be among {self.phases}, got {missing}; use some of these")
+        return [self.phases.index(p) for p in phases]
 
     def _log_odds(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         points = np.asarray(points, float)
@@ -314,9 +374,72 @@ def choose_kernel(axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.n
     return best
 
 
-def _log_prior(kernel: Kernel) -> float:
+State = tuple[Kernel, Lapse]
+
+
+def choose_readings(
+    axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.ndarray
+) -> list[tuple[Kernel, Lapse, float]]:
+    """The likeliest kernels and lapse rates with their shares of the posterior, likeliest first.
+
+    Climbs as ``choose_kernel`` does, by the same factors and from rate to rate, from three starts: without
+    lapses, and with many on either side.
+    """
+    blocks = list(neighbours(points, BLOCK))
+    known: dict[State, float] = {}
+
+    def score(state: State) -> float:
+        if state not in known:
+            kernel, lapse = state
+            evidence = [
+                _laplace(covariance(axes, kernel, points[b], points[b]), hits[b], counts[b], lapse=lapse).evidence
+                for b in blocks
+            ]
+            known[state] = _log_prior(kernel, STEEP if sum(lapse) else USUAL) - sum(lapse) / LAPSE + sum(evidence)
+        return known[state]
+
+    kernel = choose_kernel(axes, points, hits, counts)
+    for start in ((kernel, NONE), (Kernel((0.6,) * len(axes.axes), 30.0), (0.2, 0.0)), (kernel, (0.0, 0.2))):
+        best, improved, spent = start, True, len(known) + 40
+        while improved and len(known) < spent:
+            improved = False
+            for tried in _beside(best):
+                if score(tried) > score(best) + 0.05:
+                    best, improved = tried, True
+    kernel = max(known, key=lambda state: known[state])[0]
+    for low in RATES:
+        for high in RATES:
+            if low + high <= 0.5:
+                score((kernel, (low, high)))
+    top = sorted(known, key=lambda state: -known[state])[:READINGS]
+    weights = np.exp(np.array([known[state] for state in top]) - known[top[0]])
+    shares = weights / weights.sum()
+    return [(*state, float(share)) for state, share in zip(top, shares, strict=True) if share > 0.01]
+
+
+def _beside(state: State) -> Iterator[State]:
+    """States one move away: another lapse rate, all lengthscales, the amplitude."""
+    kernel, lapse = state
+    for side in (0, 1):
+        for step in (1, -1):
+            place = RATES.index(lapse[side]) + step
+            if 0 <= place < len(RATES):
+                low, high = (RATES[place] if i == side else lapse[i] for i in (0, 1))
+                if low + high <= 0.5:
+                    yield kernel, (low, high)
+    for move in MOVES[:4]:
+        if moved := _moved(kernel, *move):
+            yield moved, lapse
+
+
+def _chance(odds: np.ndarray, lapse: Lapse) -> np.ndarray:
+    """Probability of the phase at log-odds, between its two lapse rates."""
+    return lapse[0] + (1 - sum(lapse)) * expit(odds)
+
+
+def _log_prior(kernel: Kernel, amplitude: float = USUAL) -> float:
     scales = np.log(np.array(kernel.lengthscales) / 0.6) / 0.8
-    return -float((scales**2).sum() + (np.log(kernel.amplitude / 15) / 1.2) ** 2) / 2
+    return -float((scales**2).sum() + (np.log(kernel.amplitude / amplitude) / 1.2) ** 2) / 2
 
 
 def _moved(kernel: Kernel, scale: float, amplitude: float, axis: int | None) -> Kernel | None:
@@ -355,22 +478,50 @@ class _Mode(NamedTuple):
     evidence: float
 
 
-def _laplace(prior: np.ndarray, hits: np.ndarray, counts: np.ndarray, start: np.ndarray | None = None) -> _Mode:
-    """Mode of the log-odds at U points by Newton's method (Rasmussen & Williams, algorithm 3.1, binomial labels)."""
-    odds, before = np.zeros(len(hits)) if start is None else start, -np.inf
+def _laplace(
+    prior: np.ndarray, hits: np.ndarray, counts: np.ndarray, start: np.ndarray | None = None, lapse: Lapse = NONE
+) -> _Mode:
+    """Mode of the log-odds at U points by Newton's method (Rasmussen & Williams, algorithm 3.1, binomial labels).
+
+    With lapse rates the likelihood is not log-concave: the information is the expected one, which is never
+    negative, and a step that does not climb is halved.
+    """
+    odds, before, pull = np.zeros(len(hits)) if start is None else start, -np.inf, None
     for _ in range(50):
-        chance = expit(odds)
-        slope, weight = hits - counts * chance, counts * chance * (1 - chance)
+        slope, weight = _slope(odds, hits, counts, lapse)
         root = np.sqrt(weight)
         factor = cholesky(np.eye(len(hits)) + root[:, None] * prior * root, lower=True, check_finite=False)
         aim = weight * odds + slope
-        pull = aim - root * cho_solve((factor, True), root * (prior @ aim), check_finite=False)
-        odds = prior @ pull
-        fit = float(hits @ log_expit(odds) + (counts - hits) @ log_expit(-odds) - pull @ odds / 2)
+        new = aim - root * cho_solve((factor, True), root * (prior @ aim), check_finite=False)
+        fit = _fit(prior @ new, new, hits, counts, lapse)
+        for _ in range(4 if lapse != NONE and pull is not None else 0):
+            if fit >= before:
+                break
+            new = (new + pull) / 2
+            fit = _fit(prior @ new, new, hits, counts, lapse)
+        odds, pull = prior @ new, new
         if fit < before + 1e-3:
             break
         before = fit
     return _Mode(slope, factor, root, odds, fit - float(np.log(np.diag(factor)).sum()))
+
+
+def _slope(odds: np.ndarray, hits: np.ndarray, counts: np.ndarray, lapse: Lapse) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient of the log likelihood by the log-odds, and the expected information: two [U]."""
+    plain = expit(odds)
+    if lapse == NONE:
+        return hits - counts * plain, counts * plain * (1 - plain)
+    chance, turn = _chance(odds, lapse), (1 - sum(lapse)) * plain * (1 - plain)
+    spread = np.maximum(chance * (1 - chance), 1e-12)
+    return (hits - counts * chance) * turn / spread, counts * turn**2 / spread
+
+
+def _fit(odds: np.ndarray, pull: np.ndarray, hits: np.ndarray, counts: np.ndarray, lapse: Lapse) -> float:
+    """Log likelihood and log prior of the log-odds."""
+    if lapse == NONE:
+        return float(hits @ log_expit(odds) + (counts - hits) @ log_expit(-odds) - pull @ odds / 2)
+    chance = np.clip(_chance(odds, lapse), 1e-12, 1 - 1e-12)
+    return float(hits @ np.log(chance) + (counts - hits) @ np.log1p(-chance) - pull @ odds / 2)
 
 
 def _fields(
@@ -395,14 +546,17 @@ class Crossing(NamedTuple):
 
 
 def crossings_with_intervals(middle: np.ndarray, draws: np.ndarray, level: float) -> list[Crossing]:
-    """Every change of sign of ``middle`` [M], with quantiles of the places that answer it in ``draws`` [draws, M]."""
+    """Every change of sign of ``middle`` [M] that most of the ``draws`` [draws, M] show, with quantiles of the places
+    that answer it there."""
     found = []
     for sign in (1, -1):
         spots = rises(sign * middle)
         answers = np.array([_answers(spots, sign * middle, sign * draw) for draw in draws])
         for k, spot in enumerate(spots):
             there = answers[~np.isnan(answers[:, k]), k]
-            low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2]) if len(there) else (0.0, 1.0)
+            if ((there > 0) & (there < 1)).sum() < SURE * len(draws):
+                continue
+            low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
             found.append(Crossing(spot, min(low, spot), max(high, spot), sign > 0))
     return sorted(found)
 

@@ -2,17 +2,21 @@
 
 Split and batches are counter-based: a key is a hash of (seed, purpose, epoch, example), and sorting
 the keys shuffles. So a draw depends on nothing but the trial's seed and the step, is the same on
-every device, and a checkpoint needs no generator state.
+every device, and a checkpoint needs no generator state. A stack draws for all its trials at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 SPLIT, BATCHES, WEIGHTS = 1, 2, 3  # purposes: streams of one seed that never meet
+LAST = 2**63 - 1  # a key behind all others
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -22,11 +26,20 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ (z >> 31 & 0x1FFFFFFFF)
 
 
+def _starts(seeds: Sequence[int], purpose: int, device: torch.device | str) -> Tensor:
+    """Where the streams of one purpose begin, [K]."""
+    return _mix(torch.tensor([seed * 8 + purpose for seed in seeds], device=device))
+
+
+def _keys(starts: Tensor, epochs: Tensor, count: int) -> Tensor:
+    """Hash keys [K, E, count] of streams [K]; ties are as good as impossible (64 bits)."""
+    lines = _mix(starts[:, None] + epochs * 0x632BE59BD9B4E019)
+    return _mix(lines[..., None] + torch.arange(1, count + 1, device=epochs.device) * -0x61C8864680B583EB)
+
+
 def keys(seed: int, purpose: int, epochs: Tensor, count: int) -> Tensor:
-    """Hash keys [E, count]; ties are as good as impossible (64 bits)."""
-    start = _mix(torch.tensor(seed * 8 + purpose, device=epochs.device))
-    lines = _mix(start + epochs * 0x632BE59BD9B4E019)
-    return _mix(lines[:, None] + torch.arange(1, count + 1, device=epochs.device) * -0x61C8864680B583EB)
+    """One seed's hash keys [E, count]."""
+    return _keys(_starts((seed,), purpose, epochs.device), epochs, count)[0]
 
 
 def weight_seed(seed: int) -> int:
@@ -34,16 +47,26 @@ def weight_seed(seed: int) -> int:
     return int(keys(seed, WEIGHTS, torch.zeros(1, dtype=torch.int64), 1)) & 0x7FFFFFFFFFFFFFFF
 
 
-def shuffled(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
-    """The seed's order [count] of the examples; its head is the training set. A larger data
+def orders(seeds: Sequence[int], count: int, device: torch.device | str = "cpu") -> Tensor:
+    """Each seed's order of the examples, [K, count]; its head is the training set. A larger data
     fraction therefore adds examples and moves none."""
     zero = torch.zeros(1, dtype=torch.int64, device=device)
-    return _order(keys(seed, SPLIT, zero, count))[0]
+    return _order(_keys(_starts(seeds, SPLIT, device), zero, count)[:, 0])
+
+
+def shuffled(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """One seed's order [count]."""
+    return orders((seed,), count, device)[0]
 
 
 def _order(drawn: Tensor) -> Tensor:
-    """The order of each line's keys. numpy sorts in half of torch's time on a CPU."""
-    return torch.from_numpy(drawn.numpy().argsort(axis=1)) if drawn.device.type == "cpu" else drawn.argsort(dim=1)
+    """The order of the keys along the last axis. numpy sorts in half of torch's time on a CPU."""
+    return torch.from_numpy(drawn.numpy().argsort(axis=-1)) if drawn.device.type == "cpu" else drawn.argsort(dim=-1)
+
+
+def _joined(parts: tuple[Tensor, ...], places: Tensor) -> Tensor:
+    """The groups' rows in the order of the stack."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts).index_select(0, places)
 
 
 @dataclass(frozen=True)
@@ -52,29 +75,86 @@ class Batches:
     epoch being the short remainder. All batches are padded to ``size``; padding has weight 0."""
 
     seeds: tuple[int, ...]
-    train: tuple[Tensor, ...]  # K x [n_k] example indices
+    train: Tensor  # [K, N] example indices, each row filled up with zeros
+    counts: tuple[int, ...]  # of these examples, N at most
     size: int
 
     def draw(self, first: int, steps: int) -> tuple[Tensor, Tensor]:
-        """Batches of steps ``first`` … ``first + steps - 1``.
+        """Batches of steps ``first`` … ``first + steps - 1``. The tensor operations this takes do not
+        grow with K, but with how many different numbers of batches the trials' epochs have.
 
         Returns:
             examples [S, K, B] int64, and weights [S, K, B] float32: 1 / (batch's length), or 0.
         """
-        rows = [self._draw_one(seed, train, first, steps) for seed, train in zip(self.seeds, self.train, strict=True)]
-        examples, weights = (torch.stack(part, 1) for part in zip(*rows, strict=True))
+        drawn = [group.draw(first, steps) for group in self._groups]
+        parts = (_joined(part, self._places) for part in zip(*drawn, strict=True))
+        examples, weights = (part.transpose(0, 1).contiguous() for part in parts)
         return examples, weights
 
-    def _draw_one(self, seed: int, train: Tensor, first: int, steps: int) -> tuple[Tensor, Tensor]:
-        count, device = len(train), train.device
-        per_epoch = -(-count // self.size)
-        epochs = torch.arange(first // per_epoch, (first + steps - 1) // per_epoch + 1, device=device)
-        order = train[_order(keys(seed, BATCHES, epochs, count))]
-        padding = (0, per_epoch * self.size - count)
-        examples = torch.nn.functional.pad(order, padding).view(-1, self.size)
-        lengths = torch.full((per_epoch,), self.size, device=device)
-        lengths[-1] = count - (per_epoch - 1) * self.size
-        filled = torch.arange(self.size, device=device) < lengths[:, None]
-        weights = (filled / lengths[:, None]).float().repeat(len(epochs), 1)
-        skip = first % per_epoch
-        return examples[skip : skip + steps], weights[skip : skip + steps]
+    @cached_property
+    def _alike(self) -> list[list[int]]:
+        """Rows whose epochs have equally many batches: at any step they stand in the same epoch."""
+        found: dict[int, list[int]] = {}
+        for row, count in enumerate(self.counts):
+            found.setdefault(-(-count // self.size), []).append(row)
+        return list(found.values())
+
+    @cached_property
+    def _groups(self) -> list[_Group]:
+        return [self._group(rows) for rows in self._alike]
+
+    def _group(self, rows: list[int]) -> _Group:
+        counts = [self.counts[row] for row in rows]
+        train = self.train[:, : max(counts)]
+        if len(rows) < len(self.counts):
+            train = train.index_select(0, torch.tensor(rows, device=train.device))
+        starts = _starts([self.seeds[row] for row in rows], BATCHES, train.device)
+        return _Group(starts, train.contiguous(), tuple(counts), self.size)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """Where each row [K] stands among the groups' rows."""
+        return torch.tensor([row for rows in self._alike for row in rows], device=self.train.device).argsort()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Streams whose epochs have equally many batches."""
+
+    starts: Tensor  # [K]
+    train: Tensor  # [K, N], zeros beyond each row's count
+    counts: tuple[int, ...]
+    size: int
+
+    @property
+    def per_epoch(self) -> int:
+        return -(-self.train.shape[1] // self.size)
+
+    @cached_property
+    def beyond(self) -> Tensor | None:
+        """Which places [K, 1, N] are no examples; None if all are."""
+        if min(self.counts) == self.train.shape[1]:
+            return None
+        counts = torch.tensor(self.counts, device=self.train.device)
+        return (torch.arange(self.train.shape[1], device=self.train.device) >= counts[:, None])[:, None]
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Of the examples in every batch of an epoch, [K, per epoch, B]."""
+        device = self.train.device
+        begin = torch.arange(self.per_epoch, device=device) * self.size
+        lengths = (torch.tensor(self.counts, device=device)[:, None] - begin).clamp(max=self.size)[..., None]
+        return ((torch.arange(self.size, device=device) < lengths) / lengths).float()
+
+    def draw(self, first: int, steps: int) -> tuple[Tensor, Tensor]:
+        """Examples and weights [K, S, B]."""
+        trials, count = self.train.shape
+        device, skip = self.train.device, first % self.per_epoch
+        epochs = torch.arange(first // self.per_epoch, (first + steps - 1) // self.per_epoch + 1, device=device)
+        drawn = _keys(self.starts, epochs, count)
+        if self.beyond is not None:
+            drawn.masked_fill_(self.beyond, LAST)
+        order = self.train.gather(1, _order(drawn).view(trials, -1)).view(trials, len(epochs), count)
+        padded = F.pad(order, (0, self.per_epoch * self.size - count)).view(trials, -1, self.size)
+        batches = (torch.arange(steps, device=device) + skip) % self.per_epoch
+        return padded[:, skip : skip + steps], self.weights.index_select(1, batches)

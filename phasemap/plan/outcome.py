@@ -27,7 +27,15 @@ OWN = {
     "settled_step": "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold",
     "oscillations": "evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5",
     "slingshots": "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5",
-    "takeover_step": "first evaluation from which the outer stride score stays < 0.5, after having been >= 0.5",
+    "takeover_step": "first of 3 probes in a row with the outer stride score < 0.5 and the inner one >= 0.5, after the "
+    "outer one had been >= 0.5 (multiplication and division only)",
+    "both_strides_score": "largest min(winning_stride_score, inner_winning_stride_score) at any probe (multiplication "
+    "and division only)",
+    "jump_steps": "steps from the last evaluation with test accuracy <= 0.1 to the first with >= 0.9; never less than "
+    "the distance of two evaluations",
+    "early_high_share": "share of evaluations with test accuracy >= 0.99, in the first half of the steps after "
+    "grok_step",
+    "late_high_share": "the same in the second half",
     "final_train_accuracy": "train accuracy at the last step",
     "final_test_accuracy": "test accuracy at the last step, not the best",
     "best_test_accuracy": "highest test accuracy at any evaluation",
@@ -35,10 +43,22 @@ OWN = {
     "final_test_loss": "mean test loss at the last step",
     "ceiling": "best test accuracy any predictor can reach from the tokens shown, computed from the task",
     "overlap": "share of test examples whose input stands in the training set too",
-    "minimum_intrinsic_dimension": "smallest intrinsic_dimension at any probe",
+    "minimum_intrinsic_dimension": "smallest intrinsic_dimension at any probe up to grok_step, or at any probe if "
+    "there is no grok_step",
     "minimum_intrinsic_dimension_step": "step of that minimum (the first, if repeated)",
+    "grok_intrinsic_dimension": "intrinsic_dimension at the last probe up to grok_step",
     "parameters": "number of trained weights",
     "train_seconds": "wall seconds of the stack's training / trials in it, this trial's share",
+}
+DEFINITION_VERSIONS = {  # outcomes whose meaning has changed; all others are at 1
+    "takeover_step": 2,
+    "learned_bits": 2,
+    "minimum_intrinsic_dimension": 2,
+    "minimum_intrinsic_dimension_step": 2,
+    "inner_winning_stride": 2,
+    "inner_winning_stride_score": 2,
+    "inner_winning_stride_p_value": 2,
+    "inner_stride_agrees": 2,
 }
 DEFINITIONS: dict[str, str] = OWN | probes.definitions()
 CURVES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", *probes.curves())

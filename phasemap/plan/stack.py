@@ -13,6 +13,8 @@ CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache 
 CPU_LARGEST = 32
 GPU_LARGEST = 512
 SECONDS_PER_COST = 4e-11  # of one core, by eager steps
+CPU_BEGIN, GPU_BEGIN = 3e-4, 1e-3  # seconds that the calls of a step take, whatever the stack
+GPU_CORES = 300  # cores that a GPU does the arithmetic of
 COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
 MEASURE_PAYS = 600  # seconds of training: measuring stacks of a shape takes 1-20 s
 STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
@@ -87,7 +89,7 @@ class Plan:
         even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
         stacks = []
         for same in shapes.values():
-            compiled = self._compiles(same[0])
+            compiled = self.compiles(same[0])
             most = self.size or min(self.best(same[0], seconds(same)), even)
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
@@ -100,12 +102,18 @@ class Plan:
             return self.measure(trial, fits)
         return min(best_size(trial, self.gpu), fits)
 
-    def _compiles(self, trial: Trial) -> bool:
+    def largest(self, trial: Trial, device: str) -> int:
+        """Trials of a stack on the device, at most. A GPU's memory is asked where the stack runs."""
+        if self.size:
+            return self.size
+        if device != "cpu":
+            return best_size(trial, gpu=True)
+        return max(1, int(min(best_size(trial, gpu=False), self.memory / memory(trial))))
+
+    def compiles(self, trial: Trial) -> bool:
         """Decided by the configuration alone, because compiled and eager steps differ in the last bits:
-        a trial's numbers must not depend on the sweep it stands in."""
-        if self.compiled != "auto":
-            return self.compiled == "always"
-        return self.gpu or trial.steps >= COMPILE_PAYS
+        a trial's numbers must depend neither on the sweep it stands in nor on the machines."""
+        return trial.steps >= COMPILE_PAYS if self.compiled == "auto" else self.compiled == "always"
 
 
 def best_size(trial: Trial, gpu: bool) -> int:
@@ -125,6 +133,12 @@ def memory(trial: Trial) -> int:
 def seconds(trials: Iterable[Trial]) -> float:
     """Time to train the trials by eager steps on one core, roughly."""
     return sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST
+
+
+def prior(trial: Trial, size: int, device: str) -> float:
+    """Seconds of one step of a stack, guessed before anything is measured."""
+    begin, faster = (CPU_BEGIN, 1) if device == "cpu" else (GPU_BEGIN, GPU_CORES)
+    return begin + size * cost(trial) * SECONDS_PER_COST / faster
 
 
 def cost(trial: Trial) -> float:

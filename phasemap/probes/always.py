@@ -8,7 +8,8 @@ from phasemap.probes.view import Found, View
 
 CURVES = {"weight_norm": "Euclidean norm of all weights"}
 OUTCOMES = {
-    "learned_bits": "mutual information of prediction and label over the test examples, in bits (plug-in estimate)",
+    "learned_bits": "mutual information of prediction and label over the test examples, in bits, adjusted for chance: "
+    "0 for independent predictions, the entropy of the labels for perfect ones (Vinh et al. 2010)",
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 4096  # values added in one go
+COPY = 1e-5  # vectors closer than this share of their size are one vector: fp32 sees no less
 
 
 def blocks(examples: int) -> Iterator[slice]:
@@ -43,6 +44,12 @@ def only_finite(values: Tensor) -> tuple[Tensor, Tensor]:
     """The values with every trial that is not wholly finite set to zero, and which trials are [K]."""
     finite = finite_trials(values)
     return values.masked_fill(~finite.view(-1, *[1] * (values.dim() - 1)), 0), finite
+
+
+def has_extent(spread: Tensor, size: Tensor) -> Tensor:
+    """Whether vectors differ by more than their rounding: their summed squared deviations from the mean
+    [K] against their summed squared norms [K]. Zero deviations would ask too much: the mean is rounded."""
+    return spread > COPY**2 * size
 
 
 def nan_unless(holds: Tensor, values: Tensor) -> Tensor:

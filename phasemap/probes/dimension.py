@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from phasemap.numerics.matmul import batched, eigenvalues
-from phasemap.probes.batch import blocks, nan_unless, only_finite, sample
+from phasemap.probes.batch import COPY, blocks, has_extent, nan_unless, only_finite, sample
 from phasemap.probes.view import Found, View
 
 CURVES = {
@@ -23,7 +23,6 @@ CURVES = {
 TWONN_POINTS = 1_000
 TWONN_KEPT = 0.9  # the largest tenth of the ratios is discarded, as in the paper
 TWONN_FEWEST = 10  # points below which a slope means nothing
-COPY = 1e-5  # points closer than this share of the cloud's radius are one point: fp32 sees no less
 PAIRS = 2**24  # distances held at once
 
 
@@ -35,7 +34,7 @@ def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
         chosen: [K, N] bool.
 
     Returns:
-        [K, D]; NaN for a trial with a hidden value that is not finite.
+        [K, D]; NaN for a trial with a hidden value that is not finite, or whose vectors are all equal.
     """
     count = chosen.sum(1)[:, None, None]
     mean = torch.zeros_like(hidden[:, 0], dtype=torch.float32)
@@ -47,7 +46,8 @@ def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
         centred = (hidden[:, part] - mean) * chosen[:, part, None]
         scatter += batched(centred.mT, centred)
     covariance, finite = only_finite(scatter / (count - 1))
-    return eigenvalues(covariance).masked_fill(~finite[:, None], torch.nan)
+    spread, size = scatter.diagonal(dim1=1, dim2=2).sum(1), count[:, 0, 0] * mean.square().sum((1, 2))
+    return eigenvalues(covariance).masked_fill(~(finite & has_extent(spread, size + spread))[:, None], torch.nan)
 
 
 def pca_dimension(variances: Tensor, share: float = 0.95) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from phasemap.numerics.matmul import batched
-from phasemap.probes.batch import nan_unless, only_finite
+from phasemap.probes.batch import has_extent, nan_unless, only_finite
 from phasemap.probes.circles import whole_circle
 from phasemap.probes.view import Found, View
 from phasemap.tasks.task import Group
@@ -34,6 +34,7 @@ def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
     if not group.cosets or group.order == group.cosets:
         return None
     places, finite = only_finite(whole_circle(vectors, group)[:, 0].double())
+    size = places.square().sum((1, 2))
     places = places - places.mean(1, keepdim=True)
     norms = places.square().sum(2)
     squared = norms[:, :, None] + norms[:, None, :] - 2 * batched(places, places.mT)
@@ -41,7 +42,7 @@ def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
     nearest = squared.topk(group.order // group.cosets - 1, dim=2, largest=False).indices
     own = torch.arange(group.order, device=vectors.device)[:, None] % group.cosets
     pure = (nearest % group.cosets == own).flatten(1).double().mean(1)
-    return nan_unless(finite & (norms.amax(1) > 0), pure)
+    return nan_unless(finite & has_extent(norms.sum(1), size), pure)
 
 
 def chance(group: Group) -> float:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from phasemap.numerics.matmul import batched
-from phasemap.probes.batch import nan_unless, only_finite
-from phasemap.probes.stride import adjacency
+from phasemap.probes.batch import has_extent, nan_unless, only_finite
+from phasemap.probes.stride import best_stride
 from phasemap.probes.view import Found, View
 
 CURVES = {
@@ -74,7 +74,7 @@ def power(circles: Tensor) -> Tensor:
     found = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
     found = found * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
     whole = vectors.sub(vectors.mean(2, keepdim=True)).square().sum((1, 2, 3))
-    found = found.masked_fill(~(finite & (whole > 0))[:, None], torch.nan)
+    found = found.masked_fill(~(finite & has_extent(whole, vectors.square().sum((1, 2, 3))))[:, None], torch.nan)
     return found / found.sum(1, keepdim=True)
 
 
@@ -114,6 +114,6 @@ def probe(view: View) -> Found:
         found[f"{prefix}dominant_share"] = waves.dominant_share
         found[f"{prefix}predicted_stride"] = waves.predicted_stride
         if view.last:
-            agrees = adjacency(circle).argmax(1) + 1 == waves.predicted_stride
+            agrees = best_stride(circle, bool(prefix))[0] == waves.predicted_stride
             found[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
     return found

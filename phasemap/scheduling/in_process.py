@@ -21,7 +21,7 @@ def run(work: Work, storage: str, every: float, device: str) -> None:
         KeyboardInterrupt: it was interrupted; the stack at work has checkpointed.
     """
     with _interrupts() as seen:
-        while (stack := work.next()) is not None:
+        while (stack := work.next(device=device)) is not None:
             _run(work, stack, StackRun(stack, Storage(storage), device, every), seen)
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
-from phasemap.plan.stack import Report, Stack
-from phasemap.plan.trial import Trial
+from phasemap.plan.stack import CPU_LARGEST, Report, Stack
+from phasemap.plan.trial import Shape, Trial
+from phasemap.scheduling.cutting import Cutting, Slot
 
 ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
 FIRST_NEWS = 1_800.0  # seconds to a stack's first report, at least: it may compile for minutes
@@ -29,6 +30,9 @@ class Running:
 
     stack: Stack
     left: dict[str, Trial]
+    device: str = "cpu"
+    steps: int = 0  # still to take, over all its trials
+    since: float = field(default_factory=time.monotonic)  # of its start or its last report
     started: bool = False
     progressed: bool = False  # a trial ended or a checkpoint was written: the next try begins further on
     silence: float = 0.0  # seconds since its last report
@@ -48,8 +52,9 @@ class Work:
         record: called with each result, once.
         fail: called with each trial that cannot be run, and why.
         say: called with each line a person should read.
-        more: called when the queue is empty: further stacks (from a sampler), or none.
+        more: called when nothing waits: further stacks (from a sampler), or none.
         check: called often; raises when nothing more can be recorded, and the work must end.
+        cutting: trials of which a slot takes as many as are best for it when it is free.
     """
 
     record: Callable[[Result], None]
@@ -57,7 +62,8 @@ class Work:
     say: Callable[[str], None]
     more: Callable[[], list[Stack]] = list
     check: Callable[[], None] = lambda: None
-    queue: deque[Stack] = field(default_factory=deque)
+    queue: deque[Stack] = field(default_factory=deque)  # stacks that run as they are
+    cutting: Cutting | None = None  # trials that wait to be cut into stacks
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
@@ -68,16 +74,18 @@ class Work:
     seconds: float = 0.0  # of training, over all stacks
     started: float = field(default_factory=time.monotonic)
     slots: int = 1  # stacks that may run at once; changes as nodes come and go
+    cuda: int = 0  # of these on GPUs
     slot_seconds: float = 0.0  # offered so far, up to the last change
     changed: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def offer(self, slots: int) -> None:
-        """From now on so many stacks may run at once."""
+    def offer(self, slots: int, cuda: int | None = None) -> None:
+        """From now on so many stacks may run at once, some of them on GPUs (default: as many as before)."""
         with self.lock:
             now = time.monotonic()
             self.slot_seconds += self.slots * (now - self.changed)
             self.slots, self.changed = slots, now
+            self.cuda = self.cuda if cuda is None else cuda
 
     def busy(self) -> float:
         """Share of the offered time that went into training."""
@@ -88,28 +96,82 @@ class Work:
         with self.lock:
             self.queue.extend(stacks)
 
-    def next(self, shape: tuple | None = None) -> Stack | None:
-        """The next stack to start, or None if there is none now.
+    def next(self, shape: Shape | None = None, device: str = "cpu") -> Stack | None:
+        """The next stack to start on a free slot of the device, or None if it had better start none now.
 
         A worker compiles a training step for each shape it meets, so one that ended a stack goes on
         with its ``shape``; else comes a shape that nobody works at, else the first of the queue.
         """
         with self.lock:
-            if not self.queue:
+            if not self.queue and not self._waits():
                 self.queue.extend(self.more())
-            if not self.queue:
-                return None
-            taken = {one.stack.shape for one in self.running.values()}
-            ranks = [(stack.shape != shape, stack.shape in taken) for stack in self.queue]
-            chosen = ranks.index(min(ranks))
-            stack = self.queue[chosen]
-            del self.queue[chosen]
-            self.running[stack.id] = Running(stack, {trial.id: trial for trial in stack.trials})
+            stack = self._queued(shape, device) or self._cut(shape, device)
+            if stack is not None:
+                left = {trial.id: trial for trial in stack.trials}
+                self.running[stack.id] = Running(stack, left, device, stack.trial_steps)
             return stack
+
+    def _queued(self, shape: Shape | None, device: str) -> Stack | None:
+        """A stack that runs as it is; a core is spared those that a GPU was given."""
+        spared = device == "cpu" and self.cuda > 0
+        fit = [stack for stack in self.queue if not spared or len(stack.trials) <= CPU_LARGEST]
+        if not fit:
+            return None
+        taken = {one.stack.shape for one in self.running.values()}
+        stack = min(fit, key=lambda one: (one.shape != shape, one.shape in taken))
+        self.queue.remove(stack)
+        return stack
+
+    def _cut(self, shape: Shape | None, device: str) -> Stack | None:
+        if not self._waits() or self.cutting is None:
+            return None
+        slots = self._slots()
+        asking = next((i for i, slot in enumerate(slots) if slot.device == device), None)  # the first that is free
+        if asking is None:
+            return None
+        stack = self.cutting.cut(slots, asking, shape)
+        if stack is None and not self.running:  # the slot that would be better is not there, or does not ask
+            stack = self.cutting.cut([Slot(device)], 0, shape)
+        return stack
+
+    def _waits(self) -> bool:
+        return bool(self.cutting and self.cutting.waiting)
+
+    def _slots(self) -> list[Slot]:
+        """All slots, those that are free first, first."""
+        slots = []
+        for device, count in (("cuda", self.cuda), ("cpu", self.slots - self.cuda)):
+            ends = [0.0] * count
+            for one in self.running.values():
+                if one.device == device and count:  # one that waits behind others begins when the first of them ends
+                    ends[ends.index(min(ends))] += self._until_free(one)
+            slots += [Slot(device, end) for end in sorted(ends)]
+        return slots
+
+    def _until_free(self, one: Running) -> float:
+        """Seconds a running stack still takes, as far as anybody knows."""
+        if self.cutting is None or not one.left:
+            return 0.0
+        trial, size = next(iter(one.left.values())), len(one.left)
+        each = self.cutting.rates.seconds(trial, one.device, size) / size
+        return max(0.0, one.steps * each - (time.monotonic() - one.since))
+
+    def waiting(self) -> list[Trial]:
+        """Trials that no slot has taken yet."""
+        with self.lock:
+            queued = [trial for stack in self.queue for trial in stack.trials]
+            return queued + (self.cutting.trials() if self.cutting else [])
+
+    def seconds_left(self) -> float:
+        """Until all has ended, at the rates seen so far, if no node comes or goes."""
+        with self.lock:
+            ends = [self._until_free(one) for one in self.running.values()]
+            cut = self.cutting.seconds(self._slots()) if self.cutting and self._waits() else 0.0
+            return max([cut, *ends])
 
     def finished(self) -> bool:
         with self.lock:
-            return not self.queue and not self.running
+            return not self.queue and not self.running and not self._waits()
 
     def report(self, stack_id: str, report: Report) -> None:
         """News of a running stack."""
@@ -118,9 +180,15 @@ class Work:
             if running.started:  # the first silence is that of compiling
                 running.longest = max(running.longest, running.silence)
             running.started, running.silence = True, 0.0
+            running.since = time.monotonic()
+            running.steps -= report.trial_steps
             running.progressed |= report.saved or bool(report.results)
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds
+            if self.cutting and running.left:
+                trial = next(iter(running.left.values()))
+                size = len(running.left)
+                self.cutting.rates.learn(trial, running.device, size, report.trial_steps, report.seconds)
             for note in report.notes:
                 if note not in self.noted:
                     self.noted.add(note)
@@ -128,6 +196,7 @@ class Work:
             for result in report.results:
                 if running.left.pop(result.trial.id, None) is None:
                     continue  # it was reported before its worker died
+                running.steps -= int(result.trial.steps - result.outcome.steps_run)  # it settled early
                 self.trials_done += 1
                 self.phases[str(result.outcome.phase)] += 1
                 self.record(result)
@@ -163,7 +232,14 @@ class Work:
                 if one.started or fruitless:
                     self.died(stack_id, reason)
                 else:
-                    self.queue.appendleft(self.running.pop(stack_id).stack)
+                    self._back(self.running.pop(stack_id).stack)
+
+    def _back(self, stack: Stack) -> None:
+        """To be started again: whole, or cut anew where trials are cut for the slots there are."""
+        if self.cutting:
+            self.cutting.put(stack.trials, stack.tries)
+        else:
+            self.queue.appendleft(stack)
 
     def _again(self, running: Running, reason: str) -> None:
         left = tuple(running.left.values())
@@ -181,5 +257,5 @@ class Work:
             self.queue.extendleft(stack.halves())
             self.say(f"a stack of {len(left)} trials failed ({last_line}); runs again in halves")
         else:
-            self.queue.appendleft(replace(stack, tries=tries + 1))
+            self._back(replace(stack, tries=tries + 1))
             self.say(f"a stack of {len(left)} trials stopped ({last_line}); runs again from its last checkpoint")

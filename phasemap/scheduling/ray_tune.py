@@ -23,13 +23,14 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from phasemap.plan.stack import Report, Slots, Stack
+from phasemap.plan.trial import Shape
 from phasemap.scheduling.cluster import Resources
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
 
-SPARE = 2  # stacks waiting beyond the slots, so that no slot waits for the driver
 LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent workers
+SPARE = 1  # stacks waiting beyond a device's slots, so that no slot waits for the driver
 
 
 class NodeLost(RuntimeError):
@@ -83,7 +84,7 @@ class StackTrainable(tune.Trainable):
 class SameShapeFirst(FIFOScheduler):
     """Gives a free actor a waiting stack of the shape it has compiled, if there is one."""
 
-    shape: tuple | None = None  # of the stack that ended last
+    shape: Shape | None = None  # of the stack that ended last
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,13 +113,13 @@ class WorkSearcher(Searcher):
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.silent: dict[str, str] = {}  # Tune trial id -> why its worker was killed
         self.slots, self.counted = cluster.count_slots(wanted, device), time.monotonic()
-        self.work.offer(self.slots.cpu + self.slots.cuda)
+        self.work.offer(self.slots.cpu + self.slots.cuda, self.slots.cuda)
         self.node = ray.get_runtime_context().get_node_id()
 
     def suggest(self, trial_id: str) -> Any:
-        device = self._free_device()
-        stack = self.work.next(self.order.shape) if device else None
-        if device is None or stack is None:
+        asked = ((device, self.work.next(self.order.shape, device)) for device in self._free_devices())
+        device, stack = next((found for found in asked if found[1] is not None), ("", None))
+        if stack is None:
             return Searcher.FINISHED if self.work.finished() else None
         self.stacks[trial_id], self.devices[trial_id] = stack.id, device
         return {"job": Job(stack, self.storage, device, self.every)}
@@ -138,8 +139,8 @@ class WorkSearcher(Searcher):
         else:
             self.work.ended(stack)
 
-    def _free_device(self) -> str | None:
-        """A device with a free slot; the cluster is counted again every few seconds, for nodes come
+    def _free_devices(self) -> list[str]:
+        """Devices with a free slot; the cluster is counted again every few seconds, for nodes come
         and go."""
         if time.monotonic() - self.counted > LOOK_EVERY:
             now = cluster.count_slots(self.wanted, self.device)
@@ -148,13 +149,9 @@ class WorkSearcher(Searcher):
                 raise NodeLost
             if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
                 self.work.say(_change(before, self.slots))
-                self.work.offer(self.slots.cpu + self.slots.cuda)
-        busy = list(self.devices.values())
-        if busy.count("cuda") < self.slots.cuda + (SPARE if self.slots.cuda else 0):
-            return "cuda"
-        if busy.count("cpu") < self.slots.cpu + (SPARE if self.slots.cpu else 0):
-            return "cpu"
-        return None
+                self.work.offer(self.slots.cpu + self.slots.cuda, self.slots.cuda)
+        busy, slots = list(self.devices.values()), {"cuda": self.slots.cuda, "cpu": self.slots.cpu}
+        return [device for device, count in slots.items() if count and busy.count(device) < count + SPARE]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for a restore that never comes

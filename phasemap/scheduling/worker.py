@@ -5,16 +5,40 @@ Used alike in this process (``--local``) and inside a Ray actor. Writes no recor
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
-from phasemap.plan.stack import Report, Stack
+import torch
+
+from phasemap.plan.stack import Report, Stack, memory
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import Training, may_be_stacked, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
+SHARE_OF_MEMORY = 0.9  # of what is free when a stack begins
 REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
+
+
+def free_memory(device: str) -> float:
+    """Bytes a stack may take here: the GPU's own that are free, or the host's."""
+    if device == "cuda":
+        return SHARE_OF_MEMORY * torch.cuda.mem_get_info()[0]
+    try:
+        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return SHARE_OF_MEMORY * 1024 * int(told["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return math.inf  # a system that does not tell
+
+
+def parts(trials: tuple[Trial, ...], free: float) -> list[tuple[Trial, ...]]:
+    """The trials of a stack, halved until each part fits in so many bytes; they run one after the other."""
+    if len(trials) == 1 or len(trials) * memory(trials[0]) <= free:
+        return [trials]
+    middle = len(trials) // 2
+    return parts(trials[:middle], free) + parts(trials[middle:], free)
 
 
 class StackRun:
@@ -42,7 +66,7 @@ class StackRun:
         """The stack, or its trials one by one where a network's numbers depend on the stack."""
         trials = self.stack.trials
         if len(trials) == 1 or may_be_stacked(trials[0], self.device, self.stack.compiled):
-            return [trials]
+            return parts(trials, free_memory(self.device))
         self._notes.append(
             f"{trials[0].model}: a trial alone and in a stack differ in their last bits, so its trials run one by one, "
             "which is slower; matrix products outside torch.nn.Linear are the usual cause"

@@ -29,14 +29,20 @@ class Split:
     test: Tensor  # [K, N] bool
 
     @classmethod
-    def of(cls, train: list[Tensor], task: Task, device: torch.device) -> Split:
-        mask = torch.zeros(len(train), len(task.labels), dtype=torch.bool, device=device)
-        for k, examples in enumerate(train):
-            mask[k, examples] = True
-        if not task.apart:
-            return cls(mask, ~mask)
-        test = torch.arange(len(task.labels), device=device) >= task.pool
-        return cls(mask, test.expand(len(train), -1).contiguous())
+    def of(cls, chosen: Tensor, task: Task) -> Split:
+        """From the training sets [K, pool]; tested is what is left, or the task's own test examples."""
+        others = len(task.labels) - task.pool
+        train = torch.nn.functional.pad(chosen, (0, others))
+        test = torch.nn.functional.pad(torch.zeros_like(chosen), (0, others), value=True) if task.apart else ~train
+        return cls(train, test)
+
+    def overlap(self, rows: list[int], task: Task, device: torch.device) -> list[float]:
+        """For these rows the share of test examples whose input stands in training too."""
+        train, test = self.train[rows], self.test[rows]
+        index = torch.from_numpy(task.distinct).to(device).expand(len(rows), -1)
+        seen = train.new_zeros(len(rows), int(task.distinct.max()) + 1, dtype=torch.int32)
+        seen = seen.scatter_add_(1, index, train.int()).gather(1, index) > 0
+        return ((seen & test).sum(1).double() / test.sum(1)).tolist()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,11 @@ from phasemap.plan.trial import Trial
 FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one is an oscillation
 SPIKE = 10.0  # train loss over its running median
 SPIKE_MEMORY = 5  # evaluations in that median
-TAKEN_OVER = 0.5  # outer stride score
+TAKEN_OVER = 0.5  # stride score
+TAKEOVER_PROBES = 3  # in a row
+FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
+HIGH = 0.99  # test accuracy of the shares after the grok step
+JUMP = (0.1, 0.9)  # test accuracies between which the jump is measured
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 EMPTY: Curve = ((), ())
 
@@ -28,6 +32,7 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
     memorized = first_reaching(train, trial.memorization_threshold)
     grokked = first_reaching(test, trial.grok_threshold)
     settled = settled_step(test, trial.grok_threshold, trial.settle_evaluations)
+    outer, inner = (curves.get(f"{side}winning_stride_score", EMPTY) for side in ("", "inner_"))
     end = train[0][-1] if train[0] else None  # of the trial: a curve that stops before it has no value there
     finals = {f"final_{name}": last(curves.get(name, EMPTY), end) for name in FINALS}
     probed = {name: curve for name, curve in curves.items() if name not in FINALS and "/" not in name}
@@ -38,10 +43,14 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
         "settled_step": settled,
         "oscillations": oscillations(test, trial.grok_threshold),
         "slingshots": slingshots(curves.get("train_loss", EMPTY), memorized),
-        "takeover_step": takeover_step(curves.get("winning_stride_score", EMPTY)),
+        "jump_steps": jump_steps(test),
+        **high_shares(test, grokked),
+        "takeover_step": takeover_step(outer, inner),
+        "both_strides_score": both_strides(outer, inner),
         "best_test_accuracy": max(_finite(test[1]), default=None),
         **finals,
-        **lowest("intrinsic_dimension", curves.get("intrinsic_dimension", EMPTY)),
+        **lowest("intrinsic_dimension", until(curves.get("intrinsic_dimension", EMPTY), grokked)),
+        "grok_intrinsic_dimension": at_grok(curves.get("intrinsic_dimension", EMPTY), grokked),
         **{name: last(curve, end) for name, curve in probed.items()},
     }
 
@@ -67,6 +76,21 @@ def phase(
         return "confusion" if memorization_step is None else "memorization"
     late = memorization_step is not None and grok_step - memorization_step >= trial.delay_limit
     return "grokking" if late else "comprehension"
+
+
+def coarse_delay(trial: Trial) -> str | None:
+    """A warning where evaluations are too far apart to tell grokking from comprehension, else None.
+
+    Both steps of a delay are known to the next evaluation only. With the delay limit at one evaluation a lag
+    of a single one is grokking, and a quarter of the true delays up to twice the limit are misread.
+    """
+    if not trial.delay_limit or trial.delay_limit >= FINE_DELAY * trial.evaluate_every:
+        return None
+    return (
+        f"evaluate_every: {trial.evaluate_every} steps leave fewer than {FINE_DELAY} evaluations in delay_limit "
+        f"({trial.delay_limit}), too few to tell grokking from comprehension; "
+        f"lower it to {max(1, trial.delay_limit // FINE_DELAY)}"
+    )
 
 
 def is_settled(test_accuracies: Sequence[float], threshold: float, evaluations: int) -> bool:
@@ -105,11 +129,56 @@ def _spikes(loss: float, before: Sequence[float]) -> bool:
     return math.isfinite(loss) and loss > SPIKE * median(before)
 
 
-def takeover_step(stride_score: Curve) -> int | None:
-    """Step from which the outer stride score stays below 0.5, after having been at or above it."""
-    known = [(step, value) for step, value in zip(*stride_score, strict=True) if math.isfinite(value)]
-    strong = [i for i, (_, value) in enumerate(known) if value >= TAKEN_OVER]
-    return known[strong[-1] + 1][0] if strong and strong[-1] + 1 < len(known) else None
+def takeover_step(outer: Curve, inner: Curve) -> int | None:
+    """First of three probes in a row with the outer stride score below 0.5 and the inner one at or
+    above it, after the outer one had been at or above it. Without an inner reading there is none."""
+    known = _together(outer, inner)
+    taken = [there < TAKEN_OVER <= inside for _, there, inside in known]
+    strong = next((i for i, (_, there, _) in enumerate(known) if there >= TAKEN_OVER), len(known))
+    starts = range(strong + 1, len(known) - TAKEOVER_PROBES + 1)
+    return next((known[i][0] for i in starts if all(taken[i : i + TAKEOVER_PROBES])), None)
+
+
+def both_strides(outer: Curve, inner: Curve) -> float | None:
+    """The largest score that both readings reach at one probe."""
+    return max((min(there, inside) for _, there, inside in _together(outer, inner)), default=None)
+
+
+def _together(left: Curve, right: Curve) -> list[tuple[int, float, float]]:
+    """Step and both values, where both are finite."""
+    other = dict(zip(*right, strict=True))
+    pairs = ((step, value, other.get(step, math.nan)) for step, value in zip(*left, strict=True))
+    return [pair for pair in pairs if math.isfinite(pair[1]) and math.isfinite(pair[2])]
+
+
+def jump_steps(test: Curve) -> int | None:
+    """Steps from the last evaluation at or below 0.1 to the first at or above 0.9, if there are both."""
+    top = first_reaching(test, JUMP[1])
+    below = [step for step, value in zip(*test, strict=True) if top is not None and step < top and value <= JUMP[0]]
+    return top - below[-1] if top is not None and below else None
+
+
+def high_shares(test: Curve, grok_step: int | None) -> dict[str, object]:
+    """Share of the evaluations after the grok step at or above 0.99, in the early and in the late half of
+    the steps that remain."""
+    later = [(step, value) for step, value in zip(*test, strict=True) if grok_step is not None and step > grok_step]
+    middle = (later[-1][0] + (grok_step or 0)) / 2 if later else 0
+    halves = [[v >= HIGH for s, v in later if (s <= middle) == early] for early in (True, False)]
+    return {
+        f"{name}_high_share": sum(half) / len(half) if half else None
+        for name, half in zip(("early", "late"), halves, strict=True)
+    }
+
+
+def until(curve: Curve, step: int | None) -> Curve:
+    """The curve up to a step, the whole of it if there is none."""
+    kept = [(s, v) for s, v in zip(*curve, strict=True) if step is None or s <= step]
+    return tuple(s for s, _ in kept), tuple(v for _, v in kept)
+
+
+def at_grok(curve: Curve, grok_step: int | None) -> float | None:
+    """The last value at or before the grok step."""
+    return None if grok_step is None else last(until(curve, grok_step))
 
 
 def last(curve: Curve, end: int | None = None) -> float | None:

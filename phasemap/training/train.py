@@ -25,7 +25,7 @@ from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place_of
 from phasemap.plan.trial import Shape, Trial, train_examples
 from phasemap.probes.view import Look
-from phasemap.tasks.task import Task, overlap
+from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
 from phasemap.training.update import Rates, orthogonal, rates, slope
@@ -57,12 +57,12 @@ class Training:
         self._draw_splits()
 
     def _draw_splits(self) -> None:
-        train = [_training_set(trial, self.task, self.device) for trial in self.trials]
         shape = self.trials[0]
-        full = self.task.pool if shape.split == "distinct" else len(train[0])  # the same in any stack
-        size = shape.batch_size or full
-        self.batches = random_streams.Batches(tuple(trial.seed for trial in self.trials), tuple(train), size)
-        self.split = Split.of(train, self.task, self.device)
+        chosen, train, counts = _training_sets(self.trials, self.task, self.device)
+        full = self.task.pool if shape.split == "distinct" else counts[0]  # the same in any stack
+        seeds = tuple(trial.seed for trial in self.trials)
+        self.batches = random_streams.Batches(seeds, train, counts, shape.batch_size or full)
+        self.split = Split.of(chosen, self.task)
 
     def keep(self, chosen: list[int]) -> None:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
@@ -113,7 +113,10 @@ class Training:
         looks = self._probed(seen, ended, last=True) if ended else []
         self._add_looks(ended, looks)
         self._add_seconds(start)
-        results = [self._result(k, str(endings[k]), look) for k, look in zip(ended, looks, strict=True)]
+        shared = self.split.overlap(ended, self.task, self.device) if ended else []
+        results = [
+            self._result(k, str(endings[k]), look, share) for k, look, share in zip(ended, looks, shared, strict=True)
+        ]
         if ended:
             self.keep(going)
         return results
@@ -147,7 +150,7 @@ class Training:
                 return "settled"
         return None
 
-    def _result(self, k: int, ending: str, look: Look) -> Result:
+    def _result(self, k: int, ending: str, look: Look, overlap: float) -> Result:
         trial = self.trials[k]
         curves: dict[str, Curve] = {
             key: (tuple(step for step, _ in points), tuple(value for _, value in points))
@@ -156,7 +159,7 @@ class Training:
         values: dict[str, Any] = {name: value for name, value in look.numbers.items() if not is_curve(name)}
         values |= events.events(trial, curves, ending == "diverged")
         values |= {"ending": ending, "steps_run": self.step, "parameters": self.network.parameters}
-        values |= {"ceiling": self.task.ceiling, "overlap": self._overlap(k)}
+        values |= {"ceiling": self.task.ceiling, "overlap": overlap}
         values["train_seconds"] = self.seconds.pop(trial.id)
         values = {name: value for name, value in values.items() if value == value}  # NaN: does not exist
         faults = self.faults.pop(trial.id, {})
@@ -180,9 +183,6 @@ class Training:
             faults["phases"] = f"phases {rule.name}: must return one of {', '.join(names)}, got {word!r}"
             return None
         return word
-
-    def _overlap(self, k: int) -> float:
-        return overlap(self.task.distinct, self.split.train[k].cpu().numpy(), self.split.test[k].cpu().numpy())
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
@@ -280,14 +280,16 @@ def _engine(shape: Shape, compiled: bool) -> Step:
                 gradient = orthogonal(layout, flat, gradient)
             optimizer.update(flat, mean, square, gradient, Rates(step_size, decay, root))
 
-    return _compiled(gradient_step) if compiled else gradient_step
+    users = any(part.kind == "model" and part.code for part in shape.parts)
+    return _compiled(gradient_step, not users) if compiled else gradient_step
 
 
-def _compiled(step: Step) -> Step:
+def _compiled(step: Step, for_any_size: bool) -> Step:
     """The step compiled twice: for one trial, and for any number of them.
 
     torch keeps its compiled versions by code object, and before every call compares all the step
-    can see with what it saw. A code object of its own spares it all but the tensors.
+    can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
+    user's network (an embedding under vmap) fix the size: it is compiled anew for each, and not refused.
     """
     torch._dynamo.config.trace_autograd_ops = True
     # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
@@ -295,28 +297,41 @@ def _compiled(step: Step) -> Step:
     torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
+    mark = torch._dynamo.mark_dynamic if for_any_size else torch._dynamo.maybe_mark_dynamic
+    if not for_any_size:
+        torch._dynamo.config.recompile_limit = 64
     marked = False
 
     def compiled_step(*tensors: Tensor) -> None:
         nonlocal marked
         if len(tensors[0]) > 1 and not marked:
             for part in tensors[:-1]:
-                torch._dynamo.mark_dynamic(part, 0)
+                mark(part, 0)
             marked = True
         fast(*tensors)
 
     return compiled_step
 
 
-def _training_set(trial: Trial, task: Task, device: torch.device) -> Tensor:
-    if trial.split == "examples":
-        count = task.pool
-        return random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]
-    distinct = torch.from_numpy(task.distinct[: task.pool]).to(device)
-    count = int(distinct.max()) + 1
-    chosen = torch.zeros(count, dtype=torch.bool, device=device)
-    chosen[random_streams.shuffled(trial.seed, count, device)[: train_examples(count, trial.data_fraction)]] = True
-    return chosen[distinct].nonzero()[:, 0]
+def _training_sets(
+    trials: tuple[Trial, ...], task: Task, device: torch.device
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """What K trials train on: a mask [K, pool], the examples [K, N] in the order in which batches are drawn from them,
+    rows filled up with zeros, and how many each has."""
+    split = trials[0].split
+    divided = task.divided(split)
+    order = random_streams.orders([trial.seed for trial in trials], divided, device)
+    heads = [train_examples(divided, trial.data_fraction) for trial in trials]
+    head = torch.arange(divided, device=device) < torch.tensor(heads, device=device)[:, None]
+    chosen = torch.zeros_like(head).scatter_(1, order, head)
+    if split == "examples":
+        return chosen, order.masked_fill(~head, 0)[:, : max(heads)], tuple(heads)
+    chosen = chosen.index_select(1, torch.from_numpy(task.distinct[: task.pool]).to(device))
+    counts = chosen.sum(1)
+    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)  # the chosen examples first, rising
+    beyond = torch.arange(task.pool, device=device) >= counts[:, None]
+    lengths = tuple(counts.tolist())
+    return chosen, order.masked_fill(beyond, 0)[:, : max(lengths)], lengths
 
 
 def prepare(device: torch.device) -> None:

@@ -63,11 +63,21 @@ def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.devic
 
 
 def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient without its part along the weights, tensor by tensor (Prieto et al. 2025)."""
+    """The gradient without its part along the weights, as long as the whole, tensor by tensor.
+
+    As its authors define it (Prieto et al. 2025, arXiv 2501.04697): what is left is rescaled to the norm of
+    the gradient. Sums over one axis of [K, n]: a trial alone rounds as it does in a stack.
+    """
     weights, parts = layout.split(flat), layout.split(gradient)
     kept = []
     for name, part in parts.items():
         w, g = weights[name].flatten(1), part.flatten(1)
         along = (w * g).sum(1, keepdim=True) / ((w * w).sum(1, keepdim=True) + 1e-30)
-        kept.append(g - along * w)
+        across = g - along * w
+        kept.append(across * (_norm(g) / (_norm(across) + 1e-30)))
     return torch.cat(kept, 1)
+
+
+def _norm(values: Tensor) -> Tensor:
+    """Euclidean norm of each row: [K, n] -> [K, 1]."""
+    return (values * values).sum(1, keepdim=True).sqrt()

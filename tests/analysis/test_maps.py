@@ -46,15 +46,43 @@ def test_the_boundary_position_is_found_at_each_value_of_the_other_axis(table):
     assert found.position.to_numpy() == pytest.approx(truth, rel=0.3)
     assert ((found.low < truth) & (truth < found.high) & (found.high < 2 * found.low)).all()
     assert found.trials.tolist() == [32] * 3
-    assert summary.sentences[1].startswith("critical weight decay at width 128 (start of grokking): 0.")
+    assert summary.sentences[1].startswith("critical weight decay at width 128 (start of generalisation): 0.")
     assert "[" in summary.sentences[1]
 
 
 def test_a_line_without_a_boundary_says_on_which_side_it_lies(table):
     with_high = table.assign(depth=table.width.map({64: 1, 128: 1, 256: 1}))
     none = boundary_position.summarise(with_high.assign(grok_step=np.nan, phase="memorization"), "weight_decay")
-    assert none.table.boundary.tolist() == ["none: none groks"]
-    assert none.sentences == ["no boundary (none groks, 96 trials)"]
+    assert none.table.boundary.tolist() == ["none: P < 0.5"]
+    assert none.sentences == ["no crossing found: P < 0.5 everywhere (0 of 96 generalised), rate 0.00 [0.00, 0.04]"]
+
+
+def test_a_few_that_generalise_are_counted_where_no_crossing_is_found(table):
+    """At width 64 two of the 32 generalise, at scattered places: no boundary, and not "none"."""
+    few = table.assign(grok_step=table.grok_step.where(table.width != 64))
+    odd = few[(few.width == 64) & (few.seed == 0)].index[[2, 5]]
+    few.loc[odd, "grok_step"] = 1500.0
+    summary = boundary_position.summarise(few, "weight_decay", "width")
+    row = summary.table.iloc[0]
+    assert (row.boundary, row.trials, row.generalised, row.rate) == ("none: P < 0.5", 32, 2, 2 / 32)
+    assert (row.rate_low, row.rate_high) == (wilson(2, 32).low, wilson(2, 32).high)
+    assert summary.sentences[0].startswith("no crossing found at width 64: P < 0.5 everywhere (2 of 32 generalised)")
+
+
+def test_a_line_of_a_continuous_axis_is_judged_by_the_trials_near_it():
+    """Generalisation at large learning rates alone: one line among the rest must not speak of the others."""
+    draw = np.random.default_rng(0)
+    spots = [(float(10 ** draw.uniform(-2, 0)), float(10 ** draw.uniform(-3, -1)), s) for s in range(150)]
+    decided = [
+        (BASE.replace(weight_decay=d, learning_rate=r, seed=s), threshold(d if r > 0.03 else 1e-9, 6400, s)[1])
+        for d, r, s in spots
+    ]
+    found = boundary_position.summarise(frame(decided), "weight_decay", "learning_rate").table
+    first, last = found.iloc[0], found.iloc[-1]
+    assert (first.boundary, first.generalised) == ("none: P < 0.5", 0)
+    assert last.boundary == "none: P > 0.5"
+    assert 10 <= first.trials <= 40
+    assert last.generalised > 0.8 * last.trials
 
 
 def test_the_probability_crosses_one_half_where_the_boundary_is(table):

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from synthetic import BASE, frame
 
-from analysis import bottleneck, data_fraction, hidden_picture, learnability, precision, style
+from analysis import bottleneck, caption, data_fraction, hidden_picture, learnability, precision, style
 from analysis.__main__ import main
 from analysis.resummarise import recomputed, resummarise
-from analysis.statistics import median
+from analysis.statistics import decided, median
 from phasemap.plan.outcome import Outcome
 from phasemap.record import reader
 
@@ -105,6 +105,28 @@ def test_another_threshold_is_read_off_the_curves():
     higher = recomputed(trials.assign(grok_threshold=0.99), lines).iloc[0]
     assert higher.phase == "memorization"
     assert np.isnan(higher.grok_step)
+
+
+def test_a_trial_that_stopped_early_is_not_read_at_a_higher_threshold():
+    """Settled at 0.92 and stopped there: whether it would have reached 0.99 nobody knows."""
+    trials = frame([(BASE, outcome(200, 100, 0.92, ending="settled", steps_run=200)), (BASE, outcome(None))]).assign(
+        grok_threshold=0.99, settle_evaluations=1
+    )
+    lines = pd.concat(
+        pd.DataFrame({"run_id": run, "key": key, "step": [100, 200], "value": [0.1, value]})
+        for run, key, value in (
+            ("run0000", "train_accuracy", 1.0),
+            ("run0000", "test_accuracy", 0.92),
+            ("run0001", "train_accuracy", 1.0),
+            ("run0001", "test_accuracy", 0.2),
+        )
+    )
+    again = recomputed(trials, lines)
+    assert again.phase.isna().tolist() == [True, False]
+    assert again.phase.iloc[1] == "memorization"
+    assert decided(again).index.tolist() == [1]
+    assert "1 trial stopped before" in caption.grokked(again)
+    assert recomputed(trials.assign(grok_threshold=0.9), lines).phase.notna().all()
 
 
 def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, capsys):

@@ -134,7 +134,38 @@ def test_an_edge_that_left_the_line_opens_the_interval_on_that_side_alone():
 
 def test_a_region_that_some_draws_lack_is_placed_by_the_others():
     one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
-    assert ends(crossings_with_intervals(both, [both, one] * 20, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
+    few = [both] * 32 + [one] * 8
+    assert ends(crossings_with_intervals(both, few, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
+
+
+def test_a_region_that_half_of_the_draws_lack_is_not_reported():
+    one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
+    assert ends(crossings_with_intervals(both, [both, one] * 20, 0.9)) == [(p, p) for p in (0.6, 0.8)]
+
+
+def test_rates_that_explain_a_plateau_are_preferred_to_none():
+    """Success from 0.3 to 1 against success from 0 to 1, on the same places."""
+    points = np.linspace(0, 1, 200)[:, None]
+    fresh = np.random.default_rng(0).random(200)
+    plain = PhaseMap.fit(points, (fresh < expit((points[:, 0] - 0.5) / 0.02)).astype(int))._readings((1,))
+    raised = PhaseMap.fit(points, (fresh < 0.3 + 0.7 * expit((points[:, 0] - 0.5) / 0.02)).astype(int))._readings((1,))
+    low = [sum(r.share * r.lapse[0] for r in readings) for readings in (plain, raised)]
+    assert low[0] < 0.03
+    assert 0.15 < low[1] < 0.4
+    assert sum(r.share for r in raised) == pytest.approx(1, abs=0.07)
+
+
+def test_the_interval_covers_the_truth_where_success_does_not_reach_one():
+    held, reported = 0, 0
+    for repeat in range(12):
+        rng = np.random.default_rng(repeat)
+        points = rng.random((150, 2))
+        labels = (rng.random(150) < 0.8 * expit((points[:, 0] - 0.5) / 0.03)).astype(int)
+        found = PhaseMap.fit(points, labels).boundaries("x0", [1], {"x1": 0.5})
+        reported += len(found)
+        held += any(b.low <= 0.5153 <= b.high for b in found)
+    assert held >= 10
+    assert reported - held <= 2
 
 
 def test_a_line_without_a_change_of_sign_has_no_crossing():

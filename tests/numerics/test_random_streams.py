@@ -6,32 +6,34 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from phasemap.numerics import random_streams
 from phasemap.numerics.random_streams import Batches, keys, shuffled, weight_seed
 from phasemap.plan.trial import train_examples
-from phasemap.tasks import task
 
 SIZES = [7, 20, 83]
+KNOWN_KEYS = [[-7108620063390100493, 8303042382312347024], [-8948086963294052808, 5083318231231200896]]
+KNOWN_ORDER = [10, 0, 9, 3, 2, 4, 8, 11, 5, 6, 1, 7]
 
 
 def batches(*sizes: int, size: int = 8) -> Batches:
     """One trial per size of training set, with seeds 0, 1, 2, ..."""
     train = [shuffled(seed, 100)[:count] for seed, count in enumerate(sizes)]
-    return Batches(tuple(range(len(sizes))), tuple(train), size)
+    return Batches(tuple(range(len(sizes))), pad_sequence(train, batch_first=True), sizes, size)
 
 
 def epoch(streams: Batches, k: int, number: int) -> list[list[int]]:
     """The examples of trial k's batches in one epoch, padding left out."""
-    per_epoch = -(-len(streams.train[k]) // streams.size)
+    per_epoch = -(-streams.counts[k] // streams.size)
     examples, weights = streams.draw(number * per_epoch, per_epoch)
     return [row[weight > 0].tolist() for row, weight in zip(examples[:, k], weights[:, k], strict=True)]
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3, 0.29, 0.7, 0.999])
 def test_a_split_truncates_its_share(fraction):
-    count = task.examples("modular_addition", 97, 16)
-    assert train_examples(count, fraction) == int(97 * 97 * fraction)
+    assert train_examples(97 * 97, fraction) == int(97 * 97 * fraction)
 
 
 def test_a_share_that_is_a_whole_number_is_not_lost_to_rounding():
@@ -74,7 +76,7 @@ def test_drawing_leaves_torchs_own_generator_alone():
 def test_an_epoch_covers_the_training_set_once_and_ends_with_the_remainder(k, number):
     streams = batches(*SIZES)
     found = epoch(streams, k, number)
-    assert sorted(x for batch in found for x in batch) == sorted(streams.train[k].tolist())
+    assert sorted(x for batch in found for x in batch) == sorted(streams.train[k, : SIZES[k]].tolist())
     assert [len(batch) for batch in found[:-1]] == [8] * (len(found) - 1)
     assert len(found[-1]) == SIZES[k] - 8 * (len(found) - 1)
 
@@ -109,9 +111,43 @@ def test_batches_do_not_depend_on_the_neighbours():
     streams = batches(*SIZES)
     whole = streams.draw(7, 30)
     for k in range(3):
-        alone = Batches((streams.seeds[k],), (streams.train[k],), 8).draw(7, 30)
+        alone = Batches((streams.seeds[k],), streams.train[k : k + 1], (SIZES[k],), 8).draw(7, 30)
         for i in range(2):
             assert torch.equal(whole[i][:, k : k + 1], alone[i])
+
+
+def drawn_alone(seed: int, train: Tensor, size: int, first: int, steps: int) -> tuple[Tensor, Tensor]:
+    """One trial's batches, written without a trial axis: examples and weights [S, B]."""
+    count = len(train)
+    per_epoch = -(-count // size)
+    epochs = torch.arange(first // per_epoch, (first + steps - 1) // per_epoch + 1)
+    order = train[keys(seed, random_streams.BATCHES, epochs, count).argsort(dim=1)]
+    examples = torch.nn.functional.pad(order, (0, per_epoch * size - count)).view(-1, size)
+    lengths = torch.full((per_epoch,), size)
+    lengths[-1] = count - (per_epoch - 1) * size
+    weights = ((torch.arange(size) < lengths[:, None]) / lengths[:, None]).float().repeat(len(epochs), 1)
+    skip = first % per_epoch
+    return examples[skip : skip + steps], weights[skip : skip + steps]
+
+
+@pytest.mark.parametrize("size", [1, 8, 32, 83, 100])
+@pytest.mark.parametrize("sizes", [(20, 20, 20), (17, 20, 24), (7, 20, 83, 17, 20), (83,)])
+@pytest.mark.parametrize("first", [0, 13])
+def test_a_stack_draws_to_the_last_bit_what_each_trial_would_draw_alone(sizes, size, first):
+    streams = batches(*sizes, size=size)
+    examples, weights = streams.draw(first, 30)
+    assert examples.is_contiguous()
+    assert weights.is_contiguous()
+    for k, count in enumerate(sizes):
+        alone = drawn_alone(streams.seeds[k], shuffled(k, 100)[:count], size, first, 30)
+        assert torch.equal(examples[:, k], alone[0])
+        assert torch.equal(weights[:, k], alone[1])
+
+
+def test_seeds_draw_the_keys_they_always_drew():
+    """Recorded trials are repeated from their seed: a change here would make every record a lie."""
+    assert keys(5, random_streams.BATCHES, torch.tensor([0, 3]), 2).tolist() == KNOWN_KEYS
+    assert shuffled(5, 12).tolist() == KNOWN_ORDER
 
 
 def test_a_batch_as_large_as_the_training_set_is_the_whole_of_it():

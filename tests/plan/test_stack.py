@@ -97,7 +97,7 @@ def test_long_trials_are_compiled_and_short_ones_are_not_whatever_the_sweep():
     assert {stack.compiled for stack in Plan().stacks(many)} == {False}
     assert {stack.compiled for stack in Plan().stacks([long])} == {True}
     assert {stack.compiled for stack in Plan(compiled="never").stacks([long])} == {False}
-    assert {stack.compiled for stack in Plan(gpu=True).stacks([short])} == {True}
+    assert {stack.compiled for stack in Plan(gpu=True).stacks([short])} == {False}
 
 
 def test_a_stack_counts_its_trial_steps():

@@ -67,11 +67,11 @@ PROBES: dict[str, Probe] = {
     "predicted_stride": on_circles(lambda circles: spectrum.spectrum(circles).predicted_stride),
     "inner_dominant_share": on_circles(lambda circles: spectrum.spectrum(circles).dominant_share, inner=True),
     "outer_stride": on_circles(lambda circles: stride.winning_stride(circles).stride),
-    "outer_score": on_circles(stride.winning_score),
+    "outer_score": on_circles(lambda circles: stride.best_stride(circles)[1]),
     "outer_p_value": on_circles(lambda circles: stride.winning_stride(circles).p_value),
-    "inner_stride": on_circles(lambda circles: stride.winning_stride(circles).stride, inner=True),
-    "inner_score": on_circles(stride.winning_score, inner=True),
-    "inner_p_value": on_circles(lambda circles: stride.winning_stride(circles).p_value, inner=True),
+    "inner_stride": on_circles(lambda circles: stride.winning_stride(circles, True).stride, inner=True),
+    "inner_score": on_circles(lambda circles: stride.best_stride(circles, True)[1], inner=True),
+    "inner_p_value": on_circles(lambda circles: stride.winning_stride(circles, True).p_value, inner=True),
 }
 
 
@@ -120,3 +120,17 @@ def test_probe_does_not_write_to_what_it_reads(name: str) -> None:
     PROBES[name](hidden, chosen)
     assert torch.equal(hidden.nan_to_num(0), copies[0].nan_to_num(0))
     assert torch.equal(chosen, copies[1])
+
+
+NO_EXTENT = {"sparsity", "norm", "deviation", "largest", "attention_entropy", "learned_bits"}  # of the values alone
+
+
+@pytest.mark.parametrize("name", [name for name in PROBES if name not in NO_EXTENT])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 3e4])
+def test_vectors_that_are_all_equal_have_no_shape(name: str, scale: float) -> None:
+    """Their mean is rounded, so that their distances to it are not zero."""
+    hidden, chosen = mixed_stack(len(LABELS), 24)
+    hidden[0] = scale * hidden[0, 0]
+    found = PROBES[name](hidden, chosen)
+    assert found[0].isnan()
+    assert found[1].isfinite()

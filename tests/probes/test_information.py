@@ -23,16 +23,25 @@ def test_a_relabelled_prediction_tells_as_much() -> None:
 
 
 def test_the_parity_of_a_label_is_one_bit() -> None:
-    assert bits(LABELS % 2) == pytest.approx(1)
+    assert bits(LABELS % 2) == pytest.approx(1, abs=0.01)
 
 
 def test_a_constant_tells_nothing() -> None:
     assert bits(torch.zeros_like(LABELS)) == 0
 
 
-def test_a_random_prediction_tells_only_the_bias_of_the_estimate() -> None:
-    guess = torch.randint(96, (9600,), generator=torch.Generator().manual_seed(0))
-    assert bits(guess) == pytest.approx(95**2 / (2 * math.log(2) * 9600), rel=0.2)
+def test_independent_predictions_read_zero_on_average() -> None:
+    """The plug-in estimate reads 0.68 bits here, and 3 with as few examples as a test set has."""
+    guess = torch.randint(96, (20, 9600), generator=torch.Generator().manual_seed(0))
+    every = torch.ones(20, 9600, dtype=torch.bool)
+    for chosen in (every, torch.rand(20, 9600, generator=torch.Generator().manual_seed(1)) < 0.2):
+        found = learned_bits(guess, LABELS, chosen, 96)
+        assert found.abs().max() < 0.1
+        assert abs(found.mean().item()) < 0.02
+
+
+def test_labels_that_leave_nothing_to_learn_read_nan() -> None:
+    assert learned_bits(LABELS[None], LABELS, LABELS[None] == 3, 96).isnan().all()
 
 
 def test_only_chosen_examples_count() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from phasemap.plan.component import load_task
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
-from phasemap.probes.stride import adjacency, winning_score, winning_stride
+from phasemap.probes.stride import adjacency, best_stride, winning_stride
 from phasemap.tasks.task import Group
 
 
@@ -28,7 +28,7 @@ def walked(places: int, stride: int) -> Tensor:
 def test_a_walked_circle_shows_its_stride(places: int, stride: int) -> None:
     found = winning_stride(walked(places, stride))
     assert (found.stride.item(), found.score.item(), found.p_value.item()) == (stride, 1, 0.001)
-    assert winning_score(walked(places, stride)).item() == 1
+    assert best_stride(walked(places, stride))[1].item() == 1
 
 
 def test_a_stride_and_its_opposite_are_one() -> None:
@@ -47,6 +47,20 @@ def test_scores_of_a_small_circle_by_hand() -> None:
     line = torch.tensor([0.0, 1.0, 2.1, 3.3]).view(1, 1, 4, 1)  # nearest two: 12, 02, 13, 21
     # stride 1 expects 13, 02, 13, 02: hits 1, 2, 2, 1. Half: nearest 1, 0, 1, 2: none is across
     assert adjacency(line).tolist() == [[6 / 8, 0]]
+
+
+def test_inner_scores_of_a_small_circle_by_hand() -> None:
+    line = torch.tensor([0.0, 1.0, 2.1, 3.3]).view(1, 1, 4, 1)  # nearest: 1, 0, 1, 2
+    # stride 1: all four, 1. Half: none of four, expected 1 in 3: -1/3 over 2/3
+    assert adjacency(line, inner=True).tolist() == [[1.0, pytest.approx(-0.5)]]
+
+
+def test_chance_favours_no_inner_stride() -> None:
+    random = torch.randn(400, 12, 8, 16, generator=torch.Generator().manual_seed(0))
+    scores = adjacency(random, inner=True)
+    assert scores.mean(0).abs().max() < 0.01
+    p_values = winning_stride(random[:100], inner=True).p_value
+    assert (p_values <= 0.1).double().mean().item() <= 0.18
 
 
 def test_chance_gives_p_values_spread_over_the_unit_interval() -> None:
@@ -85,8 +99,8 @@ def test_a_group_of_order_96_is_read_outside_and_inside_its_cosets() -> None:
     assert outer is not None
     assert inner is not None
     assert (outer.shape, inner.shape) == ((1, 1, 12, 4), (1, 12, 8, 4))
-    for circles, stride in ((outer, 5), (inner, 3)):
-        found = winning_stride(circles)
+    for circles, stride, inside in ((outer, 5, False), (inner, 3, True)):
+        found = winning_stride(circles, inside)
         assert (found.stride.item(), found.score.item(), found.p_value.item()) == (stride, 1, 0.001)
 
 

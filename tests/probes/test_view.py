@@ -12,6 +12,7 @@ from phasemap.plan.trial import make_trial
 from phasemap.probes import attention, dimension, names
 from phasemap.training.train import begin
 
+STRIDES = {"winning_stride", "winning_stride_score", "inner_winning_stride", "inner_winning_stride_score"}
 MULTIPLICATION = TRANSFORMER.replace(task="modular_multiplication", modulus=17)
 
 
@@ -28,7 +29,7 @@ def curves_of(probes: str, trial=MULTIPLICATION) -> set[str]:
         ("dimension", {"intrinsic_dimension", "pca99_dimension", "participation_ratio", "twonn_dimension"}),
         ("twonn", {"twonn_dimension"}),
         ("purity", {"coset_purity"}),
-        ("stride", {"winning_stride_score", "inner_winning_stride_score"}),
+        ("stride", STRIDES),
         ("attention", {"attention_entropy", "attention_entropy/block0", "attention_entropy/block1"}),
     ],
 )

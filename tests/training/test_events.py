@@ -8,7 +8,7 @@ import pytest
 
 from phasemap.plan.outcome import DEFINITIONS, Outcome
 from phasemap.plan.trial import Trial
-from phasemap.training.events import events, is_settled
+from phasemap.training.events import coarse_delay, events, is_settled
 
 NAN = math.nan
 TRIAL = Trial(steps=10_000, evaluate_every=100, delay_limit=300, settle_evaluations=3)
@@ -102,11 +102,45 @@ def test_slingshots_compare_with_the_last_five_only() -> None:
     assert found(train_accuracy=[1.0] * 9, train_loss=losses)["slingshots"] == 1
 
 
-def test_takeover_is_for_good() -> None:
-    assert found(winning_stride_score=[0.2, 0.6, 0.4, 1.0, 0.49, 0.3])["takeover_step"] == 500
-    assert found(winning_stride_score=[0.2, 0.6, 0.4, 0.5])["takeover_step"] is None
-    assert found(winning_stride_score=[0.2, 0.3])["takeover_step"] is None
-    assert found(winning_stride_score=[0.9, NAN, 0.3])["takeover_step"] == 300
+def takeover(outer: list[float], inner: list[float]) -> object:
+    return found(winning_stride_score=outer, inner_winning_stride_score=inner)["takeover_step"]
+
+
+def test_a_takeover_needs_the_inner_stride_for_three_probes() -> None:
+    outer = [0.2, 0.9, 0.4, 1.0, 0.49, 0.3, 0.1, 0.8]
+    assert takeover(outer, [0.0, 0.1, 0.6, 0.6, 0.5, 0.9, 0.9, 0.9]) == 500
+    assert takeover(outer, [0.0, 0.1, 0.6, 0.6, 0.5, 0.4, 0.9, 0.9]) is None  # the inner score falls
+    assert takeover(outer[:6], [0.9] * 6) is None  # one dip at the end
+    assert takeover([0.2] * 6, [0.9] * 6) is None  # nothing to take over from
+    assert found(winning_stride_score=outer)["takeover_step"] is None  # addition has no inner circle
+    assert takeover([0.9, NAN, 0.3, 0.3, 0.3], [0.9, 0.9, 0.9, 0.6, 0.7]) == 300
+
+
+def test_both_strides_are_read_at_one_probe() -> None:
+    both = found(winning_stride_score=[0.9, 0.6, NAN, 0.1], inner_winning_stride_score=[0.1, 0.4, 1.0, 1.0])
+    assert both["both_strides_score"] == 0.4
+    assert found(winning_stride_score=[0.9])["both_strides_score"] is None
+
+
+def test_the_jump_starts_at_the_last_low_evaluation_before_it() -> None:
+    assert found(test_accuracy=[0.05, 0.2, 0.1, 0.4, 0.95, 0.05])["jump_steps"] == 200
+    assert found(test_accuracy=[0.05, 1.0])["jump_steps"] == 100
+    assert found(test_accuracy=[0.2, 1.0])["jump_steps"] is None
+    assert found(test_accuracy=[0.05, 0.5])["jump_steps"] is None
+
+
+def test_high_shares_are_taken_in_halves_after_the_grok_step() -> None:
+    values = found(test_accuracy=[1.0 - 0.9, 0.9, 0.99, 1.0, 0.98, 0.2])  # grok at 200, then 300 to 600
+    assert (values["early_high_share"], values["late_high_share"]) == (1.0, 0.0)
+    assert found(test_accuracy=[0.1, 0.9])["late_high_share"] is None
+    assert found(test_accuracy=[0.1, 0.2])["early_high_share"] is None
+
+
+def test_the_smallest_dimension_is_that_before_the_network_crashes() -> None:
+    values = found(test_accuracy=[0.1, 0.2, 0.95, 0.1], intrinsic_dimension=[60.0, 9.0, 12.0, 1.0])
+    assert (values["minimum_intrinsic_dimension"], values["minimum_intrinsic_dimension_step"]) == (9.0, 200)
+    assert values["grok_intrinsic_dimension"] == 12.0
+    assert found(intrinsic_dimension=[60.0, 9.0])["grok_intrinsic_dimension"] is None
 
 
 def test_last_points_and_the_smallest_dimension() -> None:
@@ -127,3 +161,15 @@ def test_stopping_when_settled_keeps_the_settled_step() -> None:
     test = [0.1, 0.9, 0.2, 0.95, 0.9, 1.0, 0.1]
     stop = next(i for i in range(1, 8) if is_settled(test[:i], 0.9, 3))
     assert found(test_accuracy=test[:stop])["settled_step"] == found(test_accuracy=test)["settled_step"] == 400
+
+
+@pytest.mark.parametrize(("every", "limit", "told"), [(1000, 1000, "to 200"), (250, 1000, "to 200"), (3, 2, "to 1")])
+def test_evaluations_too_far_apart_for_the_delay_are_warned_of(every: int, limit: int, told: str) -> None:
+    warning = coarse_delay(TRIAL.replace(evaluate_every=every, delay_limit=limit, steps=5000))
+    assert warning is not None
+    assert warning.endswith(told)
+
+
+@pytest.mark.parametrize(("every", "limit"), [(200, 1000), (1000, 0)])
+def test_five_evaluations_in_a_delay_are_enough(every: int, limit: int) -> None:
+    assert coarse_delay(TRIAL.replace(evaluate_every=every, delay_limit=limit, steps=5000)) is None

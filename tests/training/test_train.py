@@ -313,7 +313,8 @@ def test_accuracies_are_those_of_the_trials_own_split():
     model, tokens, labels = training.network, training.inputs, training.labels
     weights = model.layout.split(training.flat)
     hits = model.logits(weights, tokens[None]).argmax(-1) == labels
-    train_sets = [set(part.tolist()) for part in training.batches.train]
+    sets = zip(training.batches.train, training.batches.counts, strict=True)
+    train_sets = [set(part[:count].tolist()) for part, count in sets]
     assert training.evaluate() == []
     for k, trial in enumerate(trials):
         assert len(train_sets[k]) == int(169 * trial.data_fraction)

@@ -1,0 +1,22 @@
+"""Tensor operations a step do not grow with the number of trials: on a GPU each is a launch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from small import MLP, TRANSFORMER
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+from launches import per_step
+
+SEQUENCE = MLP.replace(task="sparse_parity", context=6, embedding="concatenate", split="distinct", batch_size=8)
+
+
+@pytest.mark.parametrize("trial", [MLP, TRANSFORMER, SEQUENCE], ids=["mlp", "transformer", "sequence"])
+def test_a_stack_of_256_trials_issues_as_many_operations_as_one(trial):
+    trial = trial.replace(steps=2_000, evaluate_every=100, probe_every=100)
+    alone, together = per_step(trial, 1), per_step(trial, 256)
+    assert 30 < alone["steps"] < 200
+    assert sum(together.values()) <= 1.2 * sum(alone.values())
