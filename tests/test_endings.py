@@ -271,6 +271,25 @@ def test_a_run_robbed_of_its_tag_is_said_and_not_counted(folder, capsys):
     assert len(load("tiny")) == 2
 
 
+def test_tags_that_somebody_edited_are_said_or_ignored(folder, capsys):
+    from phasemap.command.watch import Watched
+    from phasemap.plan.space import load
+
+    assert here("tiny.py") == 0
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    first, second = (run.info.run_id for run in runs(folder, "tiny"))
+    client.set_tag(first, "phase", "nonsense")
+    client.set_tag(second, "phasemap.code", "{garbage")
+    (parent,) = runs(folder, "tiny", "sweep")
+    client.set_tag(parent.info.run_id, "phasemap.trials", "many")
+    assert here("tiny.py") == 0
+    assert f"run {first}: phase must be one of " in capsys.readouterr().out
+    watched = Watched("tiny", f"sqlite:///{folder / 'mlflow.db'}")
+    client.delete_run(parent.info.run_id)
+    assert not watched.is_running()
+    assert watched.status(load(folder / "tiny.py")).total == 2
+
+
 def test_refreshed_figures_hide_the_address_from_the_list_of_processes(monkeypatch):
     from phasemap.command import refresh
 

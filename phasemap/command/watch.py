@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from phasemap.command import terminal
+from phasemap.fields import Fault
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.record import client as store
@@ -32,10 +34,12 @@ class Watched:
         for run in store.search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
             if run.info.status == "FINISHED":
-                trial = space.trial(run.data.params)
-                self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
-        tags = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)[0].data.tags
-        total = int(tags.get("phasemap.trials", len(self._seen)))
+                with suppress(Fault):  # of another space under this name
+                    trial = space.trial(run.data.params)
+                    self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
+        parents = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        planned = parents[0].data.tags.get("phasemap.trials", "") if parents else ""
+        total = int(planned) if planned.isdigit() else len(self._seen)
         return terminal.Status(self.name, total, 0, 0, 0, None, None, terminal.Map.of(space, list(self._seen.values())))
 
     def is_running(self) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from phasemap.record import client as store  # first: it sets what MLflow reads when imported  # isort: skip
 from mlflow.entities import Metric, Param, Run
@@ -209,14 +210,20 @@ class Recorder:
         self.client.log_dict(self.parent, environment(), "environment.json")
 
     def _read_done(self) -> Iterator[Done]:
+        phases = _listed(self.tags.get("phasemap.phases", ""), list)
         for run in self._search("tags.`phasemap.kind` = 'trial'"):
             trial = run.data.tags.get("phasemap.trial")
             if run.info.status == "RUNNING":  # a dead driver was writing it; one that only slept is refused so
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 self.client.delete_run(run.info.run_id)
             elif run.info.status == "FINISHED" and trial:
-                code = json.loads(run.data.tags.get("phasemap.code", "{}"))
-                yield Done(trial, run.data.tags.get("phase", ""), dict(run.data.metrics), code)
+                phase = run.data.tags.get("phase", "")
+                if phases and phase not in phases:
+                    self.say(
+                        f"run {run.info.run_id}: phase must be one of {', '.join(phases)}, got {phase!r}; correct the "
+                        "tag in MLflow"
+                    )
+                yield Done(trial, phase, dict(run.data.metrics), _listed(run.data.tags.get("phasemap.code", ""), dict))
             elif not trial:
                 self.say(f"run {run.info.run_id} has lost its tag phasemap.trial in MLflow: not counted")
 
@@ -287,3 +294,12 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
     for name, value in outcome.values.items():
         if isinstance(value, (int, float)) and name not in result.curves:
             yield Metric(name, float(value), now, last)
+
+
+def _listed(text: str, kind: type) -> Any:
+    """A list or dict that a tag holds; an empty one if somebody else wrote there."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return kind()
+    return found if isinstance(found, kind) else kind()

@@ -10,7 +10,7 @@ from small import MLP, result
 
 from phasemap.plan.stack import Stack
 from phasemap.plan.trial import Trial
-from phasemap.scheduling.queue import ALONE_TRIES, Work
+from phasemap.scheduling.queue import ALONE_TRIES, FIRST_NEWS, NEWS, SILENCES, Work
 from phasemap.scheduling.worker import Report
 
 CRASH = "Traceback (most recent call last):\n  File ...\nValueError: this trial cannot be run"
@@ -285,3 +285,27 @@ def test_the_busy_share_counts_slots_as_nodes_come_and_go(monkeypatch):
     now[0] = 30.0  # and 20 more
     work.seconds = 30.0
     assert work.busy() == 0.75
+
+
+def test_a_silent_stack_is_overdue_after_its_own_time_and_no_other():
+    """Time for the first report, then the floor, then many times its longest silence; twice as much at the next try."""
+    work = Work(record=print, fail=print, say=lambda line: None)
+    work.add([stack(2), stack(2, first=5)])
+    silent, other = work.next(), work.next()
+    assert silent is not None
+    assert other is not None
+    assert work.overdue({silent.id}, FIRST_NEWS) == []
+    assert work.overdue({silent.id}, 1) == [(silent.id, FIRST_NEWS + 1)]
+    work.report(silent.id, Report())
+    assert work.overdue({silent.id}, NEWS) == []
+    assert work.overdue({silent.id, other.id}, 1) == [(silent.id, NEWS + 1)], "the other has said nothing for 1 s"
+    work.report(silent.id, Report())
+    assert work.overdue({silent.id}, SILENCES * (NEWS + 1)) == []
+    assert work.overdue({silent.id}, 1)
+    work.died(silent.id, "it was silent")
+    again = work.next()
+    assert again is not None
+    assert again.trials == silent.trials
+    work.report(again.id, Report())
+    assert work.overdue({again.id}, 2 * NEWS) == []
+    assert work.overdue({again.id}, 1)

@@ -48,10 +48,10 @@ def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, 
 
 
 def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_path, monkeypatch):
-    monkeypatch.setattr(queue, "NEWS", 4.0)
+    monkeypatch.setattr(queue, "NEWS", 10.0)
     monkeypatch.setattr(queue, "SILENCES", 3)
     monkeypatch.setattr(ray_tune, "LOOK_EVERY", 1.0)
-    quiet = MLP.replace(steps=30_000, evaluate_every=10_000, probe_every=10_000, delay_limit=10_000)
+    quiet = MLP.replace(steps=9_000, evaluate_every=3_000, probe_every=3_000, delay_limit=3_000)
     trials = [quiet.replace(seed=seed) for seed in range(2)]
     recorded, said = [], []
     work = Work(record=recorded.append, fail=print, say=said.append, slots=2)
