@@ -1,7 +1,7 @@
 """Writes definitions.md and the fields in search-spaces.md from the program: ``python docs/definitions.py``.
 
-``--check`` only compares. The definitions stand in ``phasemap/plan/outcome.py`` and at the top of each probe's file; here stands only where
-an idea comes from that is not ours.
+``--check`` only compares. The definitions stand in ``phasemap/plan/outcome.py`` and at the top of each probe's file;
+here stands only where an idea comes from that is not ours.
 """
 
 from __future__ import annotations
