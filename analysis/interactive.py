@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from phasemap.plan.phases import PHASES
 from phasemap.record.reader import Sweep, load_curves
 
 from . import caption, style
@@ -60,8 +59,8 @@ def summarise(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
             }
             for a in axes
         ],
-        "phases": list(PHASES),
-        "colours": style.PHASE_COLOURS,
+        "phases": list(phases := style.phases_of(table)),
+        "colours": {phase: colour for phase, (colour, _) in style.looks(phases).items()},
         "trials": [
             _trial(row, [a.name for a in axes]) | lines.get(row["run_id"], {}) for row in table.to_dict("records")
         ],

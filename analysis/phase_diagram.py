@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from phasemap.plan.phases import PHASES
 from phasemap.record.reader import Sweep
 
 from . import caption, style
@@ -24,7 +23,7 @@ from .axis import Axis, axis_of, label, text
 @dataclass(frozen=True)
 class Summary:
     """``table`` has a row per cell: its axes, phase (of most seeds; a tie goes to the phase named
-    first in PHASES), agreement (share of seeds in it), n and one count per phase.
+    first), agreement (share of seeds in it), n and one count per phase.
 
     With a continuous axis each trial is a cell of its own.
     """
@@ -37,7 +36,12 @@ class Summary:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {phase: int(self.table[phase].sum()) for phase in PHASES}
+        return {phase: int(self.table[phase].sum()) for phase in self.phases}
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """In their order: the columns after the count."""
+        return tuple(self.table.columns[self.table.columns.get_loc("n") + 1 :])
 
     @property
     def continuous(self) -> bool:
@@ -62,11 +66,11 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
     table = table[table.phase.notna()]
     if table.empty:
         raise style.Absent("no finished trial yet")
-    keys = [k for k in (x, y, facet) if k]
-    counts = table.groupby([*keys, "phase"]).size().unstack(fill_value=0).reindex(columns=list(PHASES), fill_value=0)
+    keys, phases = [k for k in (x, y, facet) if k], style.phases_of(table)
+    counts = table.groupby([*keys, "phase"]).size().unstack(fill_value=0).reindex(columns=list(phases), fill_value=0)
     n = counts.sum(axis=1)
     cells = counts.assign(phase=counts.idxmax(axis=1), agreement=counts.max(axis=1) / n, n=n).reset_index()
-    cells = cells[[*keys, "phase", "agreement", "n", *PHASES]].rename_axis(columns=None)
+    cells = cells[[*keys, "phase", "agreement", "n", *phases]].rename_axis(columns=None)
     axes = axis_of(table, x), axis_of(table, y) if y else None
     return Summary(cells, *axes, facet, _caption(table, cells, tuple(keys), axes))
 
@@ -123,9 +127,10 @@ def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
     x.dress(ax)
     y.dress(ax, "y")
     ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], facecolor=style.NOTHING)
+    looks = style.looks(summary.phases)
     for cell in cells.to_dict("records"):
         (left, right), (low, high) = spans[cell[x.name]], rises[cell[y.name]]
-        colour = style.PHASE_COLOURS[cell["phase"]]
+        colour = looks[cell["phase"]][0]
         ax.add_patch(Rectangle((left, low), right - left, high - low, facecolor=colour, edgecolor="white", linewidth=1))
         if cell["agreement"] < 1:
             _draw_strip(ax, summary, cell, (left, right), (low, high))
@@ -140,11 +145,12 @@ def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
 def _draw_strip(ax: Axes, summary: Summary, cell: dict, span: tuple[float, float], rise: tuple[float, float]) -> None:
     x, y = summary.x, summary.y
     assert y is not None
-    seeds = [phase for phase in PHASES for _ in range(cell[phase])]
+    seeds = [phase for phase in summary.phases for _ in range(cell[phase])]
+    looks = style.looks(summary.phases)
     low, high = y.between(*rise, 0.10), y.between(*rise, 0.42)
     for i, phase in enumerate(seeds):
         left, right = (x.between(*span, 0.08 + 0.84 * j / len(seeds)) for j in (i, i + 1))
-        look: dict[str, Any] = {"facecolor": style.PHASE_COLOURS[phase], "edgecolor": "white", "linewidth": 0.5}
+        look: dict[str, Any] = {"facecolor": looks[phase][0], "edgecolor": "white", "linewidth": 0.5}
         ax.add_patch(Rectangle((left, low), right - left, high - low, **look))
     left, right = x.between(*span, 0.08), x.between(*span, 0.92)
     ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor="#222222", linewidth=0.5))
@@ -152,10 +158,10 @@ def _draw_strip(ax: Axes, summary: Summary, cell: dict, span: tuple[float, float
 
 def _draw_points(ax: Axes, summary: Summary, y: Axis) -> None:
     x = summary.x
-    for phase in PHASES:
+    for phase, (colour, marker) in style.looks(summary.phases).items():
         own = summary.table[summary.table[phase] > 0]
         if len(own):
-            look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+            look: dict[str, Any] = {"marker": marker, "color": colour}
             ax.scatter(x.places(own[x.name]), y.places(own[y.name]), s=16, edgecolor="#333333", linewidth=0.4, **look)
     x.dress(ax)
     y.dress(ax, "y")
@@ -164,18 +170,16 @@ def _draw_points(ax: Axes, summary: Summary, y: Axis) -> None:
 def _draw_shares(ax: Axes, summary: Summary) -> None:
     x, cells = summary.x, summary.table.sort_values(summary.x.name)
     if x.continuous:
-        heights = [PHASES.index(phase) for phase in cells.phase]
-        colours = [style.PHASE_COLOURS[phase] for phase in cells.phase]
+        heights = [summary.phases.index(phase) for phase in cells.phase]
+        colours = [style.looks(summary.phases)[phase][0] for phase in cells.phase]
         ax.scatter(x.places(cells[x.name]), heights, c=colours, s=16, edgecolor="#333333", linewidth=0.4)
-        ax.set_yticks(range(len(PHASES)), PHASES)
+        ax.set_yticks(range(len(summary.phases)), summary.phases)
         x.dress(ax)
         return
     edges, base = x.edges, np.zeros(len(cells))
-    for phase in PHASES:
+    for phase, (colour, _) in style.looks(summary.phases).items():
         share = (cells[phase] / cells.n).to_numpy()
-        ax.bar(
-            edges[:-1], share, np.diff(edges), base, align="edge", color=style.PHASE_COLOURS[phase], edgecolor="white"
-        )
+        ax.bar(edges[:-1], share, np.diff(edges), base, align="edge", color=colour, edgecolor="white")
         base = base + share
     for value, n in zip(x.places(cells[x.name]), cells.n, strict=True):
         ax.text(value, 1.01, f"{n}", ha="center", va="bottom", fontsize=6)

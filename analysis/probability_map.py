@@ -21,7 +21,6 @@ from matplotlib.patches import Patch
 
 from phasemap.maps import axes as coordinates
 from phasemap.maps.phase_map import PhaseMap
-from phasemap.plan.phases import PHASES
 from phasemap.record.reader import Sweep
 
 from . import caption, style
@@ -189,10 +188,10 @@ def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
     summary.x.dress(ax)
     summary.y.dress(ax, "y")
     size = 11 if trials.duplicated([summary.x.name, summary.y.name]).any() else 15
-    for phase in PHASES:
+    for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
         x, y = _apart(own, trials, summary.x, "x"), _apart(own, trials, summary.y, "y")
-        look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+        look: dict[str, Any] = {"marker": marker, "color": colour}
         ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=0.4, zorder=3, clip_on=False, **look)
     ax.spines[:].set_visible(False)
 
@@ -234,11 +233,11 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
     trials = trials.sort_values("phase")
     order = trials.groupby([x.name, trials.phase.isin(WON)]).cumcount()
     rise = min(0.045, 0.25 / (order.max() + 1))
-    for phase in PHASES:
+    for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
         level = 1.0 if phase in WON else 0.0
         heights = level + (order[own.index] + 0.8) * rise * (1 if level else -1)
-        look: dict[str, Any] = {"marker": style.PHASE_MARKERS[phase], "color": style.PHASE_COLOURS[phase]}
+        look: dict[str, Any] = {"marker": marker, "color": colour}
         ax.scatter(
             x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look
         )
@@ -260,8 +259,8 @@ def _phase_handles(trials: pd.DataFrame) -> list:
     counts = trials.phase.value_counts()
     look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "#222222", "markeredgewidth": 0.4}
     return [
-        Line2D([], [], marker=style.PHASE_MARKERS[p], color=style.PHASE_COLOURS[p], label=f"{p} ({counts[p]})", **look)
-        for p in PHASES
+        Line2D([], [], marker=marker, color=colour, label=f"{p} ({counts[p]})", **look)
+        for p, (colour, marker) in style.looks(style.phases_of(trials)).items()
         if p in counts
     ]
 
@@ -301,7 +300,7 @@ def _certain(fitted: Fit, points: np.ndarray) -> np.ndarray:
 
 
 def _met(table: pd.DataFrame) -> list[str]:
-    return [p for p in PHASES if p in set(table.phase)]
+    return [p for p in style.phases_of(table) if p in set(table.phase)]
 
 
 def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:

@@ -13,12 +13,15 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+
+from phasemap.plan.phases import PHASES
 
 MM = 1 / 25.4
 SINGLE, MIDDLE, DOUBLE = 89 * MM, 120 * MM, 183 * MM  # column widths of journals, inches
@@ -41,6 +44,7 @@ PHASE_MARKERS = {
     "collapse": "v",
     "diverged": "P",
 }
+OTHERS = ("#f7e58b", "#4fc9a4", "#d2702b", "#5a67b8", "#7b1f58", "#9ad0f5", "#b9b9b9", "#2f6b3c")  # a user's phases
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
 NOTHING = "#f1f1f1"  # where no trial stands
 MARKERS = "os^DvPX<>*"
@@ -103,13 +107,27 @@ def shades(count: int) -> list[tuple[float, ...]]:
     return [tuple(c) for c in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, count))]
 
 
+def phases_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """The phases that trials of a table may have, in their order: those of the sweep's rule, and what else is there."""
+    known = tuple(table.attrs.get("phases", PHASES))
+    return (*known, *sorted(set(table.phase.dropna()) - set(known)))
+
+
+def looks(phases: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Color and marker of each phase; those of a user's rule take theirs in turn."""
+    own = [phase for phase in phases if phase not in PHASE_COLOURS]
+    known = {phase: (PHASE_COLOURS[phase], PHASE_MARKERS[phase]) for phase in phases if phase in PHASE_COLOURS}
+    others = {phase: (OTHERS[i % len(OTHERS)], MARKERS[i % len(MARKERS)]) for i, phase in enumerate(own)}
+    return {phase: (known | others)[phase] for phase in phases}
+
+
 def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where: Any) -> None:
     """The phases present, each with its number of trials, as points or as patches."""
     handles: list[Artist] = []
-    for phase, colour in PHASE_COLOURS.items():
+    for phase, (colour, marker) in looks(list(counts)).items():
         name = f"{phase} ({counts[phase]})"
         if points and counts[phase]:
-            look: dict[str, Any] = {"linestyle": "none", "marker": PHASE_MARKERS[phase], "markeredgecolor": "#333333"}
+            look: dict[str, Any] = {"linestyle": "none", "marker": marker, "markeredgecolor": "#333333"}
             handles.append(Line2D([], [], color=colour, markeredgewidth=0.4, label=name, **look))
         elif counts[phase]:
             handles.append(Patch(facecolor=colour, edgecolor="#444444", linewidth=0.4, label=name))

@@ -333,6 +333,13 @@ def test_a_sweep_of_a_users_own_records_phases_outcomes_and_code(folder, schema,
         assert run["largest_weight"] > 0
         assert "model Net" in run["phasemap.code"]
     assert (folder / "figures" / "space_file" / "phase_diagram.png").stat().st_size > 10_000
+    numbers = (folder / "figures" / "space_file" / "phase_diagram.csv").read_text()
+    assert numbers.splitlines()[0].endswith("n,fast,slow,never,diverged")
+    page = (folder / "figures" / "space_file" / "interactive_map.html").read_text()
+    assert (
+        '"phases": ["fast", "slow", "never", "diverged"]' in page
+        or '"phases":["fast","slow","never","diverged"]' in page
+    )
     table = phasemap.load("space_file")
     assert {"width", "size", "kind", "largest_weight"} <= set(table.columns)
     assert table.width.dtype == "int64"

@@ -20,7 +20,7 @@ MODE = "?workflowType=machine_learning"  # else MLflow opens its pages for langu
 NAME = "attributes.`Run Name`"
 
 
-def views(axes: Iterable[str], now: int = 0) -> dict[str, str]:
+def views(axes: Iterable[str], now: int = 0, phases: Iterable[str] = PHASES) -> dict[str, str]:
     """Experiment tags: one saved view of all trials, one per phase, one of those that failed. ``now``: ms since 1970.
 
     Any order but that of creation parts the trials from their parent, below which MLflow would fold them away;
@@ -28,7 +28,7 @@ def views(axes: Iterable[str], now: int = 0) -> dict[str, str]:
     """
     listed = tuple(axes)
     found = {TRIALS: ("All trials", "tags.`phasemap.kind` = 'trial'")}
-    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'") for phase in PHASES}
+    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'") for phase in phases}
     found["failed"] = ("Failed trials", "tags.`phasemap.kind` = 'trial' and attributes.status = 'FAILED'")
     tags = {}
     for place, (view, (name, condition)) in enumerate(found.items()):
@@ -46,10 +46,10 @@ def address(server: str, experiment: str, view: str = TRIALS, charts: bool = Fal
     return f"{server.rstrip('/')}/#/experiments/{experiment}/runs{MODE}&viewStateShareKey={view}{shown}"
 
 
-def description(name: str, experiment: str, parent: str) -> str:
+def description(name: str, experiment: str, parent: str, named: Iterable[str] = PHASES) -> str:
     """Markdown for the experiment and the parent run: where to look, and what each metric means."""
     figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
-    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in PHASES)
+    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named)
     definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 

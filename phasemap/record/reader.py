@@ -88,11 +88,13 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
     tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
     current = [run for run in runs if _same_code(run.data.tags, tags)]
     trials = _refuse_doubled(tabulate(current), name)
+    phases = tuple(json.loads(tags.get("phasemap.phases", "null")) or PHASES)
+    trials.attrs["phases"] = phases  # a figure is made from the table alone
     return Sweep(
         name=name,
         axes=_axes(tags.get("phasemap.axes", ""), trials),
         trials=trials,
-        phases=tuple(json.loads(tags.get("phasemap.phases", "null")) or PHASES),
+        phases=phases,
         outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in current),
         running=sum(run.info.status == "RUNNING" for run in runs),
         planned=int(tags["phasemap.trials"]) if tags.get("phasemap.trials", "").isdigit() else None,

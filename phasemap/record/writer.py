@@ -21,6 +21,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.outcome import PICTURE_FILE, Outcome, Result
+from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.record import mlflow_views
@@ -200,9 +201,10 @@ class Recorder:
     def _describe(self, source: str) -> None:
         for key, value in {"phasemap.axes": ",".join(self.axes), **self.tags}.items():
             self.client.set_tag(self.parent, key, value)
-        told = mlflow_views.description(self.name, self.experiment, self.parent)
+        phases = json.loads(self.tags.get("phasemap.phases", "null")) or PHASES
+        told = mlflow_views.description(self.name, self.experiment, self.parent, phases)
         self.client.set_tag(self.parent, "mlflow.note.content", told)
-        tags = mlflow_views.views(self.axes, int(time.time() * 1_000))
+        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), phases)
         tags |= {"mlflow.note.content": told, "mlflow.experimentKind": "custom_model_development"}
         for key, value in tags.items():
             self.client.set_experiment_tag(self.experiment, key, value)
