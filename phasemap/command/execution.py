@@ -179,8 +179,8 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
     _check_storage(storage)
-    own = Slots(0, 1) if options.device == "cuda" else Slots(1, 0)  # of this process
-    slots = own if options.local else _cluster(options, storage)
+    alone = Slots(0, 1) if options.device == "cuda" else Slots(1, 0)
+    slots = alone if options.local else _cluster(options, storage)
     work = _work(sweep, options, slots, storage)
     print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
     with terminal.Screen(lambda: _status(sweep, work)) as display:
@@ -351,11 +351,10 @@ def _status(sweep: Sweep, work: Work) -> terminal.Status:
     with work.lock:
         running = [one for one in work.running.values() if one.started]
         waiting = [one for one in work.running.values() if not one.started]
-        queued = work.waiting()
         trials, done = list(sweep.trials), sweep.recorder.done
     total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
     whole = seconds(sweep.missing) or 1.0
-    left = seconds([*queued, *(trial for one in waiting for trial in one.left.values())])
+    left = seconds([*work.waiting(), *(trial for one in waiting for trial in one.left.values())])
     left += sum(seconds(one.left.values()) for one in running) / 2
     share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
     elapsed = time.monotonic() - work.started

@@ -53,17 +53,17 @@ class Work:
         fail: called with each trial that cannot be run, and why.
         say: called with each line a person should read.
         more: called when nothing waits: further stacks (from a sampler), or none.
-        check: called often; raises when nothing more can be recorded, and the work must end.
         cutting: trials of which a slot takes as many as are best for it when it is free.
+        check: called often; raises when nothing more can be recorded, and the work must end.
     """
 
     record: Callable[[Result], None]
     fail: Callable[[Trial, str], None]
     say: Callable[[str], None]
     more: Callable[[], list[Stack]] = list
-    check: Callable[[], None] = lambda: None
     queue: deque[Stack] = field(default_factory=deque)  # stacks that run as they are
     cutting: Cutting | None = None  # trials that wait to be cut into stacks
+    check: Callable[[], None] = lambda: None
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
@@ -177,11 +177,11 @@ class Work:
         """News of a running stack."""
         with self.lock:
             running = self.running[stack_id]
+            running.started, running.since = True, time.monotonic()
+            running.steps -= report.trial_steps
             if running.started:  # the first silence is that of compiling
                 running.longest = max(running.longest, running.silence)
             running.started, running.silence = True, 0.0
-            running.since = time.monotonic()
-            running.steps -= report.trial_steps
             running.progressed |= report.saved or bool(report.results)
             self.trial_steps += report.trial_steps
             self.seconds += report.seconds

@@ -30,8 +30,8 @@ from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
 
-LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent workers
 SPARE = 1  # stacks waiting beyond a device's slots, so that no slot waits for the driver
+LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent workers
 
 
 class NodeLost(RuntimeError):

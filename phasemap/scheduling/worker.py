@@ -53,7 +53,8 @@ class StackRun:
 
     def __iter__(self) -> Iterator[Report]:
         try:
-            for trials in self._groups():
+            free = free_memory(self.device)
+            for trials in (part for group in self._groups() for part in parts(group, free)):
                 for training in self.storage.resume(trials, self.device, self.stack.compiled, self._notes.append):
                     self.now = training
                     yield from self._train(training)
@@ -66,7 +67,7 @@ class StackRun:
         """The stack, or its trials one by one where a network's numbers depend on the stack."""
         trials = self.stack.trials
         if len(trials) == 1 or may_be_stacked(trials[0], self.device, self.stack.compiled):
-            return parts(trials, free_memory(self.device))
+            return [trials]
         self._notes.append(
             f"{trials[0].model}: a trial alone and in a stack differ in their last bits, so its trials run one by one, "
             "which is slower; matrix products outside torch.nn.Linear are the usual cause"

@@ -196,8 +196,9 @@ class Training:
 
 def origin(device: torch.device, compiled: bool) -> dict[str, str]:
     """What the last bits of a stack's numbers depend on besides the configurations."""
+    cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "product": matmul.chosen() if device.type == "cpu" else "bmm",
         "engine": "compiled" if compiled else "eager",
         "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint

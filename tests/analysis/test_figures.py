@@ -1,6 +1,5 @@
 """Each summary against a small literal table; each drawing only has to save."""
 
-import dataclasses
 import itertools
 
 import pandas as pd
@@ -44,9 +43,9 @@ def small():
         (1.0, 128): [outcome("grokking", 500, 0.9, parameters=20), outcome("confusion", parameters=20)] * 1
         + [outcome("comprehension", 600, 1.0, parameters=20)],
     }
-    make = dataclasses.replace
+
     return frame(
-        (make(BASE, weight_decay=d, width=w, seed=s), o) for (d, w), cell in told.items() for s, o in enumerate(cell)
+        (BASE.replace(weight_decay=d, width=w, seed=s), o) for (d, w), cell in told.items() for s, o in enumerate(cell)
     )
 
 
