@@ -177,7 +177,7 @@ class Work:
         """News of a running stack."""
         with self.lock:
             running = self.running[stack_id]
-            running.started, running.since = True, time.monotonic()
+            running.since = time.monotonic()
             running.steps -= report.trial_steps
             if running.started:  # the first silence is that of compiling
                 running.longest = max(running.longest, running.silence)

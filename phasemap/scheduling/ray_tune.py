@@ -7,6 +7,7 @@ restore are not used.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
@@ -91,7 +92,8 @@ class SameShapeFirst(FIFOScheduler):
         self.errors: dict[str, str] = {}  # Tune trial id -> what Ray says of its end
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:
-        self.errors[trial.trial_id] = str(trial.get_error() or "")
+        written = trial.error_file  # trial.get_error() would look where it is copied to later
+        self.errors[trial.trial_id] = Path(written).read_text() if written and os.path.exists(written) else ""
 
     def on_trial_complete(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> None:
         self.shape = trial.config["job"].stack.shape
