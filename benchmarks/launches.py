@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from phasemap.plan.trial import Trial, make_trial
 from phasemap.training.train import AHEAD, begin
 
-SHARED = {"steps": 2_000, "evaluate_every": 100, "data_fraction": 0.4}
+SHARED = {"steps": 2_000, "evaluate_every": 100, "data_fraction": 0.3}
 JOINED = {"embedding": "concatenate"}
 CASES: dict[str, dict[str, object]] = {
     "mlp 32": {"task": "modular_addition", "modulus": 17, "model": "mlp", "depth": 1, "width": 32},
@@ -39,7 +39,7 @@ CASES: dict[str, dict[str, object]] = {
         **JOINED,
     },
 }
-SMALL_BATCH = 16  # operations do not depend on it, nor on the modulus; a stack of 256 is counted in seconds
+SMALL_BATCH = 4  # operations do not depend on it, nor on the modulus; a stack of 256 is counted in seconds
 
 
 class Counted(TorchDispatchMode):
@@ -61,9 +61,9 @@ def operations(call: Callable[[], object]) -> int:
 
 
 def per_step(trial: Trial, size: int) -> dict[str, float]:
-    """Operations a step of a stack of so many trials, by what they are for. A fifth of the trials has each of five
-    training set sizes, as on a map of data fractions."""
-    fractions = [trial.data_fraction + 0.02 * i for i in range(5)] if size > 1 else [trial.data_fraction]
+    """Operations a step of a stack of so many trials, by what they are for. The trials have forty sizes of training
+    sets, as on a map of data fractions: their epochs are of many lengths."""
+    fractions = [trial.data_fraction + 0.01 * i for i in range(40)] if size > 1 else [trial.data_fraction]
     trials = tuple(trial.replace(seed=seed, data_fraction=fractions[seed % len(fractions)]) for seed in range(size))
     training = begin(trials)
     split = operations(lambda: training.keep(list(range(size))))

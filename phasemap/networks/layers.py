@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.networks.network import Piece, Start
-from phasemap.numerics.matmul import LINE
+from phasemap.numerics.matmul import LINE, operand, outcome
 from phasemap.numerics.matmul import product as product
 
 
@@ -51,17 +51,29 @@ def positions(tokens: Tensor, vocabulary: int) -> Tensor:
     return (tokens + torch.arange(tokens.shape[2], device=tokens.device) * vocabulary).flatten(1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32") -> Tensor:
     """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked. Two tokens are too few for
     a matrix product: there the sums are written out."""
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
     scale = q.shape[-1] ** -0.5
     if k.shape[2] > 4:
+        if precision != "fp32":
+            return _attention_by_products(q, k, v, scale, precision)
         size = q.shape[-1]  # padded, for torch's sums here hang on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).flatten(-2)
-    scores = (q[:, :, :, None] * k[:, :, None]).sum(-1) * scale  # [K, B, Tq, T, H]
-    return (scores.softmax(3)[..., None] * v[:, :, None]).sum(3).flatten(-2)
+    q, k, v = (operand(part, precision) for part in (q, k, v))
+    scores = outcome((q[:, :, :, None] * k[:, :, None]).sum(-1), precision) * scale  # [K, B, Tq, T, H]
+    shares = operand(scores.softmax(3), precision)
+    return outcome((shares[..., None] * v[:, :, None]).sum(3), precision).flatten(-2)
+
+
+def _attention_by_products(q: Tensor, k: Tensor, v: Tensor, scale: float, precision: str) -> Tensor:
+    """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H·d], by rounded matrix products."""
+    lead, heads = q.shape[:2], q.shape[3]
+    q, k, v = (part.transpose(2, 3).flatten(0, 2) for part in (q, k, v))  # [K·B·H, T, d]
+    shares = (product(q, k.mT, precision) * scale).softmax(-1)
+    return product(shares, v, precision).unflatten(0, (*lead, heads)).transpose(2, 3).flatten(-2)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class Transformer(TokenNetwork):
 
     def _block(self, weights: dict[str, Tensor], name: str, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """The rest of a block for x [K, R, D], its residual stream."""
-        attended = networks.layers.attention(q, k, v, self.heads).reshape(x.shape)
+        attended = networks.layers.attention(q, k, v, self.heads, self.precision).reshape(x.shape)
         x = x + self.linear(weights, name + "out", attended)
         x = self._norm(weights, name + "norm1", x) if self.norm == "post" else x
         inner = self._norm(weights, name + "norm2", x) if self.norm == "pre" else x

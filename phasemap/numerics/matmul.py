@@ -255,8 +255,28 @@ def rounded(x: Tensor, precision: str) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    candidate = CANDIDATES[chosen()] if a.device.type == "cpu" else torch.bmm
-    return candidate(rounded(a, precision), rounded(b, precision))
+    if a.device.type == "cpu":
+        return CANDIDATES[chosen()](rounded(a, precision), rounded(b, precision))
+    return _by_hardware(a, b, precision)
+
+
+def _by_hardware(a: Tensor, b: Tensor, precision: str) -> Tensor:
+    """As a GPU's matrix units do it: they round the operands themselves, and sum in fp32."""
+    if precision == "bf16":
+        return torch.bmm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32)
+    with _fp32_as("tf32" if precision == "tf32" else "ieee"):
+        return torch.bmm(a, b)
+
+
+@contextlib.contextmanager
+def _fp32_as(mode: str) -> Iterator[None]:
+    """How the GPU's products read fp32; full fp32 is the rule, also where the user's program says otherwise."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = mode
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
 
 
 # A bare operator: one that torch.library.custom_op makes costs three times as much per call.
@@ -294,6 +314,37 @@ class _Product(torch.autograd.Function):
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     """a [K, M, I] @ b [K, I, N] -> [K, M, N] with fp32 sums, one product per trial."""
     return _Product.apply(a, b, precision)
+
+
+class _Operand(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, precision: str) -> Tensor:
+        return rounded(x, precision)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None
+
+
+class _Outcome(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, precision: str) -> Tensor:
+        ctx.precision = precision
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return rounded(grad, ctx.precision), None
+
+
+def operand(x: Tensor, precision: str) -> Tensor:
+    """An operand of a product that is written out as a sum: rounded, with its gradient passed on."""
+    return x if precision == "fp32" else _Operand.apply(x, precision)
+
+
+def outcome(x: Tensor, precision: str) -> Tensor:
+    """What such a sum gives: its gradient is an operand of the products of the way back."""
+    return x if precision == "fp32" else _Outcome.apply(x, precision)
 
 
 def batched(a: Tensor, b: Tensor) -> Tensor:

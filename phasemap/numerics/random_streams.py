@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 SPLIT, BATCHES, WEIGHTS = 1, 2, 3  # purposes: streams of one seed that never meet
 LAST = 2**63 - 1  # a key behind all others
+STEP = -0x61C8864680B583EB  # of splitmix64, between the keys of two examples
+GROUPS = 8  # lengths of epochs in a stack up to which trials are drawn in groups: faster than all at once on a CPU
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -34,7 +38,7 @@ def _starts(seeds: Sequence[int], purpose: int, device: torch.device | str) -> T
 def _keys(starts: Tensor, epochs: Tensor, count: int) -> Tensor:
     """Hash keys [K, E, count] of streams [K]; ties are as good as impossible (64 bits)."""
     lines = _mix(starts[:, None] + epochs * 0x632BE59BD9B4E019)
-    return _mix(lines[..., None] + torch.arange(1, count + 1, device=epochs.device) * -0x61C8864680B583EB)
+    return _mix(lines[..., None] + torch.arange(1, count + 1, device=epochs.device) * STEP)
 
 
 def keys(seed: int, purpose: int, epochs: Tensor, count: int) -> Tensor:
@@ -80,16 +84,45 @@ class Batches:
     size: int
 
     def draw(self, first: int, steps: int) -> tuple[Tensor, Tensor]:
-        """Batches of steps ``first`` … ``first + steps - 1``. The tensor operations this takes do not
-        grow with K, but with how many different numbers of batches the trials' epochs have.
+        """Batches of steps ``first`` … ``first + steps - 1``. The tensor operations this takes do not grow with K.
 
         Returns:
             examples [S, K, B] int64, and weights [S, K, B] float32: 1 / (batch's length), or 0.
         """
+        if len(self._alike) > GROUPS:
+            return self._draw_mixed(first, steps)
         drawn = [group.draw(first, steps) for group in self._groups]
         parts = (_joined(part, self._places) for part in zip(*drawn, strict=True))
         examples, weights = (part.transpose(0, 1).contiguous() for part in parts)
         return examples, weights
+
+    def _draw_mixed(self, first: int, steps: int) -> tuple[Tensor, Tensor]:
+        """As ``draw``, for epochs of any lengths. A line is one epoch of one trial; all lines lie one after another
+        without gaps. Their sizes are known to the host, so nothing waits for the device."""
+        device, counts = self.train.device, np.array(self.counts)
+        per_epoch = -(-counts // self.size)
+        begin, end = first // per_epoch, (first + steps - 1) // per_epoch + 1  # epochs
+        trial = np.repeat(np.arange(len(counts)), end - begin)  # [L]
+        shift = np.cumsum(end - begin) - end  # from an epoch to its line
+        start = np.concatenate([[0], np.cumsum(counts[trial])])
+        step = np.arange(first, first + steps)[:, None]
+        skipped = step % per_epoch * self.size  # [S, K] examples of the epoch before this batch
+        places = start[step // per_epoch + shift] + skipped
+        row = trial * self.train.shape[1]
+        lines = np.stack([trial, np.arange(len(trial)) - shift[trial], counts[trial], start[:-1], row])
+        trials, epochs, lengths, starts, rows = torch.from_numpy(lines).to(device)
+        where, filled = torch.from_numpy(np.stack([places, np.minimum(counts - skipped, self.size)])).to(device)[
+            ..., None
+        ]
+        line_keys = _mix(_starts(self.seeds, BATCHES, device).index_select(0, trials) + epochs * 0x632BE59BD9B4E019)
+        base = line_keys + (1 - starts) * STEP  # so that the places of a line count from its start
+        total = int(start[-1])
+        drawn = _mix(torch.arange(total, device=device) * STEP + base.repeat_interleave(lengths, output_size=total))
+        if device.type == "cpu":
+            order = _order_here(drawn.numpy(), start, row)
+        else:
+            order = _order_there(drawn, lengths, rows - starts)
+        return _cut(self.train.flatten().index_select(0, order), where, filled, self.size)
 
     @cached_property
     def _alike(self) -> list[list[int]]:
@@ -158,3 +191,29 @@ class _Group:
         padded = F.pad(order, (0, self.per_epoch * self.size - count)).view(trials, -1, self.size)
         batches = (torch.arange(steps, device=device) + skip) % self.per_epoch
         return padded[:, skip : skip + steps], self.weights.index_select(1, batches)
+
+
+def _order_here(drawn: np.ndarray, start: np.ndarray, to: np.ndarray) -> Tensor:
+    """The order of the keys within each line, counted from ``to`` on. numpy sorts in half of torch's time on a CPU."""
+    order = np.empty(len(drawn), np.int64)
+    for (a, b), first in zip(pairwise(start.tolist()), to.tolist(), strict=True):
+        np.add(drawn[a:b].argsort(), first, out=order[a:b])
+    return torch.from_numpy(order)
+
+
+def _order_there(drawn: Tensor, lengths: Tensor, shift: Tensor) -> Tensor:
+    """As ``_order_here``, by two sorts of all lines; ``shift`` [L] leads from a place to where its line counts from."""
+    line = torch.arange(len(lengths), device=drawn.device).repeat_interleave(lengths, output_size=len(drawn))
+    by_key = drawn.argsort()
+    by_line = by_key.index_select(0, line.index_select(0, by_key).argsort(stable=True))
+    return by_line + shift.index_select(0, line)
+
+
+def _cut(examples: Tensor, places: Tensor, filled: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Batches of ``filled`` examples from ``places`` on, both [S, K, 1]: examples and weights [S, K, B]."""
+    column = torch.arange(size, device=examples.device)
+    empty = column >= filled
+    padded = F.pad(examples, (0, 1))  # empty places read its last
+    at = (places + column).masked_fill_(empty, len(examples))
+    weights = (1 / filled).expand(at.shape).masked_fill(empty, 0)
+    return padded.index_select(0, at.flatten()).view(at.shape), weights

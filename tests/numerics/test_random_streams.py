@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -142,6 +143,25 @@ def test_a_stack_draws_to_the_last_bit_what_each_trial_would_draw_alone(sizes, s
         alone = drawn_alone(streams.seeds[k], shuffled(k, 100)[:count], size, first, 30)
         assert torch.equal(examples[:, k], alone[0])
         assert torch.equal(weights[:, k], alone[1])
+
+
+@pytest.mark.parametrize("sizes", [(50, 7, 21), (3, 100, 8, 9, 64), (5,), (100, 1)])
+@pytest.mark.parametrize(("size", "first"), [(8, 13), (64, 0), (1, 450)])
+@pytest.mark.parametrize("there", [False, True], ids=["numpy's sort", "a device's sorts"])
+def test_epochs_of_any_lengths_drawn_at_once_are_as_drawn_one_by_one(sizes, size, first, there, monkeypatch):
+    monkeypatch.setattr(random_streams, "GROUPS", 0)
+    if there:
+        monkeypatch.setattr(random_streams, "_order_here", by_a_devices_sorts)
+    examples, weights = batches(*sizes, size=size).draw(first, 30)
+    for k, count in enumerate(sizes):
+        alone = drawn_alone(k, shuffled(k, 100)[:count], size, first, 30)
+        assert torch.equal(examples[:, k], alone[0])
+        assert torch.equal(weights[:, k], alone[1])
+
+
+def by_a_devices_sorts(drawn: np.ndarray, start: np.ndarray, to: np.ndarray) -> torch.Tensor:
+    lengths, shift = torch.from_numpy(np.diff(start)), torch.from_numpy(to - start[:-1])
+    return random_streams._order_there(torch.from_numpy(drawn), lengths, shift)
 
 
 def test_seeds_draw_the_keys_they_always_drew():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from phasemap.numerics import matmul
 from phasemap.plan.trial import make_trial
 from phasemap.training.train import begin, train
 
@@ -23,3 +24,16 @@ def test_a_gpu_draws_and_learns_what_a_cpu_does(compiled):
         other = on["cuda"][seed]
         assert other.outcome.overlap == result.outcome.overlap
         assert other.outcome.final_train_loss == pytest.approx(result.outcome.final_train_loss, rel=1e-2)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_matrix_units_round_as_the_emulation_does(precision):
+    """fp32 sums of rounded operands: equal but for the order of the sums, and for tf32 the rounding of ties."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(4, 48, 64, generator=generator)
+    b = torch.randn(4, 64, 32, generator=generator)
+    there = matmul.product(a.cuda(), b.cuda(), precision).cpu()
+    unit = {"tf32": 2.0**-10, "bf16": 2.0**-20}[precision]
+    torch.testing.assert_close(there, matmul.product(a, b, precision), rtol=0, atol=64 * unit)
+    full = matmul.product(a.cuda(), b.cuda(), "fp32").cpu()
+    torch.testing.assert_close(full.double(), a.double() @ b.double(), rtol=0, atol=64 * 2.0**-20)

@@ -16,7 +16,7 @@ SEQUENCE = MLP.replace(task="sparse_parity", context=6, embedding="concatenate",
 
 @pytest.mark.parametrize("trial", [MLP, TRANSFORMER, SEQUENCE], ids=["mlp", "transformer", "sequence"])
 def test_a_stack_of_256_trials_issues_as_many_operations_as_one(trial):
-    trial = trial.replace(steps=2_000, evaluate_every=100, probe_every=100)
+    trial = trial.replace(steps=2_000, evaluate_every=100, probe_every=100, batch_size=4, data_fraction=0.3)
     alone, together = per_step(trial, 1), per_step(trial, 256)
     assert 30 < alone["steps"] < 200
     assert sum(together.values()) <= 1.2 * sum(alone.values())
