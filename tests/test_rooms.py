@@ -20,7 +20,7 @@ DOORS = {  # library -> the modules that may import it
     "mlflow": {f"phasemap.record.{room}" for room in ("client", "claim", "writer", "reader")},
     "optuna": {"phasemap.maps.boundary_sampler", "phasemap.maps.explorer"},
 }
-TENSORS = {"numerics", "networks", "training", "probes", "scheduling.stack_size"}  # folders, or files
+TENSORS = {"numerics", "networks", "training", "probes", "scheduling.stack_size", "scheduling.worker"}  # folders, or files
 DOOR = "phasemap.command.figures"
 LIGHT = {"plan.trial", "plan.space", "plan.stack", "tasks.task", "command.terminal", "sweep"}  # a dry run's rooms
 
@@ -152,7 +152,7 @@ def test_figures_are_reached_by_one_name_and_at_one_door(module):
 
 def test_the_door_to_the_figures_is_light():
     assert not rooms(DOOR)
-    assert DOOR in rooms("phasemap.sweep") & rooms("phasemap.command.refresh")
+    assert DOOR in rooms("phasemap.command.execution") & rooms("phasemap.command.refresh")
 
 
 def test_figures_reach_no_tensors_and_no_cluster():
