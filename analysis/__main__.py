@@ -162,13 +162,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metavar="VALUE",
             help="read anew from the logged curves",
         )
+    parser.add_argument("--no-captions", action="store_true", help="figures without the words below them")
     chosen = parser.parse_args(arguments)
     thresholds = {s: getattr(chosen, s) for s in resummarise.SETTINGS if getattr(chosen, s) is not None}
     try:
-        if chosen.name == "replicate":
-            paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
-        else:
-            paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds)
+        with style.captions(not chosen.no_captions):
+            if chosen.name == "replicate":
+                paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
+            else:
+                paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds)
     except ValueError as fault:
         print(fault, file=sys.stderr)
         return 2

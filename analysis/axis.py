@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+from phasemap.plan.trial import FIELDS
 
 UNITS = {
     "weight_decay": "",
@@ -44,6 +46,10 @@ class Axis:
     @property
     def label(self) -> str:
         return label(self.name)
+
+    def evenly(self) -> Axis:
+        """The same values one after the other: cells of one size, whatever lies between their values."""
+        return self if self.continuous else replace(self, scale="ordinal")
 
     @property
     def edges(self) -> np.ndarray:
@@ -84,7 +90,7 @@ class Axis:
 
 def axis_of(table: pd.DataFrame, name: str) -> Axis:
     """The axis that the values in the table's column form."""
-    values = tuple(sorted(table[name].dropna().unique().tolist()))
+    values = in_order(table, name)
     numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
     if not numeric:
         return Axis(name, values, "ordinal")
@@ -93,6 +99,13 @@ def axis_of(table: pd.DataFrame, name: str) -> Axis:
     if len(values) > 2 and min(values) <= 0 and _log_spaced([v for v in values if v > 0]):
         return Axis(name, values, "ordinal")
     return Axis(name, values, "log" if _log_spaced(values) else "linear")
+
+
+def in_order(table: pd.DataFrame, name: str) -> tuple:
+    """The values in the table's column: numbers by size, words as their field lists them (fp32 before bf16)."""
+    choices = FIELDS[name].choices if name in FIELDS else ()
+    listed = {value: i for i, value in enumerate(choices)}
+    return tuple(sorted(table[name].dropna().unique().tolist(), key=lambda v: (listed.get(v, len(listed)), v)))
 
 
 def plain_log(axis: XAxis | YAxis) -> None:

@@ -1,6 +1,6 @@
 """Bottleneck floor: share generalised and grok step against the units of the bottleneck, and the floor.
 
-The floor of a line is the fewest units at which at least half of the trials generaliseked.
+The floor of a line is the fewest units at which at least half of the trials generalised.
 """
 
 from __future__ import annotations

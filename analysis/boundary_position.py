@@ -26,7 +26,7 @@ from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
 from .statistics import decided, wilson
 
 COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalised", "rate", "rate_low", "rate_high"]
-OUTSIDE = (  # what benchmarks/coverage.py measures below the level
+OUTSIDE = (  # what benchmarks/interval_coverage.py measures below the level
     "Not held at this level: boundaries within 5 % of an end of the axis, mostly not found, and those near a corner "
     "of a region or between rates such as 0.3 and 1"
 )
@@ -65,7 +65,7 @@ def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     words = caption.join(
         f"{label(along)} at which the fitted probability of generalisation is 0.5; bars: {100 * LEVEL:.0f} % intervals "
         "(joint draws of the fit, averaged over lapse rates); an arrow: the interval reaches the end of the values "
-        "tried; numbers: trials within one lengthscale",
+        "tried; n: trials within one lengthscale",
         OUTSIDE,
         _no_crossing(fitted.axes[1] if other else None) if found.position.isna().any() else "",
         caption.grokked(table),
@@ -179,8 +179,6 @@ def _no_crossing(other: Axis | None) -> str:
 def _draw_rows(
     ax: Axes, summary: Summary, rows: pd.DataFrame, colour: str, marker: str, shift: float, name: str
 ) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
     along, other = summary.along, summary.other
     first, last = min(along.values), max(along.values)
     places = other.places(rows[other.name]) if other else np.zeros(len(rows))
@@ -189,15 +187,14 @@ def _draw_rows(
     if other is None:
         ax.errorbar(rows.position, places, xerr=error, fmt=marker, color=colour, capsize=2, label=name)
         return
-    apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
-    look: dict[str, Any] = {"color": colour, "transform": apart}
+    look: dict[str, Any] = {"color": colour, "transform": style.apart(ax, shift)}
     ax.errorbar(places, rows.position, error, fmt=f"{marker}-", capsize=2, elinewidth=0.9, label=name, **look)
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
         if opened.any():  # an unclipped line without points would claim room at the sheet's corner
             ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
     for place, top, n in zip(places, high, rows.n, strict=True):
         ax.annotate(
-            str(n), (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour
+            f"n={n}", (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour
         )
 
 
@@ -220,4 +217,13 @@ def _dress(ax: Axes, summary: Summary) -> None:
     for row in summary.table[summary.table.position.isna()].to_dict("records"):
         place = other.places([row[other.name]])[0]
         middle = along.between(ends[0], ends[1], 0.5)
-        ax.text(place, middle, _side(row), rotation=90, ha="center", va="center", fontsize=6, color=style.GREY)
+        ax.text(
+            place,
+            middle,
+            _side(row).replace(" (", "\n("),
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=6,
+            color=style.GREY,
+        )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phasemap.training.events import FINE_DELAY
+
 from .axis import text
 
 WILSON = "Bars: 95 % Wilson intervals."
@@ -43,10 +45,27 @@ def grokked(table: pd.DataFrame) -> str:
 def phases(table: pd.DataFrame) -> str:
     """What the phases of Liu et al. mean at the thresholds used."""
     train, test, delay = (_values(table, n) for n in ("memorization_threshold", "grok_threshold", "delay_limit"))
+    meanings = {
+        "comprehension": f"test follows train by less than {delay} steps",
+        "grokking": f"test follows by {delay} steps or more",
+        "memorization": "train only",
+        "confusion": "neither",
+        "collapse": f"had settled and ends below {test}",
+        "diverged": "a loss or weight stopped being finite",
+    }
+    met = set(table.phase)
+    present = "; ".join(f"{phase}: {meaning}" for phase, meaning in meanings.items() if phase in met)
+    head = f"Phases of {LIU}, at train accuracy ≥ {train}, test accuracy ≥ {test}"
+    return join(f"{head}: {present}" if present else head, coarse(table))
+
+
+def coarse(table: pd.DataFrame) -> str:
+    """A sentence where evaluations are too few for a lag to be told from none, else the empty text."""
+    if not (table.delay_limit < FINE_DELAY * table.evaluate_every).any():
+        return ""
     return (
-        f"Phases of {LIU}, at train accuracy ≥ {train}, test accuracy ≥ {test}: comprehension (test follows train "
-        f"within {delay} steps), grokking (later), memorization (train only), confusion (neither); collapse: had "
-        f"settled and ends below {test}; diverged: a loss or weight stopped being finite"
+        f"A lag is known to the evaluation: with fewer than {FINE_DELAY} evaluations in the delay limit, trials near "
+        "it may stand on its other side"
     )
 
 

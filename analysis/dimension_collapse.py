@@ -59,7 +59,7 @@ def of_sweep(sweep: Sweep) -> Summary:
 def draw(ax: Axes, summary: Summary) -> None:
     """A line per seed."""
     seeds = sorted(summary.table.seed.unique())
-    colours = dict(zip(seeds, style.shades(len(seeds)), strict=True))
+    colours = dict(zip(seeds, style.colours([str(seed) for seed in seeds]), strict=True))
     few = len(seeds) <= 8
     for (seed, _), curve in summary.table.groupby(["seed", "run_id"]):
         dash = ("-", "--", "-.", ":")[seeds.index(seed) % 4]

@@ -63,8 +63,9 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
         rows.append((*place, m.value, m.low, m.high, time.grokked, m.n, time.budget))
     cells = pd.DataFrame(rows, columns=[*keys, "median", "low", "high", "grokked", "n", "budget"])
     words = caption.join(
-        "Kaplan–Meier median of the grok step; trials that did not generalise are censored at the steps they ran",
-        "Hatched: fewer than half estimated to generalise within the budget"
+        "Kaplan–Meier median of the generalisation step; trials that did not generalise are censored at the steps they "
+        "ran",
+        "Hatched: fewer than half estimated to generalise within the budget; intervals stand in the CSV"
         if y
         else "Bars: 95 % intervals; open triangles: fewer than half estimated to generalise within the budget",
         "" if y else open_medians(cells.low),
@@ -73,7 +74,9 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
         caption.sizes(table),
         caption.pooled(table, tuple(keys)),
     )
-    return Summary(cells, axis_of(table, x), axis_of(table, y) if y else None, facet, words)
+    if y is None:
+        return Summary(cells, axis_of(table, x), None, facet, words)
+    return Summary(cells, axis_of(table, x).evenly(), axis_of(table, y).evenly(), facet, words)
 
 
 def of_sweep(sweep: Sweep) -> Summary:
@@ -107,7 +110,7 @@ def figure(summary: Summary) -> Figure:
     style.hide_rest(axes, len(panels))
     if summary.y is not None and np.isfinite(summary.table["median"]).any():
         bar = sheet.colorbar(ScalarMappable(summary.norm, MAP), ax=axes, shrink=0.9)
-        bar.set_label("median grok step (optimiser steps)")
+        bar.set_label("median generalisation step\n(optimiser steps)")
         bar.outline.set_visible(False)  # type: ignore[operator]
         plain_log(bar.ax.yaxis)
         low, high = bar.ax.get_ylim()
@@ -157,12 +160,12 @@ def _draw_line(ax: Axes, x: Axis, cells: pd.DataFrame) -> None:
         elinewidth=0.9,
         capsize=2,
     )
-    ax.plot(places[reached], middle[reached], "o-", color=style.BLUE, label="median grok step")
+    ax.plot(places[reached], middle[reached], "o-", color=style.BLUE, label="median generalisation step")
     if not reached.all():
         ax.plot(places[~reached], middle[~reached], "^", color=style.BLUE, fillstyle="none", label="not reached")
     for place, n in zip(places, cells.n, strict=True):
         ax.annotate(str(n), (place, 1.0), (0, 1), ("data", "axes fraction"), "offset points", ha="center", fontsize=6)
-    ax.set(ylabel="median grok step (optimiser steps)", yscale="log")
+    ax.set(ylabel="median generalisation step\n(optimiser steps)", yscale="log")
     plain_log(ax.yaxis)
     x.dress(ax)
     ax.legend()

@@ -19,10 +19,12 @@ from phasemap.record.reader import Sweep
 from . import caption, style
 from .axis import Axis, axis_of, label, text
 
+TIED = ", two or more side by side where they are tied"
+
 
 @dataclass(frozen=True)
 class Summary:
-    """``table`` has a row per cell: its axes, phase (of most seeds; a tie goes to the phase named
+    """``table`` has a row per cell: its axes, phase (of most seeds; of a tie the one named
     first), agreement (share of seeds in it), n and one count per phase.
 
     With a continuous axis each trial is a cell of its own.
@@ -72,6 +74,8 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
     cells = counts.assign(phase=counts.idxmax(axis=1), agreement=counts.max(axis=1) / n, n=n).reset_index()
     cells = cells[[*keys, "phase", "agreement", "n", *phases]].rename_axis(columns=None)
     axes = axis_of(table, x), axis_of(table, y) if y else None
+    if not any(a and a.continuous for a in axes):
+        axes = axes[0].evenly(), axes[1].evenly() if axes[1] else None
     return Summary(cells, *axes, facet, _caption(table, cells, tuple(keys), axes))
 
 
@@ -130,8 +134,12 @@ def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
     looks = style.looks(summary.phases)
     for cell in cells.to_dict("records"):
         (left, right), (low, high) = spans[cell[x.name]], rises[cell[y.name]]
-        colour = looks[cell["phase"]][0]
-        ax.add_patch(Rectangle((left, low), right - left, high - low, facecolor=colour, edgecolor="white", linewidth=1))
+        most = max(cell[phase] for phase in looks)
+        leading = [phase for phase in looks if cell[phase] == most]
+        for i, phase in enumerate(leading):  # side by side where they are tied
+            start, end = (x.between(left, right, j / len(leading)) for j in (i, i + 1))
+            ax.add_patch(Rectangle((start, low), end - start, high - low, color=looks[phase][0], linewidth=0))
+        ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor="white", linewidth=1))
         if cell["agreement"] < 1:
             _draw_strip(ax, summary, cell, (left, right), (low, high))
         if uneven:
@@ -187,6 +195,11 @@ def _draw_shares(ax: Axes, summary: Summary) -> None:
     ax.set(ylabel="share of seeds", ylim=(0, 1.08), xlim=edges[[0, -1]])
 
 
+def _ties(cells: pd.DataFrame, keys: tuple[str, ...]) -> bool:
+    counts = cells.drop(columns=[*keys, "phase", "agreement", "n"])
+    return bool((counts.eq(counts.max(axis=1), axis=0).sum(axis=1) > 1).any())
+
+
 def _caption(table: pd.DataFrame, cells: pd.DataFrame, keys: tuple[str, ...], axes: tuple[Axis, Axis | None]) -> str:
     if any(a and a.continuous for a in axes):
         cell = "Each point is a trial"
@@ -194,7 +207,8 @@ def _caption(table: pd.DataFrame, cells: pd.DataFrame, keys: tuple[str, ...], ax
         cell = f"Share of seeds in each phase; above: n. {caption.seeds(cells.n)}"
     else:
         cell = (
-            f"Colour: phase of most seeds; where seeds disagree, the strip shows each seed's phase. "
+            f"Colour: phase of most seeds{TIED if _ties(cells, keys) else ''}; where seeds disagree, the strip shows "
+            "each seed's phase. "
             f"{caption.seeds(cells.n)}"
         )
     what = f"Phase against {', '.join(label(k) for k in keys)}"

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from phasemap.record.reader import Sweep
 
 from . import caption, style, time_to_grok
+from .axis import in_order
 from .statistics import decided, rate_difference
 
 REFERENCE = "fp32"
@@ -36,7 +37,8 @@ def summarise(table: pd.DataFrame) -> Summary:
         raise style.Absent("precision needs trials in fp32 and in another format")
     base = won.loc[REFERENCE]
     rows = []
-    for name, (successes, n) in won.drop(index=REFERENCE).iterrows():
+    for name in (name for name in in_order(table, "precision") if name in won.index and name != REFERENCE):
+        successes, n = won.loc[name]
         found = rate_difference(int(successes), int(n), int(base["sum"]), int(base["size"]))
         rows.append((name, found.value, found.low, found.high, int(successes), int(n)))
     differences = pd.DataFrame(rows, columns=["precision", "difference", "low", "high", "successes", "n"])
@@ -67,7 +69,7 @@ def draw_differences(ax: Axes, summary: Summary) -> None:
     ax.axvline(0, color=style.GREY, linewidth=0.7, linestyle=":")
     ax.set_yticks(range(len(summary.table)), [f"{r.precision} (n = {r.n})" for r in summary.table.itertuples()])
     ax.set(
-        xlim=(-1.02, 1.02), ylim=(-0.6, len(summary.table) - 0.4), xlabel=f"share generalised minus that in {REFERENCE}"
+        xlim=(-1.02, 1.02), ylim=(len(summary.table) - 0.4, -0.6), xlabel=f"share generalised minus that in {REFERENCE}"
     )
 
 

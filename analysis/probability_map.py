@@ -6,6 +6,7 @@ of the phases. The fit is ``phasemap.maps.phase_map``; the positions as numbers:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ from .axis import Axis, axis_of, label, text
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)
 WON = ("comprehension", "grokking", "collapse")
+RING = 8  # seeds that stand apart on one circle
+GOLDEN = math.pi * (3 - math.sqrt(5))  # angle between neighbours in a sunflower
 FINE = 41  # lattice points along an axis
 CHANCE = LinearSegmentedColormap.from_list("chance", ["#ffffff", "#8fb8d8"])
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#ffffff", "#b9b3c9", "#4b3f66"])
@@ -168,9 +171,9 @@ def _draw_chance(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Dat
     chance, low, high = (_grid(cells, k) for k in ("probability", "low", "high"))
     x, y = _mesh(cells, summary)
     ax.pcolormesh(x, y, chance, cmap=CHANCE, vmin=0, vmax=1, shading="gouraud", rasterized=True, zorder=0)
-    doubtful = ((low < 0.5) & (high > 0.5)).astype(float)
-    if doubtful.any():
-        ax.contourf(x, y, doubtful, [0.5, 2], colors="none", hatches=["//////"], zorder=1)
+    doubt = np.minimum(high - 0.5, 0.5 - low)  # above 0 where the band holds 0.5
+    if doubt.max() > 0:
+        ax.contourf(x, y, doubt, [0, 1], colors="none", hatches=["//////"], zorder=1)
     for line, dash, width in zip(LINES, (":", "-", "--"), (0.9, 1.5, 0.9), strict=True):
         if chance.min() < line < chance.max():
             ax.contour(x, y, chance, [line], colors="#1a1a1a", linestyles=dash, linewidths=width, zorder=2)
@@ -187,27 +190,30 @@ def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
     assert summary.y is not None
     summary.x.dress(ax)
     summary.y.dress(ax, "y")
-    size = 11 if trials.duplicated([summary.x.name, summary.y.name]).any() else 15
+    most = int(trials.groupby([summary.x.name, summary.y.name]).size().max())
+    size = min(15.0, max(2.5, 22 / most**0.5))
     for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
         x, y = _apart(own, trials, summary.x, "x"), _apart(own, trials, summary.y, "y")
         look: dict[str, Any] = {"marker": marker, "color": colour}
-        ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=0.4, zorder=3, clip_on=False, **look)
+        ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=min(0.4, size / 20), zorder=3, clip_on=False, **look)
     ax.spines[:].set_visible(False)
 
 
 def _apart(own: pd.DataFrame, trials: pd.DataFrame, axis: Axis, side: str) -> np.ndarray:
-    """Coordinates of trials, those that share a cell set on a small circle around it."""
+    """Coordinates of trials, those that share a cell set around it: a few on a circle, many as in a sunflower."""
     places = axis.places(own[axis.name])
     keys = [c for c in trials.columns if c not in ("seed", "phase")]
     most = int(trials.groupby(keys).size().max())
     if most == 1 or own.empty:
         return places
-    order = trials.groupby(keys).cumcount()[own.index] * 2 * np.pi / most
-    turn = (np.cos if side == "x" else np.sin)(order.to_numpy())
+    order = trials.sort_values("phase").groupby(keys).cumcount()[own.index].to_numpy()
+    few = most <= RING
+    turn = (np.cos if side == "x" else np.sin)(order * (2 * np.pi / most if few else GOLDEN))
+    turn = turn * (0.6 if few else np.sqrt((order + 0.5) / most))
     ends = axis.places(axis.values)
     flat = np.log(ends) if axis.scale == "log" else ends
-    reach = 0.22 * np.diff(flat).min() * turn
+    reach = 0.36 * np.diff(flat).min() * turn
     return places * np.exp(reach) if axis.scale == "log" else places + reach
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
 from . import style
 from .axis import Axis, plain_log, text
@@ -39,7 +38,7 @@ def second(axes: Sequence[str], first: str, table: pd.DataFrame) -> str | None:
 def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
     """Share grokked with Wilson intervals and n."""
     for name, part, look, shift in _lines(rows, by):
-        places, apart = x.places(part[x.name]), _apart(ax, shift)
+        places, apart = x.places(part[x.name]), style.apart(ax, shift)
         error = [(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)]
         ax.errorbar(places, part.rate, error, capsize=1.5, elinewidth=0.8, label=name, transform=apart, **look)
         shown = part[part.n != rows.n.mode()[0]]
@@ -54,7 +53,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
                 color="#444444",
             )
     x.dress(ax)
-    ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless told" if rows.n.nunique() > 1 else ""), fontsize=7)
+    ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless stated" if rows.n.nunique() > 1 else ""), fontsize=7)
     ax.set(ylabel="share generalised", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
@@ -63,7 +62,7 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     """Median steps with their intervals; an open triangle at the budget where it was not reached."""
     budget = rows.budget.max()
     for _, part, look, shift in _lines(rows, by):
-        apart = _apart(ax, shift)
+        apart = style.apart(ax, shift)
         part = part[part.step.notna()].reset_index(drop=True)
         places, reached = x.places(part[x.name]), np.isfinite(part.step.to_numpy())
         seen = part[reached]
@@ -123,10 +122,6 @@ def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, 
         )
         for i, (value, part) in enumerate(parts)
     ]
-
-
-def _apart(ax: Axes, shift: float) -> Any:
-    return ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
 
 
 @style.applied()

@@ -182,7 +182,7 @@ def overview(summary: Summary) -> Figure:
         return style.notice("No recorded trial speaks to a published claim yet.", "replication")
     words = (
         "Each measurement with its 95 % interval, on the scale of its claim: the shaded stretch is the range that "
-        "counts as replicated. An arrow: the interval goes on."
+        "counts as replicated. An arrow: the interval goes on; a large one with a number: the value itself lies there."
     )
     sheet, axes = style.sheet(1, 1, style.DOUBLE, (12 + 5 * len(found)) * style.MM, words)
     ax = axes[0, 0]
@@ -292,6 +292,13 @@ def _draw_estimate(ax: Axes, found: Estimate, height: float, colour: str, edge: 
         ax.plot(spot, height, "|" if inside else arrow, color=colour, markersize=5, clip_on=False)
     if edge[0] <= found.value <= edge[1]:
         ax.plot(found.value, height, "o", color=colour, markersize=4.5)
+    elif math.isfinite(found.value):  # beyond the scale: it must not look as if nothing was measured
+        side = 0 if found.value < edge[0] else 1
+        ax.plot(edge[side], height, "<>"[side], color=colour, markersize=7, clip_on=False, zorder=4)
+        where: dict[str, Any] = {"xytext": (6 - 12 * side, 4), "textcoords": "offset points", "fontsize": 5.5}
+        ax.annotate(
+            f"at {found.value:.3g}", (edge[side], height), ha="right" if side else "left", color=colour, **where
+        )
 
 
 @style.applied()

@@ -17,7 +17,7 @@ from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, label, plain_log, text
-from .statistics import wilson
+from .statistics import rate_difference, wilson
 
 SIZES = ("width", "depth", "heads", "bottleneck")  # the axes that change the number of weights
 
@@ -34,13 +34,24 @@ class Summary:
     control: str | None
     caption: str
 
+    def verdicts(self) -> dict[object, str]:
+        """Of each control value: whether the largest size succeeds less often than the smallest, with the difference of
+        their shares (Newcombe, 95 %)."""
+        found = {}
+        for value, rows in self.table.groupby(self.control) if self.control else [("", self.table)]:
+            small, large = rows.sort_values(self.x.name).iloc[[0, -1]].to_dict("records")
+            change = rate_difference(large["successes"], large["n"], small["successes"], small["n"])
+            word = "reversed" if change.high < 0 else "not reversed" if change.low > 0 else "undecided"
+            found[value] = f"{word} ({change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}])"
+        return found
+
     def panels(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """Title, rows and trials of each panel."""
         if self.control is None:
-            return [("", self.table, self.trials)]
-        own = dict(list(self.trials.groupby(self.control)))
+            return [(self.verdicts()[""], self.table, self.trials)]
+        own, words = dict(list(self.trials.groupby(self.control))), self.verdicts()
         name = self.control.replace("_", " ")
-        return [(f"{name} {text(v)}", part, own[v]) for v, part in self.table.groupby(self.control)]
+        return [(f"{name} {text(v)}\n{words[v]}", part, own[v]) for v, part in self.table.groupby(self.control)]
 
 
 def summarise(table: pd.DataFrame, control: str | None = None, size: str = "parameters") -> Summary:
@@ -58,6 +69,7 @@ def summarise(table: pd.DataFrame, control: str | None = None, size: str = "para
     words = caption.join(
         "Share of trials that generalised within the steps run (circles; bars: 95 % Wilson intervals) and test "
         "accuracy at the last step (crosses: one per trial; dashed: median)",
+        "Above: the share at the largest size minus that at the smallest (Newcombe, 95 %); reversed: below 0",
         f"{caption.seeds(rows.n).replace('cell', 'point')}",
         caption.grokked(table),
         caption.sizes(table),
@@ -91,11 +103,11 @@ def figure(summary: Summary) -> Figure:
     panels = summary.panels()
     rows, columns = style.grid(len(panels), most=4)
     width = style.MIDDLE if len(panels) == 1 else style.DOUBLE
-    height = (56 if len(panels) == 1 else 42 * rows) * style.MM
+    height = (56 if len(panels) == 1 else 48 * rows) * style.MM
     sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
     for ax, (title, part, trials) in zip(axes.flat, panels, strict=False):
         _draw_panel(ax, summary.x, part, trials)
-        ax.set_title(title)
+        ax.set_title(title, fontsize=7)
         ax.label_outer()
         ax.xaxis.label.set_fontsize(7)
     style.hide_rest(axes, len(panels))

@@ -18,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
 
 from phasemap.record.reader import Sweep, load_curves
 
@@ -26,7 +25,7 @@ from . import caption, style
 from .learning_curves import describe, telling_cell
 from .statistics import wilson
 
-READINGS: dict[str, Any] = {"outer": ("", style.BLUE, "-", "o"), "inner": ("inner_", style.PURPLE, "--", "s")}
+READINGS: dict[str, Any] = {"outer": ("", style.ORANGE, "-", "o"), "inner": ("inner_", style.PURPLE, "--", "s")}
 COUNTS = {f"{prefix}spectrum_frequencies": reading for reading, (prefix, *_) in READINGS.items()}
 SCORES = {f"{prefix}winning_stride_score": reading for reading, (prefix, *_) in READINGS.items()}
 CHANCE = 0.05  # p-value from which on a winning stride is one that relabelled classes would show as well
@@ -87,14 +86,13 @@ def draw(ax: Axes, summary: Summary) -> None:
     most = max(told.stride.max(), told.predicted.max())
     ax.plot([0, most + 1], [0, most + 1], color=style.GREY, linewidth=0.7, zorder=1)
     spots = told.assign(sure=told.p_value < CHANCE).groupby(["reading", "sure", "predicted", "stride"]).size()
-    for (reading, sure, predicted, stride), trials in spots.items():
+    for (reading, sure, predicted, stride), trials in sorted(spots.items(), key=lambda spot: spot[0][0], reverse=True):
         _, colour, _, marker = READINGS[reading]
-        shift = -3 if reading == "outer" else 3  # points: both readings may stand at one place
-        where: dict[str, Any] = {"xytext": (shift, 3 * shift - 2), "textcoords": "offset points", "ha": "center"}
-        apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
-        look = {"color": colour, "markerfacecolor": colour if sure else "white", "transform": apart}
-        ax.plot([predicted], [stride], marker, **look)
+        size, side = (8.0, -1) if reading == "outer" else (4.0, 1)  # one place may hold both: the small one inside
+        look = {"color": colour, "markerfacecolor": colour if sure else "white", "markersize": size}
+        ax.plot([predicted], [stride], marker, markeredgecolor="white" if sure else colour, **look)
         if trials > 1:
+            where: dict[str, Any] = {"xytext": (8 * side, -2), "textcoords": "offset points", "ha": "center"}
             ax.annotate(f"{trials}", (predicted, stride), fontsize=6, color=colour, **where)
     ax.set(xlabel="predicted stride", ylabel="winning stride", xlim=(0, most + 1), ylim=(0, most + 1))
     for axis in (ax.xaxis, ax.yaxis):
@@ -146,7 +144,8 @@ def _draw_curves(ax: Axes, summary: Summary, keys: dict[str, str], name: str) ->
         return
     for (key, _), curve in shown.groupby(["key", "run_id"]):
         _, colour, dash, _ = READINGS[keys[str(key)]]
-        ax.plot(curve.step, curve.value, dash, color=colour, linewidth=0.9, alpha=0.7)
+        marker = READINGS[keys[str(key)]][3] if len(curve) == 1 else ""  # a single probe is a point, not a line
+        ax.plot(curve.step, curve.value, dash, marker=marker, color=colour, linewidth=0.9, alpha=0.7)
     ax.set(xlabel="optimiser steps", ylabel=name)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 

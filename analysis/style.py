@@ -7,7 +7,9 @@ drawing leaves no pyplot state behind and needs no display.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from phasemap.plan.phases import PHASES
 
@@ -47,6 +50,9 @@ PHASE_MARKERS = {
 OTHERS = ("#f7e58b", "#4fc9a4", "#d2702b", "#5a67b8", "#7b1f58", "#9ad0f5", "#b9b9b9", "#2f6b3c")  # a user's phases
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
 NOTHING = "#f1f1f1"  # where no trial stands
+WORD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#a0522d", "#d4a017", "#4a4a4a", "#c2447a")  # words have no order
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (8, 2)))
+DASHES += ((0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (3, 3)), (0, (10, 1.5, 3, 1.5)))
 MARKERS = "os^DvPX<>*"
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -71,7 +77,18 @@ RC: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "savefig.dpi": 200,
 }
+_shown: ContextVar[bool] = ContextVar("captions_shown", default=True)
 applied = partial(matplotlib.rc_context, RC)  # `@applied()` on a function, or `with applied():`
+
+
+@contextmanager
+def captions(shown: bool) -> Iterator[None]:
+    """Whether sheets made inside have their words below them; ``summary.caption`` holds the words anyway."""
+    token = _shown.set(shown)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 class Absent(ValueError):
@@ -85,7 +102,7 @@ def sheet(
 
     Returns the figure and the axes, [rows, columns].
     """
-    lines = textwrap.wrap(caption, int(width / MM * 0.84))
+    lines = textwrap.wrap(caption, int(width / MM * 0.84)) if _shown.get() else []
     foot = (len(lines) * 2.9 + 2) * MM if lines else 0.0
     layout = ConstrainedLayoutEngine(rect=(0, foot / (height + foot), 1, height / (height + foot)))
     figure = Figure(figsize=(width, height + foot), layout=layout)
@@ -100,6 +117,15 @@ def grid(panels: int, most: int = 5) -> tuple[int, int]:
     """Rows and columns that hold so many panels, at most ``most`` side by side."""
     columns = min(panels, most)
     return -(-panels // columns), columns
+
+
+def colours(values: Sequence[Any]) -> list[Any]:
+    """One per value: shades where the values are numbers, which have an order; colours that have none for words."""
+    if len(values) == 1:
+        return [BLUE]
+    if all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values):
+        return list(shades(len(values)))
+    return [WORD_COLOURS[i % len(WORD_COLOURS)] for i in range(len(values))]
 
 
 def shades(count: int) -> list[tuple[float, ...]]:
@@ -132,6 +158,11 @@ def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where
         elif counts[phase]:
             handles.append(Patch(facecolor=colour, edgecolor="#444444", linewidth=0.4, label=name))
     ax.legend(handles=handles, title="phase (trials)", title_fontsize=7, alignment="left", **where)
+
+
+def apart(ax: Axes, points: float) -> Transform:
+    """Data coordinates, so many points further right: marks at one value stand beside each other."""
+    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
 
 
 def hide_rest(axes: np.ndarray, used: int) -> None:

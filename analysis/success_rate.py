@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from phasemap.record.reader import Sweep
 
 from . import caption, style
-from .axis import Axis, axis_of, text
+from .axis import Axis, axis_of, in_order, text
 from .statistics import decided, wilson
 
 TOGETHER = 3  # lines that fit into one panel with their intervals
@@ -35,7 +35,8 @@ class Summary:
         """Name and rows of each line, in the order of the second axis."""
         if self.by is None:
             return [("", self.table)]
-        return [(f"{self.by.replace('_', ' ')} {text(v)}", part) for v, part in self.table.groupby(self.by)]
+        values = in_order(self.table, self.by)
+        return [(f"{self.by.replace('_', ' ')} {text(v)}", self.table[self.table[self.by] == v]) for v in values]
 
 
 def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
@@ -78,7 +79,7 @@ def of_sweep(sweep: Sweep) -> Summary:
 def draw(ax: Axes, summary: Summary) -> None:
     """All lines in one panel, set slightly apart so that their intervals do not hide each other."""
     lines = summary.lines()
-    colours = style.shades(len(lines)) if len(lines) > 1 else [style.BLUE]
+    colours = style.colours(in_order(summary.table, summary.by) if summary.by else [""])
     for i, (name, rows) in enumerate(lines):
         _draw_line(ax, summary.x, rows, colours[i], i, (i - (len(lines) - 1) / 2) * 3.0, name)
     _dress(ax, summary)
@@ -108,13 +109,10 @@ def figure(summary: Summary) -> Figure:
 
 
 def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int, shift: float, name: str) -> None:
-    from matplotlib.transforms import ScaledTranslation
-
     rows = rows.sort_values(x.name)
-    apart = ax.transData + ScaledTranslation(shift / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
     error = np.array([(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)])
     marker = style.MARKERS[order % len(style.MARKERS)]
-    look = {"color": colour, "capsize": 1.5, "elinewidth": 0.8, "transform": apart, "label": name}
+    look = {"color": colour, "capsize": 1.5, "elinewidth": 0.8, "transform": style.apart(ax, shift), "label": name}
     ax.errorbar(x.places(rows[x.name]), rows.rate, error, fmt=f"{marker}-", **look)  # type: ignore[arg-type]
     if rows.n.nunique() > 1:
         for place, high, n in zip(x.places(rows[x.name]), rows.high, rows.n, strict=True):

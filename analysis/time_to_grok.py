@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from phasemap.record.reader import Sweep
 
 from . import caption, style
-from .axis import axis_of, text
+from .axis import axis_of, in_order, text
 from .statistics import grok_time
 
 BANDS = 4  # more bands than this in one panel hide each other
@@ -42,7 +42,8 @@ def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = No
     curves, rows = [], []
     keys = table[panel] if panel else pd.Series("", table.index)
     for title, part in table.groupby(keys):
-        for value, group in part.groupby(by) if by else [("all trials", part)]:
+        for value in in_order(part, by) if by else ("all trials",):
+            group = part[part[by] == value] if by else part
             time = grok_time(group)
             m = time.median
             curves.append(time.curve.assign(panel=title, group=value))
@@ -51,6 +52,7 @@ def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = No
     words = caption.join(
         "Kaplan–Meier estimate of the share generalised by a step; a tick marks the end of the steps run by trials "
         "that did not generalise (censored there, not dropped)",
+        "Grey at zero: no trial generalised" if not groups.grokked.all() else "",
         f"{caption.seeds(groups.n)}".replace("cell", "curve").replace("seed", "trial"),
         "Bands: 95 % (log-log)"
         if groups.groupby("panel").size().max() <= BANDS
@@ -105,12 +107,16 @@ def figure(summary: Summary) -> Figure:
 def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:
     groups = summary.groups[summary.groups.panel == title]
     counted = summary.panel is None
-    colours = style.shades(len(groups)) if len(groups) > 1 else [style.BLUE]
+    colours = style.colours(groups.group.tolist())
     curves = summary.table[summary.table.panel == title]
     for i, (colour, row) in enumerate(zip(colours, groups.itertuples(), strict=True)):
         curve = curves[curves.group == row.group]
         name = f"{text(row.group)} ({row.grokked}/{row.n})" if counted else text(row.group)
-        dash = ("-", "--", "-.", ":")[i % 4]
+        dash = style.DASHES[i % len(style.DASHES)]
+        if not row.grokked:  # all of these lie on one another, at zero
+            ax.plot([0, curve.step.iloc[-1]], [0, 0], color=style.GREY, linewidth=0.8, label=name, zorder=1)
+            ax.plot(curve.step.iloc[-1], 0, "|", color=style.GREY, markersize=6)
+            continue
         ax.step(curve.step, curve.grokked, where="post", color=colour, linestyle=dash, label=name)
         if len(groups) <= BANDS:
             ax.fill_between(curve.step, curve.low, curve.high, step="post", color=colour, alpha=0.18, linewidth=0)

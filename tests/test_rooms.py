@@ -20,7 +20,14 @@ DOORS = {  # library -> the modules that may import it
     "mlflow": {f"phasemap.record.{room}" for room in ("client", "claim", "writer", "reader")},
     "optuna": {"phasemap.maps.boundary_sampler", "phasemap.maps.explorer"},
 }
-TENSORS = {"numerics", "networks", "training", "probes", "scheduling.stack_size", "scheduling.worker"}  # folders, or files
+TENSORS = {
+    "numerics",
+    "networks",
+    "training",
+    "probes",
+    "scheduling.stack_size",
+    "scheduling.worker",
+}  # folders, or files
 DOOR = "phasemap.command.figures"
 LIGHT = {"plan.trial", "plan.space", "plan.stack", "tasks.task", "command.terminal", "sweep"}  # a dry run's rooms
 

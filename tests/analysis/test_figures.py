@@ -4,6 +4,7 @@ import itertools
 
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from synthetic import BASE, curves, frame, made
 
 from analysis import (
@@ -55,6 +56,71 @@ def test_phase_of_most_seeds_with_agreement_and_ties_by_the_order_of_phases(smal
     assert cells.agreement.round(2).tolist() == [1, 0.67, 1, 0.33]
     assert cells.n.tolist() == [3] * 4
     assert cells[list(PHASES)].to_numpy().sum() == 12
+
+
+def test_tied_phases_stand_side_by_side_and_the_caption_says_so(small):
+    tied = small[(small.weight_decay == 1.0) & (small.width == 128)]  # grokking, confusion, comprehension
+    summary = phase_diagram.summarise(pd.concat([tied, small[small.width == 64]]), "weight_decay", "width")
+    assert "side by side where they are tied" in summary.caption
+    drawn = {to_hex(p.get_facecolor()) for p in phase_diagram.figure(summary).axes[0].patches if p.get_fill()}
+    assert {style.PHASE_COLOURS[phase] for phase in ("comprehension", "grokking", "confusion")} <= drawn
+    assert "tied" not in phase_diagram.summarise(small[small.width == 64], "weight_decay", "width").caption
+
+
+def test_cells_have_one_size_whatever_lies_between_their_values(small):
+    table = small.assign(width=small.width.map({64: 16, 128: 96}))
+    for summary in (
+        phase_diagram.summarise(table, "weight_decay", "width"),
+        grok_step_map.summarise(table, "weight_decay", "width"),
+    ):
+        assert summary.y.edges.tolist() == [-0.5, 0.5, 1.5]
+
+
+def test_words_have_no_shades_and_stand_in_the_order_of_their_field(small):
+    table = small.assign(precision=["bf16", "fp32", "tf32"] * 4)
+    assert time_to_grok.summarise(table, "precision").groups.group.tolist() == ["fp32", "tf32", "bf16"]
+    assert success_rate.summarise(table, "weight_decay", "precision").lines()[0][0] == "precision fp32"
+    assert style.colours(["a", "b"]) == [style.BLUE, style.ORANGE]
+    assert style.colours([1, 2]) == style.shades(2)
+
+
+def test_captions_can_be_left_out_and_define_only_what_is_there(small):
+    summary = phase_diagram.summarise(small, "weight_decay", "width")
+    assert "collapse" not in summary.caption
+    assert "grokking: test follows by 1000 steps or more" in summary.caption
+    assert any("Phases of" in text.get_text() for text in phase_diagram.figure(summary).texts)
+    with style.captions(False):
+        bare = phase_diagram.figure(summary)
+    assert not any(text.get_text() for text in bare.texts)
+    assert bare.get_figheight() < phase_diagram.figure(summary).get_figheight()
+
+
+def test_reverse_scaling_says_whether_it_is_reversed():
+    def size(width, groks):
+        return [
+            (
+                BASE.replace(width=width, seed=s),
+                outcome("grokking", 900, parameters=width) if s < groks else outcome("memorization", parameters=width),
+            )
+            for s in range(10)
+        ]
+
+    words = [
+        reverse_scaling.summarise(frame(size(64, a) + size(128, b))).verdicts()[""]
+        for a, b in ((10, 1), (1, 10), (5, 5))
+    ]
+    assert [word.partition(" (")[0] for word in words] == ["reversed", "not reversed", "undecided"]
+    assert words[0].startswith("reversed (-0.90 [")
+
+
+def test_curves_at_zero_are_one_grey_line_and_all_others_differ(small):
+    table = pd.concat(
+        [small.assign(depth=d, grok_step=small.grok_step if d > 2 else float("nan")) for d in range(1, 9)]
+    )
+    (ax,) = time_to_grok.figure(time_to_grok.summarise(table, "depth")).axes
+    lines = {line.get_label(): line for line in ax.lines if "/" in str(line.get_label())}
+    assert {lines[name].get_color() for name in ("1 (0/12)", "2 (0/12)")} == {style.GREY}
+    assert len({str(line._dash_pattern) for name, line in lines.items() if "(6/" in name}) == 6
 
 
 def test_every_phase_diagram_draws(small, pairs, tmp_path):

@@ -44,6 +44,13 @@ def test_claims_are_named_once_and_speak_of_fields_that_exist():
         assert not claim.shown or claim.shown in DEFINITIONS, claim.name
 
 
+def test_a_value_beyond_the_scale_of_the_overview_has_a_mark():
+    table = frame(success(20, 30) + success(20, 30, task="modular_multiplication"))
+    summary = replicate.summarise({"seeds_success_rate": table.assign(grok_step=90_000.0)})
+    texts = [text.get_text() for text in replicate.overview(summary).axes[0].texts]
+    assert any(text.startswith("at ") for text in texts)
+
+
 def test_a_claim_is_measured_on_its_trials_only():
     table = frame(success(20, 30) + success(0, 5, task="modular_multiplication"))
     found = {f.claim.name: f for f in replicate.summarise({"seeds_success_rate": table}).findings}

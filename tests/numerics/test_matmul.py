@@ -244,5 +244,5 @@ def test_the_machines_product_is_measured_once_and_remembered(tmp_path):
     assert first in CANDIDATES
     (memory,) = (file for file in tmp_path.rglob("*") if file.is_file())
     other = next(name for name in CANDIDATES if name != first)
-    memory.write_text(memory.read_text().first.replace(other))
+    memory.write_text(memory.read_text().replace(first, other))
     assert chosen(**environment).stdout.strip() == other

@@ -1,6 +1,6 @@
 """How often the intervals hold the truth: medians of few times, with and without censoring, and phase boundaries.
 
-    python benchmarks/coverage.py
+    python benchmarks/interval_coverage.py
 
 One core, under two minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
 made-up sweeps whose interval holds the truth, the level it claims, the share left open and the number of sweeps; for
