@@ -47,11 +47,11 @@ class MLP(nn.Module):
         return self.layers(self.tables[0](tokens[:, 0]) + self.tables[1](tokens[:, 1]))
 
 
-def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
+def network(trial: Trial, device: str = "cpu") -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
     """A fresh network, its AdamW, and the training examples (tokens, labels)."""
     task = trial.shape.examples
     torch.manual_seed(trial.seed)
-    model = (Transformer if trial.model == "transformer" else MLP)(trial, task)
+    model = (Transformer if trial.model == "transformer" else MLP)(trial, task).to(device)
     betas = (trial.beta1, trial.beta2)
     optimizer = torch.optim.AdamW(model.parameters(), trial.learning_rate, betas, weight_decay=trial.weight_decay)
     count = len(task.labels)
@@ -59,28 +59,30 @@ def network(trial: Trial) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Ten
     return model, optimizer, torch.from_numpy(task.inputs)[train], torch.from_numpy(task.labels)[train]
 
 
-def published(trial: Trial, evaluating: bool = False) -> Iterator[None]:
-    """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence."""
-    model, optimizer, tokens, labels = network(trial)
+def published(trial: Trial, evaluating: bool = False, device: str = "cpu") -> Iterator[None]:
+    """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence. On a GPU each
+    batch is sent there, as published loops do."""
+    model, optimizer, tokens, labels = network(trial, device)
     everything, steps = torch.from_numpy(trial.shape.examples.inputs), 0
     data = torch.utils.data.TensorDataset(tokens, labels)
     loader = torch.utils.data.DataLoader(data, batch_size=trial.batch_size, shuffle=True)
     while True:
         for batch in loader:
-            _step(model, optimizer, *batch)
+            _step(model, optimizer, *(part.to(device) for part in batch))
             steps += 1
             if evaluating and steps % trial.evaluate_every == 0:
                 with torch.no_grad():
-                    model(everything)
+                    model(everything.to(device))
             yield
 
 
-def plain(trial: Trial, compiled: bool = False) -> Iterator[None]:
+def plain(trial: Trial, compiled: bool = False, device: str = "cpu") -> Iterator[None]:
     """Yields after every step, for ever."""
-    model, optimizer, tokens, labels = network(trial)
+    model, optimizer, tokens, labels = network(trial, device)
+    tokens, labels = tokens.to(device), labels.to(device)
     run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
     while True:
-        order = torch.randperm(len(labels))
+        order = torch.randperm(len(labels), device=device)
         for start in range(0, len(labels), trial.batch_size):
             rows = order[start : start + trial.batch_size]
             _step(run, optimizer, tokens[rows], labels[rows])

@@ -28,6 +28,7 @@ from phasemap.probes.view import Look
 from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
+from phasemap.training.graph import Graphs
 from phasemap.training.update import Rates, orthogonal, rates, slope
 
 AHEAD = 64  # steps whose batches are drawn at once
@@ -54,6 +55,7 @@ class Training:
         self.inputs = torch.from_numpy(self.task.inputs).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
         self._step = _engine(shape, self.compiled)
+        self.graphs: Graphs | None = None
         self._draw_splits()
 
     def _draw_splits(self) -> None:
@@ -69,6 +71,7 @@ class Training:
         rows = torch.tensor(chosen, device=self.device, dtype=torch.int64)
         self.trials = tuple(self.trials[k] for k in chosen)
         self.flat, self.mean, self.square = (part[rows].contiguous() for part in (self.flat, self.mean, self.square))
+        self.graphs = None  # they know the old tensors
         if chosen:
             self._draw_splits()
 
@@ -82,10 +85,18 @@ class Training:
             inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
             labels = self.labels.index_select(0, examples.flatten()).view(examples.shape)
             rate = rates(self.trials, self.step, steps, self.device)
-            for step in zip(inputs, labels, weights, rate.step_size, rate.decay, rate.root, strict=True):
-                self._one_step(*step)
+            self._block((inputs, labels, weights, rate.step_size, rate.decay, rate.root))
             self.step += steps
         self._add_seconds(start)
+
+    def _block(self, batches: tuple[Tensor, ...]) -> None:
+        """Some steps, each of ``batches`` being [S, ...]; on a GPU as one graph."""
+        if self.device.type == "cuda":
+            self.graphs = self.graphs or Graphs(self._one_step, (self.flat, self.mean, self.square))
+            self.graphs.run(batches)
+            return
+        for batch in zip(*batches, strict=True):
+            self._one_step(*batch)
 
     def _one_step(self, *batch: Tensor) -> None:
         try:

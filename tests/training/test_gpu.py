@@ -7,6 +7,7 @@ import torch
 
 from phasemap.numerics import matmul
 from phasemap.plan.trial import make_trial
+from phasemap.training import graph
 from phasemap.training.train import begin, train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -37,3 +38,14 @@ def test_matrix_units_round_as_the_emulation_does(precision):
     torch.testing.assert_close(there, matmul.product(a, b, precision), rtol=0, atol=64 * unit)
     full = matmul.product(a.cuda(), b.cuda(), "fp32").cpu()
     torch.testing.assert_close(full.double(), a.double() @ b.double(), rtol=0, atol=64 * 2.0**-20)
+
+
+def test_a_graph_of_steps_is_the_steps_and_a_trial_alone_is_the_same_in_a_stack(monkeypatch):
+    trials = tuple(make_trial({**SMALL, "seed": seed, "steps": 200, "evaluate_every": 100}) for seed in range(4))
+    by_graphs, singly, alone = begin(trials, "cuda"), begin(trials, "cuda"), begin(trials[2:3], "cuda")
+    for training in (by_graphs, alone):
+        training.advance(150)
+    monkeypatch.setattr(graph, "SIZES", 0)
+    singly.advance(150)
+    assert torch.equal(by_graphs.flat, singly.flat)
+    assert torch.equal(by_graphs.flat[2], alone.flat[0])

@@ -1,0 +1,80 @@
+"""A real Ray node that declares GPUs it does not have: who is placed where, and sees which GPU."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from small import MLP, facts, trained
+
+from phasemap.plan.stack import Plan
+from phasemap.scheduling import cluster, ray_tune
+from phasemap.scheduling.queue import Work
+from phasemap.scheduling.worker import ON_CPU
+
+TRIALS = [MLP.replace(seed=seed) for seed in range(12)]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(cluster.cores, "lent", lambda: 4)
+    monkeypatch.setenv(ON_CPU, "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    start = ray_tune.ray.init
+    monkeypatch.setattr(ray_tune.ray, "init", lambda *args, **more: start(*args, num_gpus=2, **more))
+    cluster.connect(None, cluster.Resources(cpus=1, gpus=1))
+    yield
+    cluster.leave()
+
+
+def seen(monkeypatch, tmp_path, wanted: cluster.Resources, device: str) -> tuple[list[Any], list[tuple[str, str, int]]]:
+    """Results, and of every stack: its device, CUDA_VISIBLE_DEVICES of its worker, and the worker."""
+    recorded, places = [], []
+
+    class Telling(ray_tune.StackTrainable):
+        def step(self) -> dict[str, Any]:
+            found = super().step()
+            return found | {"sees": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+
+    tell = ray_tune.WorkSearcher.on_trial_complete
+
+    def noting(searcher, trial_id, result=None, error=False):
+        places.append((searcher.devices[trial_id], result["sees"], result["pid"]))
+        tell(searcher, trial_id, result, error)
+
+    monkeypatch.setattr(ray_tune, "StackTrainable", Telling)
+    monkeypatch.setattr(ray_tune.WorkSearcher, "on_trial_complete", noting)
+    slots = cluster.count_slots(wanted, device)
+    work = Work(record=recorded.append, fail=print, say=print, slots=slots.cpu + slots.cuda)
+    work.add(Plan(size=1, compiled="never").stacks(TRIALS))
+    ray_tune.run(work, str(tmp_path / "checkpoints"), 60, wanted, device, tmp_path / "tune")
+    return recorded, places
+
+
+def as_alone(recorded: list[Any]) -> bool:
+    alone = trained(TRIALS)
+    return {one.trial.id: facts(one) for one in recorded} == {key: facts(one) for key, one in alone.items()}
+
+
+def test_a_stack_on_a_gpu_sees_one_gpu_and_a_worker_keeps_its_own(two_gpus, monkeypatch, tmp_path):
+    assert cluster.count_slots(cluster.Resources(1, 1), "auto").cuda == 2
+    recorded, places = seen(monkeypatch, tmp_path, cluster.Resources(cpus=1, gpus=1), "cuda")
+    assert {device for device, _, _ in places} == {"cuda"}
+    assert {sees for _, sees, _ in places} == {"0", "1"}
+    assert all(len({sees for _, sees, pid in places if pid == worker}) == 1 for _, _, worker in places)
+    assert as_alone(recorded)
+
+
+def test_shares_of_a_gpu_are_slots_of_their_own_and_cores_beside_them_see_none(two_gpus, monkeypatch, tmp_path):
+    wanted = cluster.Resources(cpus=1, gpus=0.67)
+    slots = cluster.count_slots(wanted, "auto")
+    assert (slots.cpu, slots.cuda) == (2, 2)
+    assert cluster.count_slots(cluster.Resources(cpus=1, gpus=0.5), "auto").cuda == 4
+    recorded, places = seen(monkeypatch, tmp_path, wanted, "auto")
+    assert Counter(device for device, _, _ in places).keys() <= {"cuda", "cpu"}
+    assert all(sees in ("0", "1") for device, sees, _ in places if device == "cuda")
+    assert all(sees == "" for device, sees, _ in places if device == "cpu")
+    assert as_alone(recorded)
