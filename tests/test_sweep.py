@@ -132,7 +132,9 @@ def test_every_run_has_a_phase_and_a_readable_name(swept):
 
 def test_the_second_run_does_nothing_and_says_so(again):
     before = {run.info.run_id for run in runs(again)}
-    left = again / "phasemap_data" / "tiny" / f"{ids(runs(again))[0]}.pt"  # its driver was killed before it was removed
+    parent = runs(again)[0].data.tags["mlflow.parentRunId"]
+    folder = again / "phasemap_data" / f"tiny-{parent[:12]}"
+    left = folder / f"{ids(runs(again))[0]}.pt"  # its driver was killed before it was removed
     left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"")
     done = command(again, "tiny.py", "--local", "--no-figures")
@@ -237,10 +239,8 @@ def test_a_diverging_trial_is_an_outcome_and_no_failure(stored, capsys):
     assert "tiny: 4 of 4 trials recorded" in capsys.readouterr().out
 
 
-def test_a_full_disk_for_checkpoints_does_not_stop_the_training(stored, capsys):
+def test_a_storage_that_cannot_be_written_is_refused_before_anything_is_trained(stored, capsys):
     (stored / "in the way").write_text("")
-    assert here("--storage", str(stored / "in the way" / "x"), "--checkpoint-every", "0", "--set", "steps=200") in (
-        0,
-        1,
-    )
-    assert len(runs(stored)) + len(runs(stored, "FAILED")) == 4
+    assert here("--storage", str(stored / "in the way" / "x"), "--set", "steps=200") == 2
+    assert "in the way" in capsys.readouterr().err
+    assert runs(stored) == runs(stored, "FAILED") == []
