@@ -23,7 +23,8 @@ from phasemap.fields import Fault, Field
 from phasemap.plan.component import Component, component, names
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.phases import phase_names
-from phasemap.plan.trial import SLOTS, Trial, coerce, known_fields, make_trial, unknown
+from phasemap.plan.source import place
+from phasemap.plan.trial import CORE, SLOTS, Trial, coerce, known_fields, make_trial, unknown
 
 MOST_FAULTS = 20  # printed; the rest is counted
 MOST_VALUES = 100_000  # of one axis
@@ -431,9 +432,6 @@ def _read(values: Mapping[str, Any]) -> tuple[tuple[Component, ...], tuple[str, 
 
 def _clashes(parts: Iterable[Component]) -> list[str]:
     """Fields of the user's components that something else has already."""
-    from phasemap.plan.source import place
-    from phasemap.plan.trial import CORE
-
     owners: dict[str, Component] = {}
     faults = []
     for part in parts:
