@@ -48,8 +48,8 @@ class Component:
         from phasemap.plan.source import pack
 
         if self not in _PACKED:
-            _PACKED[self] = pack(self.target)
-        return _PACKED[self]
+            _PACKED[self] = self, pack(self.target)
+        return _PACKED[self][1]
 
     def check_travels(self) -> None:
         """Raises Fault if it cannot be carried to another process."""
@@ -57,17 +57,20 @@ class Component:
             self._packed()
 
 
-_PACKED: dict[Component, bytes] = {}
+_PACKED: dict[Component, tuple[Component, bytes]] = {}  # what has left this process or come to it
 
 
-@lru_cache(maxsize=64)
 def _unpacked(kind: str, name: str, code: str, content: bytes) -> Component:
+    """What came back is what left: cloudpickle would overwrite the methods of the classes that it left from, and their
+    source could not be read again."""
     from phasemap.plan.source import unpack
 
-    target = unpack(content)
-    component = Component(kind, name, code, _fields(kind, target), target)
-    _PACKED[component] = content  # it may travel on
-    return component
+    component = Component(kind, name, code)
+    if component not in _PACKED:
+        target = unpack(content)
+        component = Component(kind, name, code, _fields(kind, target), target)
+        _PACKED[component] = component, content  # it may travel on
+    return _PACKED[component][0]
 
 
 def component(kind: str, value: Any) -> Component:
