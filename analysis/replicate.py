@@ -69,7 +69,7 @@ def verdict(measured: Estimate, low: float, high: float) -> str:
 def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     """``replication.md`` in the folder; beside it its table and the trials as CSV, and a figure per claim."""
     wanted = {name for claim in CLAIMS for name in claim.experiments} & set(experiments(tracking_uri))
-    tables = {name: read(name, tracking_uri).finished for name in sorted(wanted)}
+    tables = {name: read(name, tracking_uri, everything=True).finished for name in sorted(wanted)}
     summary = summarise(tables)
     pictures = out / "replication"
     pictures.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from phasemap.command import terminal
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
+from phasemap.plan.asked import asked, strays
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Slots, seconds
 from phasemap.plan.trial import Shape, Trial
@@ -74,7 +75,8 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if self.space.sampler != "grid":
-            self.trials = self.recorder.asked(self.space)
+            wanted = asked(self.space)
+            self.trials = [one for one in self.recorder.asked(self.space) if not strays(wanted, one.texts)]
         self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
 
     def remains(self) -> bool:
@@ -162,7 +164,7 @@ def _recorder(name: str, space: Space, options: Options, source: str) -> Recorde
     uri = client.absolute(options.tracking_uri or client.default_uri())
     try:
         tags = {"phasemap.code": json.dumps(space.code), "phasemap.phases": json.dumps(space.phase_names)}
-        return writer.Recorder(name, uri, space.axes, source, tags=tags)
+        return writer.Recorder(name, uri, space.axes, source, tags=tags, asks={space.file: asked(space)})
     except writer.Held as held:
         raise ValueError(str(held)) from held
 

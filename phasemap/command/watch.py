@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from phasemap.command import terminal
 from phasemap.fields import Fault
+from phasemap.plan.asked import asked, strays
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.record import client as store
@@ -33,7 +34,7 @@ class Watched:
         condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
         for run in store.search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
-            if run.info.status == "FINISHED":
+            if run.info.status == "FINISHED" and not strays(asked(space), run.data.params):
                 with suppress(Fault):  # of another space under this name
                     trial = space.trial(run.data.params)
                     self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))

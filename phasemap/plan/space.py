@@ -115,6 +115,11 @@ class Space:
         return make_trial(values, self.parts)
 
     @property
+    def file(self) -> str:
+        """The name of its file; empty for one that was made in Python."""
+        return Path(str(self.namespace.get("__file__", ""))).name
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """Fields that vary, in the order written."""
         return tuple(name for name, value in self.values.items() if _is_axis(value))

@@ -182,6 +182,11 @@ class Trial:
         """The fields that have an effect on this trial."""
         return {**CORE, **{field.name: field for part in self.parts for field in part.fields}}
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Its values as the record keeps them."""
+        return {name: str(value) for name, value in self.values.items()}
+
     def _not_default(self) -> dict[str, Any]:
         own = {field.name for part in self.parts if part.code for field in part.fields}
         known = {**FIELDS, **self.fields()}

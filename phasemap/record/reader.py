@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from phasemap.plan.asked import Asked, strays
 from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
@@ -48,6 +49,8 @@ class Sweep:
     experiment_id: str = ""
     phases: tuple[str, ...] = PHASES  # what a trial's phase may be
     outdated: int = 0  # trials of a user's code that has changed since
+    strays: int = 0  # trials that its space does not ask for
+    stray_fields: tuple[str, ...] = ()  # in what they differ
 
     @property
     def cell_axes(self) -> tuple[str, ...]:
@@ -65,6 +68,8 @@ class Sweep:
         done, failed = len(self.finished), len(self.trials) - len(self.finished)
         notes = [f"{failed} failed and left out"] if failed else []
         notes += [f"{self.outdated} recorded under other code and left out"] if self.outdated else []
+        if self.strays:
+            notes += [f"{self.strays} recorded with other {', '.join(self.stray_fields)} and left out"]
         if self.planned is not None and done + failed < self.planned:
             notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
         elif self.planned is None and self.running:
@@ -74,8 +79,9 @@ class Sweep:
         return ", ".join(notes)
 
 
-def read(name: str, tracking_uri: str | None = None) -> Sweep:
-    """The sweep of this name.
+def read(name: str, tracking_uri: str | None = None, everything: bool = False) -> Sweep:
+    """The sweep of this name, as its space files ask for it now; with ``everything``, also the trials of other
+    budgets, of other fixed values and of values that an axis has lost since.
 
     Raises:
         ValueError: no such experiment or store, or a trial with two finished runs.
@@ -86,7 +92,11 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
     parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
     runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
     tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
-    current = [run for run in runs if _same_code(run.data.tags, tags)]
+    same = [run for run in runs if _same_code(run.data.tags, tags)]
+    asks = [] if everything else list(json.loads(tags.get("phasemap.space", "{}")).values())
+    differing = {run.info.run_id: _stray(asks, run.data.params) for run in same}
+    current = [run for run in same if not differing[run.info.run_id]]
+    left_out = [run for run in same if differing[run.info.run_id] and _counts(run)]
     trials = _refuse_doubled(tabulate(current), name)
     phases = tuple(json.loads(tags.get("phasemap.phases", "null")) or PHASES)
     trials.attrs["phases"] = phases  # a figure is made from the table alone
@@ -95,7 +105,9 @@ def read(name: str, tracking_uri: str | None = None) -> Sweep:
         axes=_axes(tags.get("phasemap.axes", ""), trials),
         trials=trials,
         phases=phases,
-        outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in current),
+        outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in same),
+        strays=len(left_out),
+        stray_fields=tuple(sorted({name for run in left_out for name in differing[run.info.run_id]})),
         running=sum(run.info.status == "RUNNING" for run in runs),
         planned=int(tags["phasemap.trials"]) if tags.get("phasemap.trials", "").isdigit() else None,
         tracking_uri=uri,
@@ -107,6 +119,11 @@ def _same_code(tags: Mapping[str, str], parent: Mapping[str, str]) -> bool:
     """Whether a trial was recorded under the code that its sweep has now."""
     now, then = (json.loads(one.get("phasemap.code", "{}")) for one in (parent, tags))
     return all(then.get(part, code) == code for part, code in now.items())
+
+
+def _stray(asks: Iterable[Asked], params: Mapping[str, str]) -> list[str]:
+    """In what a trial differs from the nearest of what was asked for; nothing where it was asked for."""
+    return min((strays(one, params) for one in asks), key=len, default=[])
 
 
 def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:

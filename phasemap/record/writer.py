@@ -20,6 +20,7 @@ from phasemap.record import client as store  # first: it sets what MLflow reads 
 from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
+from phasemap.plan.asked import Asked
 from phasemap.plan.outcome import PICTURE_FILE, Outcome, Result
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
@@ -31,7 +32,8 @@ from phasemap.record.environment import environment
 
 __all__ = ("Away", "Held", "Lost", "Recorder")
 
-ASKED = "asked.json"  # artifact of the parent run
+ASKED = "asked.json"  # artifact of the parent run: the sampler's trials
+ASKED_OF = "phasemap.space"  # tag of the parent run: what each of its space files asks for, as ``plan/asked.py``
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +64,19 @@ class Recorder:
         source: str,
         say: Callable[[str], None] = print,
         tags: Mapping[str, str] | None = None,
+        asks: Mapping[str, Asked] | None = None,
     ):
         self.uri, self.name, self.axes, self.say = uri, name, axes, say
-        self.tags = tags or {}  # more of the parent run
+        self.tags = dict(tags or {})  # more of the parent run
+        self.asks = asks or {}  # what the space file, by name, asks for
         self.client = store.connect(uri)
         self.failed: dict[str, str] = {}
         self._creating = ""  # id of the trial whose run was created last
         try:
             self.experiment = self._experiment()
-            self.parent, self._found = self._parent()
+            self.parent, earlier = self._parent()
+            self._found = earlier is not None
+            self.tags[ASKED_OF] = json.dumps(_listed((earlier or {}).get(ASKED_OF, "{}"), dict) | dict(self.asks))
             self.claim = Claim(self.client, name, self.parent)
             self._begin(source)
         except (MlflowException, OSError) as error:
@@ -190,13 +196,13 @@ class Recorder:
             )
         return found.experiment_id
 
-    def _parent(self) -> tuple[str, bool]:
-        """The parent run, and whether it was there already."""
+    def _parent(self) -> tuple[str, dict[str, str] | None]:
+        """The parent run, and its tags if it was there already."""
         found = self._search("tags.`phasemap.kind` = 'sweep'", limit=1)
         if found:
-            return found[0].info.run_id, True
+            return found[0].info.run_id, found[0].data.tags
         tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
-        return self.client.create_run(self.experiment, tags=tags).info.run_id, False
+        return self.client.create_run(self.experiment, tags=tags).info.run_id, None
 
     def _describe(self, source: str) -> None:
         for key, value in {"phasemap.axes": ",".join(self.axes), **self.tags}.items():
@@ -283,7 +289,7 @@ class Recorder:
 
 
 def _params(trial: Trial) -> list[Param]:
-    return [Param(name, str(value)) for name, value in trial.values.items()]
+    return [Param(name, text) for name, text in trial.texts.items()]
 
 
 def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:

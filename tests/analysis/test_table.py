@@ -1,5 +1,7 @@
 """The table against a real MLflow database written the way the recorder writes."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,23 @@ def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(tmp_p
     assert sorted(sweep.trials["product"].dropna()) == ["bmm", "openblas", "openblas"]
     assert set(sweep.trials.engine.dropna()) == {"eager"}
     assert sweep.progress == "more than one product: bmm and openblas"
+
+
+def test_trials_of_another_budget_are_left_out_and_counted(tmp_path):
+    """They are no further seeds: n, and every interval, would be wrong."""
+    store = Store(tmp_path, "budgets")
+    for trial in (BASE, BASE.replace(seed=1), BASE.replace(steps=2 * BASE.steps), BASE.replace(seed=1, width=512)):
+        store.add(*made(trial), lines=False)
+    assert len(reader.read("budgets", store.uri).trials) == 4  # recorded before a sweep kept what it asks for
+    wanted = {name: {"values": [str(getattr(BASE, name))]} for name in FIELDS} | {"seed": {"from": 0, "to": 4}}
+    store.client.set_tag(store.parent, "phasemap.space", json.dumps({"small.py": wanted}))
+    sweep = reader.read("budgets", store.uri)
+    assert sorted(sweep.trials.seed) == [0, 1]
+    assert sweep.progress == "2 recorded with other steps, width and left out"
+    assert len(reader.read("budgets", store.uri, everything=True).trials) == 4
+    both = {"small.py": wanted, "large.py": wanted | {"width": {"values": ["512"]}}}  # two files under one name
+    store.client.set_tag(store.parent, "phasemap.space", json.dumps(both))
+    assert len(reader.read("budgets", store.uri).trials) == 3
 
 
 def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(store):

@@ -1,0 +1,70 @@
+"""What a space asks for, in a form that the record keeps, and whether a recorded trial belongs to it.
+
+One experiment may hold trials of other budgets, of other fixed values, or of values that an axis has lost since. They
+are no further seeds of the map that was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from phasemap.plan.space import Space
+from phasemap.plan.trial import CORE
+
+MOST_CHARACTERS = 5_000  # MLflow takes 8,000 of a tag, for all files of a sweep together
+
+# Of each field the values as text, or [lowest, highest] of numbers.
+Asked = Mapping[str, Mapping[str, Any]]
+
+
+def asked(space: Space) -> dict[str, dict[str, Any]]:
+    """What a space asks of each field that it knows, defaults included."""
+    found = {name: _listed([field.default]) for name, field in space.known.items()}
+    found |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
+    found |= {name: _listed(values) for name, values in space.grid.items()}
+    found |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
+    if len(json.dumps(found)) > MOST_CHARACTERS:
+        found |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
+    return found
+
+
+def strays(wanted: Asked, params: Mapping[str, str]) -> list[str]:
+    """Names of the fields whose recorded value (text) the space does not ask for; none where the trial belongs to it.
+
+    A field that the trial does not have is one of another network's or task's, or younger than the trial.
+    """
+    values = {name: str(field.default) for name, field in CORE.items()} | dict(params)
+    return [name for name, one in wanted.items() if name in values and not _holds(one, values[name])]
+
+
+def _range(space: Space, name: str, axis: Any) -> dict[str, Any]:
+    """Of an Optuna distribution."""
+    if hasattr(axis, "choices"):
+        return _listed([space.coerce(name, one) for one in axis.choices])
+    return _bounds([space.coerce(name, end) for end in (axis.low, axis.high)])
+
+
+def _listed(values: list[Any]) -> dict[str, Any]:
+    whole = [one for one in values if type(one) is int]
+    if len(whole) == len(values) > 2 and sorted(whole) == list(range(min(whole), max(whole) + 1)):
+        return _bounds(whole)
+    return {"values": [str(one) for one in values]}
+
+
+def _bounds(values: list[Any]) -> dict[str, Any]:
+    return {"from": min(values), "to": max(values)}
+
+
+def _numbers(values: list[Any]) -> bool:
+    return all(type(one) in (int, float) for one in values)
+
+
+def _holds(wanted: Mapping[str, Any], value: str) -> bool:
+    if "values" in wanted:
+        return value in wanted["values"]
+    try:
+        return bool(wanted["from"] <= float(value) <= wanted["to"])
+    except ValueError:
+        return False

@@ -1,0 +1,56 @@
+"""Which recorded trials a space asks for."""
+
+import json
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from phasemap.plan.asked import MOST_CHARACTERS, asked, strays
+from phasemap.plan.space import Space
+
+SPACE = Space(
+    weight_decay=[0.1, 1.0], width=[16, 32], seed=range(3), model="mlp", modulus=23, steps=200, evaluate_every=50
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({}, []),
+        ({"weight_decay": 1.0, "seed": 2}, []),
+        ({"steps": 1_200}, ["steps"]),
+        ({"width": 64, "seed": 3}, ["seed", "width"]),
+        ({"learning_rate": 1e-2}, ["learning_rate"]),  # not written in the space: its default is meant
+    ],
+)
+def test_a_trial_of_other_values_is_none_of_the_space(change, differs):
+    trial = SPACE.trials()[0].replace(**change)
+    wanted = json.loads(json.dumps(asked(SPACE)))  # as the record keeps it
+    assert sorted(strays(wanted, trial.texts)) == differs
+
+
+def test_continuous_axes_ask_for_what_lies_between_their_ends():
+    axes = {
+        "weight_decay": FloatDistribution(1 / 3, 2 / 3),
+        "width": IntDistribution(16, 64),
+        "activation": CategoricalDistribution(["relu", "gelu"]),
+    }
+    wanted = asked(Space(sampler="random", model="mlp", modulus=23, **axes))
+    near = Space(model="mlp", modulus=23, weight_decay=2 / 3, width=16, activation="gelu").trials()[0]
+    assert strays(wanted, near.texts) == []
+    far = near.replace(weight_decay=0.7, width=65, activation="square")
+    assert sorted(strays(wanted, far.texts)) == ["activation", "weight_decay", "width"]
+
+
+def test_a_field_that_another_network_does_not_have_says_nothing():
+    wanted = asked(Space(model=["mlp", "transformer"], heads=2, width=16, modulus=23))
+    assert strays(wanted, Space(model="mlp", width=16, modulus=23).trials()[0].texts) == []
+    assert strays(wanted, Space(model="transformer", width=16, modulus=23).trials()[0].texts) == ["heads"]
+
+
+def test_a_long_axis_is_kept_by_its_ends():
+    rates = [0.001 * n for n in range(1, 2_001)]
+    wanted = asked(Space(learning_rate=rates, seed=range(5_000), model="mlp"))
+    assert wanted["seed"] == {"from": 0, "to": 4_999}
+    assert len(json.dumps(wanted)) < MOST_CHARACTERS
+    assert strays(wanted, {"learning_rate": "2.1", "model": "mlp"}) == ["learning_rate"]
