@@ -181,10 +181,10 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
     _check_storage(storage)
-    alone = Slots(0, 1) if options.device == "cuda" else Slots(1, 0)
+    alone = Slots(0, {"cuda": 1}) if options.device == "cuda" else Slots(1)
     slots = alone if options.local else _cluster(options, storage)
     work = _work(sweep, options, slots, storage)
-    print(_opening(sweep, work, slots.cpu + slots.cuda), flush=True)
+    print(_opening(sweep, work, slots.count), flush=True)
     with terminal.Screen(lambda: _status(sweep, work)) as display:
         work.say = sweep.recorder.say = display.say
         try:
@@ -258,7 +258,7 @@ def _cluster(options: Options, storage: str) -> Slots:
     if address:
         cluster.check_shared(storage)
     slots = cluster.count_slots(wanted, options.device)
-    if not address and not slots.cpu + slots.cuda:
+    if not address and not slots.count:
         raise ValueError(
             f"--cpus-per-stack, --gpus-per-stack, --device: must leave room for a stack, got {wanted.cpus:g} cores, "
             f"{wanted.gpus:g} GPUs, {options.device} on a machine that lends {cluster.resources()}; lower them"
@@ -285,8 +285,8 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
         check=recorder.check,
         fail=recorder.failure,
         say=print,
-        slots=slots.cpu + slots.cuda,
-        cuda=slots.cuda,
+        slots=slots.count,
+        gpus=slots.gpus,
     )
     plan = _plan(slots, options)
     work.cutting = cutting.planned(plan)
@@ -299,16 +299,16 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
 def _plan(slots: Slots, options: Options) -> Plan:
     from phasemap.scheduling import stack_size
 
-    device = "cuda" if slots.cuda else "cpu"
+    device = "cuda" if slots.gpus else "cpu"
 
     def measure(trial: Trial, most: int) -> int:
         return stack_size.fastest_size(trial, device, most)
 
     return Plan(
-        slots=max(1, slots.cpu + slots.cuda),
+        slots=max(1, slots.count),
         size=options.stack_size,
         compiled=options.compile,
-        gpu=slots.cuda > 0,
+        gpu=bool(slots.gpus),
         memory=slots.memory,
         measure=measure if stack_size.can_measure(device) else None,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
 from phasemap.plan.trial import Shape, Trial
@@ -63,11 +63,16 @@ class Report:
 
 @dataclass(frozen=True)
 class Slots:
-    """How many stacks run at once, by device, and the bytes of a machine's memory that each may take."""
+    """How many stacks run at once, and the bytes of a machine's memory that each may take. ``gpus``: by device, which
+    is "cuda", or "cuda H100" where a cluster has GPUs of several kinds."""
 
     cpu: int
-    cuda: int
+    gpus: Mapping[str, int] = field(default_factory=dict)
     memory: float = math.inf
+
+    @property
+    def count(self) -> int:
+        return self.cpu + sum(self.gpus.values())
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ from phasemap.plan.stack import Slots
 from phasemap.scheduling import cores
 
 TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+KIND = "accelerator_type:"  # of a node's resources: Ray's name for the model of its GPUs
 LONGEST = 40  # bytes of a temporary folder's path: Ray puts sockets below it, whose paths may have 107
 
 _before: dict[str, str | None] = {}  # the user's own token, while a cluster of ours runs
@@ -184,14 +186,45 @@ def alive_nodes() -> int:
 
 def count_slots(wanted: Resources, device: str) -> Slots:
     """How many stacks the cluster holds now."""
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    cuda = int(gpus / wanted.gpus + 1e-9) if wanted.gpus and device != "cpu" else 0
-    cuda = min(cuda, int(cpus / wanted.cpus))
-    cpu = int((cpus - cuda * wanted.cpus) / wanted.cpus + 1e-9) if device != "cuda" else 0
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in nodes), default=math.inf)
-    return Slots(cpu, cuda, memory)
+    return slots_of([node["Resources"] for node in ray.nodes() if node["Alive"]], wanted, device)
+
+
+def slots_of(nodes: Iterable[Mapping[str, float]], wanted: Resources, device: str) -> Slots:
+    """How many stacks nodes of these resources hold. A stack lies on one node, and a share below 1 on one GPU."""
+    able = [node for node in nodes if node.get("CPU")]
+    kinds = {_kind(node) for node in able if node.get("GPU")}
+    cpu, gpus = 0, Counter[str]()
+    for node in able:
+        most = _floor(node["CPU"] / wanted.cpus)
+        cuda = min(most, _gpu_stacks(node.get("GPU", 0.0), wanted.gpus)) if device != "cpu" else 0
+        if cuda:
+            gpus[f"cuda {_kind(node)}".strip() if len(kinds) > 1 else "cuda"] += cuda
+        cpu += most - cuda if device != "cuda" else 0
+    memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in able), default=math.inf)
+    return Slots(cpu, dict(gpus), memory)
+
+
+def stack_resources(wanted: Resources, device: str) -> dict[str, float]:
+    """What Ray must set aside for a stack on a device."""
+    if device == "cpu":
+        return {"CPU": wanted.cpus}
+    kind = device.removeprefix("cuda").strip()
+    return {"CPU": wanted.cpus, "GPU": wanted.gpus} | ({KIND + kind: 0.001} if kind else {})
+
+
+def _kind(node: Mapping[str, float]) -> str:
+    """The GPU's model as Ray reads it, "H100" for example."""
+    return next((name.removeprefix(KIND) for name in sorted(node) if name.startswith(KIND)), "")
+
+
+def _gpu_stacks(gpus: float, share: float) -> int:
+    if not share:
+        return 0
+    return _floor(gpus) * _floor(1 / share) if share < 1 else _floor(gpus / share)
+
+
+def _floor(value: float) -> int:
+    return int(value + 1e-9)
 
 
 def is_alive(node_id: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
@@ -74,18 +74,18 @@ class Work:
     seconds: float = 0.0  # of training, over all stacks
     started: float = field(default_factory=time.monotonic)
     slots: int = 1  # stacks that may run at once; changes as nodes come and go
-    cuda: int = 0  # of these on GPUs
+    gpus: Mapping[str, int] = field(default_factory=dict)  # of these on GPUs, by device
     slot_seconds: float = 0.0  # offered so far, up to the last change
     changed: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def offer(self, slots: int, cuda: int | None = None) -> None:
+    def offer(self, slots: int, gpus: Mapping[str, int] | None = None) -> None:
         """From now on so many stacks may run at once, some of them on GPUs (default: as many as before)."""
         with self.lock:
             now = time.monotonic()
             self.slot_seconds += self.slots * (now - self.changed)
             self.slots, self.changed = slots, now
-            self.cuda = self.cuda if cuda is None else cuda
+            self.gpus = self.gpus if gpus is None else gpus
 
     def busy(self) -> float:
         """Share of the offered time that went into training."""
@@ -113,7 +113,7 @@ class Work:
 
     def _queued(self, shape: Shape | None, device: str) -> Stack | None:
         """A stack that runs as it is; a core is spared those that a GPU was given."""
-        spared = device == "cpu" and self.cuda > 0
+        spared = device == "cpu" and bool(self.gpus)
         fit = [stack for stack in self.queue if not spared or len(stack.trials) <= CPU_LARGEST]
         if not fit:
             return None
@@ -140,7 +140,7 @@ class Work:
     def _slots(self) -> list[Slot]:
         """All slots, those that are free first, first."""
         slots = []
-        for device, count in (("cuda", self.cuda), ("cpu", self.slots - self.cuda)):
+        for device, count in (*self.gpus.items(), ("cpu", self.slots - sum(self.gpus.values()))):
             ends = [0.0] * count
             for one in self.running.values():
                 if one.device == device and count:  # one that waits behind others begins when the first of them ends

@@ -59,7 +59,7 @@ class StackTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         job: Job = new_config["job"]
-        self.run = StackRun(job.stack, Storage(job.storage), job.device, job.every)
+        self.run = StackRun(job.stack, Storage(job.storage), job.device.partition(" ")[0], job.every)
         self.reports = iter(self.run)
         return True
 
@@ -115,7 +115,7 @@ class WorkSearcher(Searcher):
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.silent: dict[str, str] = {}  # Tune trial id -> why its worker was killed
         self.slots, self.counted = cluster.count_slots(wanted, device), time.monotonic()
-        self.work.offer(self.slots.cpu + self.slots.cuda, self.slots.cuda)
+        self.work.offer(self.slots.count, self.slots.gpus)
         self.node = ray.get_runtime_context().get_node_id()
 
     def suggest(self, trial_id: str) -> Any:
@@ -149,10 +149,10 @@ class WorkSearcher(Searcher):
             before, self.slots, self.counted = self.slots, now, time.monotonic()
             if not cluster.is_alive(self.node):
                 raise NodeLost
-            if (self.slots.cpu, self.slots.cuda) != (before.cpu, before.cuda):
+            if (self.slots.cpu, self.slots.gpus) != (before.cpu, before.gpus):
                 self.work.say(_change(before, self.slots))
-                self.work.offer(self.slots.cpu + self.slots.cuda, self.slots.cuda)
-        busy, slots = list(self.devices.values()), {"cuda": self.slots.cuda, "cpu": self.slots.cpu}
+                self.work.offer(self.slots.count, self.slots.gpus)
+        busy, slots = list(self.devices.values()), {**self.slots.gpus, "cpu": self.slots.cpu}
         return [device for device, count in slots.items() if count and busy.count(device) < count + SPARE]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _cause(error: str) -> str:
 
 def _change(before: Slots, now: Slots) -> str:
     """What a person should know of nodes that came or went."""
-    slots, were = now.cpu + now.cuda, before.cpu + before.cuda
+    slots, were = now.count, before.count
     what = "a node joined" if slots > were else "a node is gone" if slots < were else "nodes have changed"
     return f"{what}: slots {were} -> {slots}" + ("" if slots else ", waiting for a node")
 
@@ -219,8 +219,7 @@ def run(work: Work, storage: str, every: float, wanted: Resources, device: str, 
     watch = Watch(searcher)
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        share = {"GPU": wanted.gpus} if config["job"].device == "cuda" else {}
-        return tune.PlacementGroupFactory([{"CPU": wanted.cpus, **share}])
+        return tune.PlacementGroupFactory([cluster.stack_resources(wanted, config["job"].device)])
 
     tuner = tune.Tuner(
         tune.with_resources(StackTrainable, resources),

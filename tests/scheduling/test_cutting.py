@@ -117,12 +117,12 @@ def test_a_size_said_by_hand_is_never_exceeded():
 
 def test_a_works_slots_are_cut_for_as_they_are_asked():
     """A core beside a GPU that will be through sooner waits; when the GPU is gone, the core does all."""
-    work = Work(record=print, fail=print, say=print, slots=2, cuda=1, cutting=cutting(*many(20)))
+    work = Work(record=print, fail=print, say=print, slots=2, gpus={"cuda": 1}, cutting=cutting(*many(20)))
     assert work.next(device="cpu") is None or work.cutting.waiting
     gpu = work.next(device="cuda")
     assert gpu is not None
     assert not work.finished()
-    work.offer(1, 0)
+    work.offer(1, {})
     work.died(gpu.id, "its worker process died")
     again = work.next(device="cpu")
     assert again is not None
@@ -132,7 +132,7 @@ def test_a_works_slots_are_cut_for_as_they_are_asked():
 
 
 def test_a_core_is_spared_the_halves_of_what_was_too_large_for_a_gpu():
-    work = Work(record=print, fail=print, say=print, slots=2, cuda=1, cutting=cutting(*many(200)))
+    work = Work(record=print, fail=print, say=print, slots=2, gpus={"cuda": 1}, cutting=cutting(*many(200)))
     gpu = work.next(device="cuda")
     assert len(gpu.trials) > 64
     work.died(gpu.id, "CUDA out of memory")

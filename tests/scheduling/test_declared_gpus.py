@@ -48,7 +48,7 @@ def seen(monkeypatch, tmp_path, wanted: cluster.Resources, device: str) -> tuple
     monkeypatch.setattr(ray_tune, "StackTrainable", Telling)
     monkeypatch.setattr(ray_tune.WorkSearcher, "on_trial_complete", noting)
     slots = cluster.count_slots(wanted, device)
-    work = Work(record=recorded.append, fail=print, say=print, slots=slots.cpu + slots.cuda)
+    work = Work(record=recorded.append, fail=print, say=print, slots=slots.count)
     work.add(Plan(size=1, compiled="never").stacks(TRIALS))
     ray_tune.run(work, str(tmp_path / "checkpoints"), 60, wanted, device, tmp_path / "tune")
     return recorded, places
@@ -60,7 +60,7 @@ def as_alone(recorded: list[Any]) -> bool:
 
 
 def test_a_stack_on_a_gpu_sees_one_gpu_and_a_worker_keeps_its_own(two_gpus, monkeypatch, tmp_path):
-    assert cluster.count_slots(cluster.Resources(1, 1), "auto").cuda == 2
+    assert cluster.count_slots(cluster.Resources(1, 1), "auto").gpus == {"cuda": 2}
     recorded, places = seen(monkeypatch, tmp_path, cluster.Resources(cpus=1, gpus=1), "cuda")
     assert {device for device, _, _ in places} == {"cuda"}
     assert {sees for _, sees, _ in places} == {"0", "1"}
@@ -71,8 +71,8 @@ def test_a_stack_on_a_gpu_sees_one_gpu_and_a_worker_keeps_its_own(two_gpus, monk
 def test_shares_of_a_gpu_are_slots_of_their_own_and_cores_beside_them_see_none(two_gpus, monkeypatch, tmp_path):
     wanted = cluster.Resources(cpus=1, gpus=0.67)
     slots = cluster.count_slots(wanted, "auto")
-    assert (slots.cpu, slots.cuda) == (2, 2)
-    assert cluster.count_slots(cluster.Resources(cpus=1, gpus=0.5), "auto").cuda == 4
+    assert (slots.cpu, slots.gpus) == (2, {"cuda": 2})
+    assert cluster.count_slots(cluster.Resources(cpus=1, gpus=0.5), "auto").gpus == {"cuda": 4}
     recorded, places = seen(monkeypatch, tmp_path, wanted, "auto")
     assert Counter(device for device, _, _ in places).keys() <= {"cuda", "cpu"}
     assert all(sees in ("0", "1") for device, sees, _ in places if device == "cuda")

@@ -9,7 +9,10 @@ import sys
 import textwrap
 from pathlib import Path
 
-from phasemap.scheduling import cores
+import pytest
+
+from phasemap.plan.stack import Slots
+from phasemap.scheduling import cluster, cores
 
 OWN = """
     import os, subprocess, sys
@@ -147,3 +150,36 @@ def test_only_lent_cores_are_slots(tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text("max 100000\n")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
     assert cores.lent() == 1
+
+
+NODE = {"CPU": 8.0, "memory": 32.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "device", "slots"),
+    [
+        ([NODE, NODE], (1, 1), "auto", Slots(16, {}, 4.0)),
+        ([NODE | {"GPU": 2.0}], (1, 0.4), "auto", Slots(4, {"cuda": 4}, 4.0)),  # two on each GPU, not five in all
+        ([NODE | {"GPU": 1.0}] * 2, (1, 2), "auto", Slots(16, {}, 4.0)),  # no node has two GPUs
+        ([NODE | {"GPU": 4.0}], (1, 2), "cuda", Slots(0, {"cuda": 2}, 4.0)),
+        ([NODE | {"GPU": 16.0}, NODE], (1, 1), "cuda", Slots(0, {"cuda": 8}, 4.0)),  # a stack takes a core as well
+        ([NODE | {"GPU": 1.0}, NODE], (3, 1), "auto", Slots(3, {"cuda": 1}, 12.0)),  # cores of two nodes do not add up
+        ([NODE | {"GPU": 1.0}, {"memory": 1.0}], (1, 1), "cpu", Slots(8, {}, 4.0)),
+        (
+            [NODE | {"GPU": 1.0, "accelerator_type:H100": 1.0}, NODE | {"GPU": 2.0, "accelerator_type:T4": 1.0}],
+            (4, 1),
+            "auto",
+            Slots(1, {"cuda H100": 1, "cuda T4": 2}, 16.0),
+        ),
+        ([NODE | {"GPU": 1.0, "accelerator_type:H100": 1.0}], (8, 1), "auto", Slots(0, {"cuda": 1}, 32.0)),
+    ],
+)
+def test_a_stack_lies_on_one_node_and_each_kind_of_gpu_has_slots_of_its_own(nodes, wanted, device, slots):
+    assert cluster.slots_of(nodes, cluster.Resources(*wanted), device) == slots
+
+
+def test_a_stack_is_placed_on_the_kind_of_gpu_it_was_cut_for():
+    wanted = cluster.Resources(2, 0.5)
+    assert cluster.stack_resources(wanted, "cpu") == {"CPU": 2}
+    assert cluster.stack_resources(wanted, "cuda") == {"CPU": 2, "GPU": 0.5}
+    assert cluster.stack_resources(wanted, "cuda T4") == {"CPU": 2, "GPU": 0.5, "accelerator_type:T4": 0.001}
