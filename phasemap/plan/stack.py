@@ -64,15 +64,20 @@ class Report:
 @dataclass(frozen=True)
 class Slots:
     """How many stacks run at once, and the bytes of a machine's memory that each may take. ``gpus``: by device, which
-    is "cuda", or "cuda H100" where a cluster has GPUs of several kinds."""
+    is "cuda H100" for example, or "cuda" where nobody knows the kind."""
 
     cpu: int
     gpus: Mapping[str, int] = field(default_factory=dict)
     memory: float = math.inf
 
     @property
+    def by_device(self) -> dict[str, int]:
+        """Devices that have slots, and how many."""
+        return {device: count for device, count in {**self.gpus, "cpu": self.cpu}.items() if count}
+
+    @property
     def count(self) -> int:
-        return self.cpu + sum(self.gpus.values())
+        return sum(self.by_device.values())
 
 
 @dataclass(frozen=True)

@@ -192,13 +192,12 @@ def count_slots(wanted: Resources, device: str) -> Slots:
 def slots_of(nodes: Iterable[Mapping[str, float]], wanted: Resources, device: str) -> Slots:
     """How many stacks nodes of these resources hold. A stack lies on one node, and a share below 1 on one GPU."""
     able = [node for node in nodes if node.get("CPU")]
-    kinds = {_kind(node) for node in able if node.get("GPU")}
     cpu, gpus = 0, Counter[str]()
     for node in able:
         most = _floor(node["CPU"] / wanted.cpus)
         cuda = min(most, _gpu_stacks(node.get("GPU", 0.0), wanted.gpus)) if device != "cpu" else 0
         if cuda:
-            gpus[f"cuda {_kind(node)}".strip() if len(kinds) > 1 else "cuda"] += cuda
+            gpus[f"cuda {_kind(node)}".strip()] += cuda
         cpu += most - cuda if device != "cuda" else 0
     memory = min((node.get("memory", math.inf) / (node["CPU"] / wanted.cpus) for node in able), default=math.inf)
     return Slots(cpu, dict(gpus), memory)

@@ -223,6 +223,11 @@ class Work:
         with self.lock:
             self._again(self.running.pop(stack_id), reason)
 
+    def returned(self, stack_id: str) -> None:
+        """A stack that was never started, because its device is gone."""
+        with self.lock:
+            self._back(self.running.pop(stack_id).stack)
+
     def lost(self, reason: str) -> None:
         """All that was in flight is gone. What had not reported is no worse for it, unless nothing at
         all was done since the last loss: one of these may be what kills."""
@@ -232,7 +237,7 @@ class Work:
                 if one.started or fruitless:
                     self.died(stack_id, reason)
                 else:
-                    self._back(self.running.pop(stack_id).stack)
+                    self.returned(stack_id)
 
     def _back(self, stack: Stack) -> None:
         """To be started again: whole, or cut anew where trials are cut for the slots there are."""

@@ -12,6 +12,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,11 @@ class StackTrainable(tune.Trainable):
 
 
 class SameShapeFirst(FIFOScheduler):
-    """Gives a free actor a waiting stack of the shape it has compiled, if there is one."""
+    """Gives a free actor a waiting stack of the shape it has compiled, if there is one. Takes back a stack that waits
+    for a device that is gone: Tune would wait for it without end."""
 
     shape: Shape | None = None  # of the stack that ended last
+    devices: Container[str] = ()  # that have slots
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +102,12 @@ class SameShapeFirst(FIFOScheduler):
         self.shape = trial.config["job"].stack.shape
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        waiting = [trial for trial in tune_controller.get_trials() if trial.status == TuneTrial.PENDING]
+        waiting = []
+        for trial in [one for one in tune_controller.get_trials() if one.status == TuneTrial.PENDING]:
+            if trial.config["job"].device in self.devices:
+                waiting.append(trial)
+            else:
+                tune_controller.stop_trial(trial)
         same = [trial for trial in waiting if trial.config["job"].stack.shape == self.shape]
         return next(iter(same or waiting), None)
 
@@ -114,8 +122,7 @@ class WorkSearcher(Searcher):
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
         self.devices: dict[str, str] = {}  # Tune trial id -> device, of stacks in flight
         self.silent: dict[str, str] = {}  # Tune trial id -> why its worker was killed
-        self.slots, self.counted = cluster.count_slots(wanted, device), time.monotonic()
-        self.work.offer(self.slots.count, self.slots.gpus)
+        self._count()
         self.node = ray.get_runtime_context().get_node_id()
 
     def suggest(self, trial_id: str) -> Any:
@@ -130,8 +137,10 @@ class WorkSearcher(Searcher):
         self.work.report(self.stacks[trial_id], result["report"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.devices.pop(trial_id, None)
-        stack = self.stacks.pop(trial_id)
+        device, stack = self.devices.pop(trial_id, ""), self.stacks.pop(trial_id)
+        if result is None and not error and device not in self.slots.by_device:
+            self.work.returned(stack)
+            return
         if error or result is None:
             self.work.died(stack, self.silent.pop(trial_id, "") or _cause(self.order.errors.pop(trial_id, "")))
             return
@@ -145,15 +154,19 @@ class WorkSearcher(Searcher):
         """Devices with a free slot; the cluster is counted again every few seconds, for nodes come
         and go."""
         if time.monotonic() - self.counted > LOOK_EVERY:
-            now = cluster.count_slots(self.wanted, self.device)
-            before, self.slots, self.counted = self.slots, now, time.monotonic()
+            before = self.slots
+            self._count()
             if not cluster.is_alive(self.node):
                 raise NodeLost
             if (self.slots.cpu, self.slots.gpus) != (before.cpu, before.gpus):
                 self.work.say(_change(before, self.slots))
-                self.work.offer(self.slots.count, self.slots.gpus)
-        busy, slots = list(self.devices.values()), {**self.slots.gpus, "cpu": self.slots.cpu}
-        return [device for device, count in slots.items() if count and busy.count(device) < count + SPARE]
+        busy = list(self.devices.values())
+        return [device for device, count in self.slots.by_device.items() if busy.count(device) < count + SPARE]
+
+    def _count(self) -> None:
+        self.slots, self.counted = cluster.count_slots(self.wanted, self.device), time.monotonic()
+        self.order.devices = self.slots.by_device
+        self.work.offer(self.slots.count, self.slots.gpus)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for a restore that never comes

@@ -171,7 +171,7 @@ NODE = {"CPU": 8.0, "memory": 32.0}
             "auto",
             Slots(1, {"cuda H100": 1, "cuda T4": 2}, 16.0),
         ),
-        ([NODE | {"GPU": 1.0, "accelerator_type:H100": 1.0}], (8, 1), "auto", Slots(0, {"cuda": 1}, 32.0)),
+        ([NODE | {"GPU": 1.0, "accelerator_type:H100": 1.0}], (8, 1), "auto", Slots(0, {"cuda H100": 1}, 32.0)),
     ],
 )
 def test_a_stack_lies_on_one_node_and_each_kind_of_gpu_has_slots_of_its_own(nodes, wanted, device, slots):
