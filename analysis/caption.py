@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phasemap.record.reader import settings
 from phasemap.training.events import FINE_DELAY
 
 from .axis import text
@@ -71,9 +72,7 @@ def coarse(table: pd.DataFrame) -> str:
 
 def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
     """Which varying settings a figure lumps together."""
-    from phasemap.plan.trial import FIELDS
-
-    others = [n for n in FIELDS if n not in (*shown, "seed") and table[n].nunique() > 1]
+    others = [n for n in settings(table) if n not in (*shown, "seed") and table[n].nunique() > 1]
     return f"Pooled over {', '.join(o.replace('_', ' ') for o in others)}." if others else ""
 
 
