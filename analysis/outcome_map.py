@@ -72,12 +72,12 @@ class Summary:
     @property
     def log(self) -> bool:
         low, high = style.value_range(self.table["median"])
-        return self.event or (low > 0 and high >= DECADE * low)
+        return bool(self.trials.value.min() > 0) and (self.event or high >= DECADE * low)
 
     @property
     def norm(self) -> Normalize:
-        """From the smallest to the largest median."""
-        low, high = style.value_range(self.table["median"])
+        """From the smallest to the largest quartile or median of a cell: few trials lie beyond."""
+        low, high = style.value_range(self.table[["lower_quartile", "median", "upper_quartile"]].to_numpy().ravel())
         if self.log:
             return LogNorm(low, max(high, low * 1.5))
         return Normalize(low, high if high > low else low + 1)
@@ -159,9 +159,9 @@ def draw(ax: Axes, summary: Summary) -> None:
 def figure(summary: Summary) -> Figure:
     """All panels with one colour bar."""
     panels, across = summary.panels(), 1 if summary.continuous else len(summary.x.values)
-    rows, columns = style.grid(len(panels), most=max(1, min(4, 30 // across)))
+    rows, columns = style.grid(len(panels), most=max(1, min(4, 20 // across)))
     width = style.DOUBLE if columns > 1 else style.MIDDLE if len(panels) > 1 or across > 5 else style.SINGLE
-    height = (62 if len(panels) == 1 else 52 * rows) * style.MM
+    height = (62 if len(panels) == 1 else 55 * rows) * style.MM
     sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
     size = min(8.0, 0.27 * 72 * (0.78 * width / columns - 0.2) / across)
     for ax, (title, panel) in zip(axes.flat, panels, strict=False):
@@ -172,9 +172,9 @@ def figure(summary: Summary) -> Figure:
     style.hide_rest(axes, len(panels))
     if summary.y is not None:
         _bar(sheet, axes, summary)
-        handles = list(_handles(summary))
-        if handles:
-            sheet.legend(handles=handles, loc="outside upper right", ncols=2)
+    handles = axes[0, 0].get_legend_handles_labels()[0] or list(_handles(summary))
+    if handles:
+        sheet.legend(handles=handles, loc="outside upper right", ncols=4, columnspacing=1.2)
     return sheet
 
 
@@ -224,8 +224,10 @@ def _draw_cells(ax: Axes, panel: Summary, y: Axis, whole: Summary, size: float) 
         if spread:
             cell.strip(ax, own, STRIP, ink)
         if size >= SMALLEST:
-            _write(ax, cell.at(0.5, 0.6 if spread else 0.5), _word(row), has, color=ink, fontsize=size)
-            if _uncommon(row, whole.table):
+            counted = _uncommon(row, whole.table)
+            up = 0.5 + 0.1 * spread - 0.04 * counted
+            _write(ax, cell.at(0.5, up), _word(row), has, color=ink, fontsize=size)
+            if counted:
                 corner = {"ha": "right", "va": "top", "fontsize": max(SMALLEST, 0.6 * size)}
                 _write(ax, cell.at(0.97, 0.97), _count(row, whole.table), has, color=ink, **corner)
 
@@ -299,20 +301,24 @@ def _draw_line(ax: Axes, panel: Summary, whole: Summary) -> None:
         ax.plot(places[~has], middle[~has], "^", color=style.BLUE, fillstyle="none", label="median not reached")
     for row in rows.to_dict("records"):
         place = x.places([row[x.name]])[0], 1.0
-        words, look = _count(row, whole.table), {"textcoords": "offset points", "ha": "center", "fontsize": 6.5}
-        ax.annotate(words, place, (0, 1), ("data", "axes fraction"), **look)
+        above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        ax.annotate(_count(row, whole.table), place, (0, 1), ha="center", fontsize=6.5, **above)
     ax.set_xlim(*x.edges[[0, -1]])
     _dress(ax, panel, whole, "median ")
 
 
 def _draw_trials(ax: Axes, panel: Summary, whole: Summary) -> None:
-    """Each trial: a cross at its value, an open triangle at the budget where the step is later."""
-    own, budget = panel.trials, whole.table.budget.max()
-    look: dict[str, Any] = {"linestyle": "", "color": style.GREY, "markersize": 3.5, "zorder": 1}
-    ax.plot(panel.x.places(own[panel.x.name]), own.value, marker="x", label="trials", **look)
-    if own.censored.any():
-        late = panel.x.places(own[panel.x.name][own.censored])
-        ax.plot(late, np.full(len(late), budget), marker="^", fillstyle="none", label=CENSORED, **look)
+    """Each trial: a dot at its value, an open triangle at the budget where the step is later, a cross at the foot
+    where there is no number."""
+    own, budget, places = panel.trials, whole.table.budget.max(), panel.x.places(panel.trials[panel.x.name])
+    look: dict[str, Any] = {"linestyle": "", "markersize": 3.5, "zorder": 1}
+    ax.plot(places, own.value, marker=".", color=style.GREY, label="trials", **look)
+    late, missing = own.censored.to_numpy(), (own.value.isna() & ~own.censored).to_numpy()
+    if late.any():
+        ax.plot(places[late], np.full(late.sum(), budget), label=CENSORED, **look, **LATER_POINT)
+    if missing.any():
+        foot = np.full(missing.sum(), 0.03)
+        ax.plot(places[missing], foot, transform=ax.get_xaxis_transform(), label=MISSING, **look, **NONE_POINT)
 
 
 def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
@@ -323,7 +329,6 @@ def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
         _log_ticks(ax)
     panel.x.dress(ax)
     ax.set_ylabel(_label(whole.outcome, what))
-    ax.legend()
 
 
 def _log_ticks(ax: Axes) -> None:
@@ -331,9 +336,11 @@ def _log_ticks(ax: Axes) -> None:
     low, high = ax.get_ylim()
     if high < 5 * low:  # 1, 2 and 5 times a power of ten would be one tick or two
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
+    if high > 1_000 * low:  # and too many
+        ax.yaxis.set_major_locator(LogLocator(numticks=7))
 
 
-def _label(outcome: str, what: str = "median ") -> str:
+def _label(outcome: str, what: str) -> str:
     return f"{what}{label(outcome)}".replace(" (", "\n(")
 
 
@@ -345,7 +352,7 @@ def _bar(sheet: Figure, axes: np.ndarray, summary: Summary) -> None:
     ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     beyond = ends[bool(values.min() < norm.vmin), bool(values.max() > norm.vmax)]  # type: ignore[operator]
     bar = sheet.colorbar(ScalarMappable(norm, MAP), ax=axes, shrink=0.9, extend=beyond)
-    bar.set_label(_label(summary.outcome))
+    bar.set_label(_label(summary.outcome, "" if summary.continuous else "median "))
     bar.outline.set_visible(False)  # type: ignore[operator]
     if summary.log:
         _log_ticks(bar.ax)
@@ -368,8 +375,7 @@ def _caption(summary: Summary, table: pd.DataFrame, keys: Sequence[str]) -> str:
     constant = values.nunique() == 1 and values.notna().all()
     return caption.join(
         _what(summary),
-        "" if points else _spread(summary),
-        f"It is {short(values.iloc[0])} in every trial" if constant else "",
+        f"It is {short(values.iloc[0])} in every trial" if constant else "" if points else _spread(summary),
         _missing(summary),
         _meaning(summary.outcome, table),
         "" if points else caption.seeds(summary.table.n),
