@@ -160,7 +160,7 @@ def test_phase_colours_differ_in_grey():
 def test_median_grok_step_is_censored_not_averaged(small, tmp_path):
     summary = grok_step_map.summarise(small, "weight_decay", "width")
     assert summary.table["median"].tolist() == [float("inf"), float("inf"), 1500, 600]
-    assert summary.table.grokked.tolist() == [0, 1, 3, 2]
+    assert summary.table.known.tolist() == [0, 1, 3, 2]
     saved(grok_step_map.figure(summary), tmp_path)
     saved(grok_step_map.figure(grok_step_map.summarise(small, "weight_decay")), tmp_path)
     saved(
