@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phasemap.plan.phases import PHASES
 from phasemap.record.reader import settings
 from phasemap.training.events import FINE_DELAY
 
 from .axis import text
+from .style import phases_of
 
 WILSON = "Bars: 95 % Wilson intervals."
 LIU = "Liu et al. 2022, arXiv 2205.10343"
@@ -44,7 +46,7 @@ def grokked(table: pd.DataFrame) -> str:
 
 
 def phases(table: pd.DataFrame) -> str:
-    """What the phases of Liu et al. mean at the thresholds used."""
+    """What the phases of Liu et al. mean at the thresholds used; a rule of the user's says so itself."""
     train, test, delay = (_values(table, n) for n in ("memorization_threshold", "grok_threshold", "delay_limit"))
     meanings = {
         "comprehension": f"test follows train by less than {delay} steps",
@@ -55,6 +57,9 @@ def phases(table: pd.DataFrame) -> str:
         "diverged": "a loss or weight stopped being finite",
     }
     met = set(table.phase)
+    own = [phase for phase in phases_of(table) if phase not in PHASES]
+    if own:
+        return join(f"Phases of the rule {_values(table, 'phases')}: {', '.join(own)}")
     present = "; ".join(f"{phase}: {meaning}" for phase, meaning in meanings.items() if phase in met)
     head = f"Phases of {LIU}, at train accuracy ≥ {train}, test accuracy ≥ {test}"
     return join(f"{head}: {present}" if present else head, coarse(table))

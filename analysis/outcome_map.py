@@ -216,7 +216,7 @@ def _draw_cells(ax: Axes, panel: Summary, y: Axis, whole: Summary, size: float) 
     for row, cell in cells(ax, panel.table, x, y):
         has = math.isfinite(row["median"])
         look = {"facecolor": MAP(norm(row["median"]))} if has else LATER if row["budget"] > 0 else NONE
-        ink = "white" if has and norm(row["median"]) < 0.5 else "#222222"
+        ink = style.ink(look["facecolor"])
         cell.fill(ax, **look, linewidth=0)
         cell.fill(ax, fill=False, edgecolor="white", linewidth=1)
         own = _looks(places.get_group((row[x.name], row[y.name])), norm)

@@ -136,8 +136,7 @@ def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
         if row["agreement"] < 1:
             cell.strip(ax, [{"facecolor": looks[phase][0]} for phase in looks for _ in range(row[phase])])
         if uneven:
-            dark = row["phase"] in ("confusion", "collapse", "diverged")
-            color = "white" if dark else "black"
+            color = style.ink(looks[row["phase"]][0])
             ax.text(*cell.at(0.5, 0.62), str(row["n"]), ha="center", va="center", fontsize=5, color=color)
 
 

@@ -123,6 +123,17 @@ def test_curves_at_zero_are_one_grey_line_and_all_others_differ(small):
     assert len({str(line._dash_pattern) for name, line in lines.items() if "(6/" in name}) == 6
 
 
+def test_a_rule_of_ones_own_is_named_and_its_phases_differ_from_ours(small):
+    table = small.assign(phase=small.phase.replace("grokking", "early"), phases="pace")
+    table.attrs["phases"] = ("early", "late", "comprehension", "diverged")
+    words = phase_diagram.summarise(table, "weight_decay", "width").caption
+    assert "Phases of the rule pace: early, late" in words
+    assert "Liu" not in words
+    looks = style.looks(table.attrs["phases"])
+    assert len({colour for colour, _ in looks.values()}) == len({marker for _, marker in looks.values()}) == 4
+    assert [style.ink(color) for color in ("#161616", "#5a67b8", "#f7e58b")] == ["white", "white", "#222222"]
+
+
 def test_every_phase_diagram_draws(small, pairs, tmp_path):
     saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay", "width")), tmp_path)
     saved(phase_diagram.figure(phase_diagram.summarise(small.iloc[1:], "weight_decay", "width")), tmp_path)  # uneven n
