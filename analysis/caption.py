@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phasemap.plan.component import built_in, names
 from phasemap.plan.phases import PHASES
 from phasemap.record.reader import settings
 from phasemap.training.events import FINE_DELAY
@@ -14,6 +15,7 @@ from phasemap.training.events import FINE_DELAY
 from .axis import text
 from .style import phases_of
 
+MODULAR = {name for name in names("task") if any(one.name == "modulus" for one in built_in("task", name).fields)}
 WILSON = "Bars: 95 % Wilson intervals."
 LIU = "Liu et al. 2022, arXiv 2205.10343"
 
@@ -27,9 +29,9 @@ def seeds(counts: pd.Series) -> str:
 def sizes(table: pd.DataFrame) -> str:
     """ "n = 200 trials of modular addition (mod 59), mlp" """
     what = " and ".join(text(t) for t in sorted(table.task.unique()))
-    moduli, models = (_values(table, name) for name in ("modulus", "model"))
+    of = f" (mod {_values(table, 'modulus')})" if MODULAR & set(table.task) else ""
     noun = "trial" if len(table) == 1 else "trials"
-    return f"n = {len(table)} {noun} of {what} (mod {moduli}), {models}, at most {_values(table, 'steps')} steps"
+    return f"n = {len(table)} {noun} of {what}{of}, {_values(table, 'model')}, at most {_values(table, 'steps')} steps"
 
 
 def grokked(table: pd.DataFrame) -> str:

@@ -129,6 +129,8 @@ def test_a_rule_of_ones_own_is_named_and_its_phases_differ_from_ours(small):
     words = phase_diagram.summarise(table, "weight_decay", "width").caption
     assert "Phases of the rule pace: early, late" in words
     assert "Liu" not in words
+    assert "of modular addition (mod 59), mlp" in words
+    assert "of squares, mlp" in phase_diagram.summarise(table.assign(task="squares"), "weight_decay").caption
     looks = style.looks(table.attrs["phases"])
     assert len({colour for colour, _ in looks.values()}) == len({marker for _, marker in looks.values()}) == 4
     assert [style.ink(color) for color in ("#161616", "#5a67b8", "#f7e58b")] == ["white", "white", "#222222"]
