@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from matplotlib.figure import Figure
 
+from phasemap.fields import did_you_mean
 from phasemap.plan.trial import KINDS
 from phasemap.record.reader import Sweep, default_uri, read, write
 
 from . import (
+    axis,
     bottleneck,
     boundary_position,
     data_fraction,
@@ -28,6 +30,7 @@ from . import (
     interactive,
     learnability,
     learning_curves,
+    outcome_map,
     phase_diagram,
     precision,
     probability_map,
@@ -48,6 +51,7 @@ FIGURES: dict[str, ModuleType] = {
         probability_map,
         boundary_position,
         grok_step_map,
+        outcome_map,
         success_rate,
         reverse_scaling,
         time_to_grok,
@@ -63,6 +67,11 @@ FIGURES: dict[str, ModuleType] = {
     )
 }
 PAGE = "interactive_map"
+OPTIONS = {  # of figures: what they may be told to show
+    "phase_diagram": ("x", "y"),
+    "grok_step_map": ("x", "y"),
+    "outcome_map": ("outcome", "x", "y"),
+}
 
 
 def draw_all(name: str, tracking_uri: str | None = None, out: Path | str | None = None) -> list[Path]:
@@ -76,44 +85,72 @@ def draw_named(
     tracking_uri: str | None = None,
     out: Path | str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    outcomes: Sequence[str] = (),
+    x: str | None = None,
+    y: str | None = None,
 ) -> list[Path]:
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
-    With ``thresholds`` (see ``resummarise.py``) all is summarised anew from the logged curves.
+    With ``thresholds`` (see ``resummarise.py``) all is summarised anew from the logged curves. ``outcomes``: one
+    outcome map each. ``x`` and ``y``: the axes of the maps.
 
     Raises:
-        ValueError: no such experiment, store, figure or threshold.
+        ValueError: no such experiment, store, figure, threshold, outcome or axis.
     """
-    unknown = [f for f in figures if f not in (*FIGURES, PAGE)]
-    if unknown:
-        raise ValueError(f"figure: must be one of {', '.join([*FIGURES, PAGE])}, got {', '.join(unknown)}")
+    for figure in figures:
+        _check_figure(figure, (*FIGURES, PAGE))
+    if figures:
+        _check_options(figures, {"outcome": outcomes, "x": x, "y": y})
     sweep = read(name, tracking_uri)
     if thresholds:
         sweep = resummarise.resummarise(sweep, **thresholds)
+    axis.map_axes(sweep, x, y)
+    for outcome in outcomes:
+        outcome_map.check(sweep.finished, outcome)
     folder = Path(out) if out else Path("figures") / name
     paths = write(sweep.trials, folder)
     for figure in figures or (*FIGURES, PAGE):
+        asked = bool(figures) or figure == "phase_diagram"
+        sides = {"x": x, "y": y} if figure in OPTIONS else {}
         if figure == PAGE:
             paths += _write_page(sweep, folder)
+        elif figure == "outcome_map":
+            for outcome in outcomes or outcome_map.natural(sweep.finished):
+                stem = folder / f"{figure}_{outcome}"
+                paths += _draw(sweep, figure, stem, asked or bool(outcomes), outcome=outcome, **sides)
         else:
-            paths += _draw(sweep, figure, folder, asked=bool(figures) or figure == "phase_diagram")
+            paths += _draw(sweep, figure, folder / figure, asked, **sides)
     return paths
 
 
-def figure_of(sweep: Sweep, name: str) -> Figure:
-    """One figure of a sweep.
+def figure_of(sweep: Sweep, name: str, **options: str | None) -> Figure:
+    """One figure of a sweep; ``options``: outcome, x and y, of those figures that have them.
 
     Raises:
-        ValueError: no such figure, or this sweep cannot have it.
+        ValueError: no such figure, outcome or axis, or this sweep cannot have it.
     """
-    if name not in FIGURES:
-        raise ValueError(f"figure: must be one of {', '.join(FIGURES)}, got {name!r}; choose one of these")
+    _check_figure(name, FIGURES)
+    _check_options([name], options)
     try:
-        sheet = FIGURES[name].figure(FIGURES[name].of_sweep(sweep))
+        summary = FIGURES[name].of_sweep(sweep, **{option: one for option, one in options.items() if one})
+        sheet = FIGURES[name].figure(summary)
     except style.Absent as absent:
         raise ValueError(f"{sweep.name}: {name} cannot be drawn, because {absent}") from absent
     style.mark_unfinished(sheet, sweep.progress)
     return sheet
+
+
+def _check_figure(name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise ValueError(f"figure: must be one of {', '.join(known)}, got {name!r}{near}; choose one of these")
+
+
+def _check_options(figures: Iterable[str], options: Mapping[str, object]) -> None:
+    for option, value in options.items():
+        able = [figure for figure, taken in OPTIONS.items() if option in taken]
+        if value and not set(figures) & set(able):
+            raise ValueError(f"{option}: is an option of {', '.join(able)}, got {', '.join(figures)}; leave it out")
 
 
 def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
@@ -122,24 +159,24 @@ def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
     return [path]
 
 
-def _draw(sweep: Sweep, name: str, folder: Path, asked: bool) -> list[Path]:
+def _draw(sweep: Sweep, name: str, stem: Path, asked: bool, **options: str | None) -> list[Path]:
     """PNG, SVG and CSV of one figure; nothing when it is neither asked for nor natural here."""
     module = FIGURES[name]
     try:
-        summary = module.of_sweep(sweep)
+        summary = module.of_sweep(sweep, **options)
     except style.Absent as absent:
         sheet = style.notice(f"{sweep.name}: {absent}. {sweep.progress}", name.replace("_", " "))
-        return _save(sheet, folder / name) if asked else []
+        return _save(sheet, stem) if asked else []
     sheet = module.figure(summary)
     style.mark_unfinished(sheet, sweep.progress)
-    numbers = folder / f"{name}.csv"
+    numbers = stem.with_name(f"{stem.name}.csv")
     summary.table.to_csv(numbers, index=False)
-    return [*_save(sheet, folder / name), numbers]
+    return [*_save(sheet, stem), numbers]
 
 
 @style.applied()
 def _save(sheet: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
     for path in paths:
         sheet.savefig(path)
         sheet.set_layout_engine("none")  # laid out once: it is half the time of drawing
@@ -155,6 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=None, help="folder to write into (default: figures/NAME; docs for replicate)"
     )
+    parser.add_argument(
+        "--outcome", metavar="NAME", action="append", default=[], help="a recorded number: draw its outcome_map"
+    )
+    for side in ("x", "y"):
+        parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {', '.join(OPTIONS)}")
     for setting in resummarise.SETTINGS:
         parser.add_argument(
             f"--{setting.replace('_', '-')}",
@@ -170,7 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if chosen.name == "replicate":
                 paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
             else:
-                paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds)
+                view = {"outcomes": chosen.outcome, "x": chosen.x, "y": chosen.y}
+                paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds, **view)
     except ValueError as fault:
         print(fault, file=sys.stderr)
         return 2

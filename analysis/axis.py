@@ -15,7 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from phasemap.fields import did_you_mean
+from phasemap.plan.outcome import EVENTS
 from phasemap.plan.trial import FIELDS
+from phasemap.record.reader import Sweep
 
 UNITS = {
     "weight_decay": "",
@@ -29,7 +32,8 @@ UNITS = {
     "steps": "optimiser steps",
     "warmup": "optimiser steps",
     "decay_switch": "optimiser steps",
-    "grok_step": "optimiser steps",
+    "train_seconds": "s",
+    **dict.fromkeys(EVENTS, "optimiser steps"),
 }
 
 
@@ -101,6 +105,24 @@ def axis_of(table: pd.DataFrame, name: str) -> Axis:
     return Axis(name, values, "log" if _log_spaced(values) else "linear")
 
 
+def map_axes(sweep: Sweep, x: str | None = None, y: str | None = None) -> tuple[str, ...]:
+    """The axes of a map, its panels' last: those named, then the first others that vary, three in all.
+
+    Raises:
+        ValueError: a name that is no axis of the sweep, or one named twice.
+    """
+    known = [name for name in sweep.axes if sweep.trials[name].nunique() > 1]
+    for side, name in (("x", x), ("y", y)):
+        if name and name not in known:
+            near, listed = did_you_mean(name, known), ", ".join(known) or "none"
+            raise ValueError(f"{side}: must be an axis of {sweep.name} that varies, got {name!r}{near}; use {listed}")
+    if x and x == y:
+        raise ValueError(f"y: must be another axis than x, got {y!r} for both; change one of them")
+    others = [name for name in sweep.cell_axes if name not in (x, y)]
+    sides = [name or (others.pop(0) if others else None) for name in (x, y)]
+    return tuple(name for name in (*sides, *others[:1]) if name)
+
+
 def in_order(table: pd.DataFrame, name: str) -> tuple:
     """The values in the table's column: numbers by size, words as their field lists them (fp32 before bf16)."""
     choices = FIELDS[name].choices if name in FIELDS else ()
@@ -131,10 +153,11 @@ def text(value: object) -> str:
 
 
 def short(number: float) -> str:
-    """1,500 as "1.5k", 2,000,000 as "2M"."""
-    if number >= 1e6:
-        return f"{number / 1e6:.3g}M"
-    return f"{number / 1000:.3g}k" if number >= 1000 else f"{number:.3g}"
+    """1,500 as "1.5k", 2,000,000 as "2M", 0.0000012 as "1.2e-6"."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if size <= abs(number) < 1e9:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}".replace("e-0", "e-").replace("e+", "e").replace("e0", "e")
 
 
 def _log_spaced(values: Iterable[float]) -> bool:

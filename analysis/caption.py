@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import pandas as pd
 
+from phasemap.plan.component import built_in, names
+from phasemap.plan.phases import PHASES
+from phasemap.record.reader import settings
 from phasemap.training.events import FINE_DELAY
 
 from .axis import text
+from .style import phases_of
 
+MODULAR = {name for name in names("task") if any(one.name == "modulus" for one in built_in("task", name).fields)}
 WILSON = "Bars: 95 % Wilson intervals."
 LIU = "Liu et al. 2022, arXiv 2205.10343"
 
@@ -24,9 +29,9 @@ def seeds(counts: pd.Series) -> str:
 def sizes(table: pd.DataFrame) -> str:
     """ "n = 200 trials of modular addition (mod 59), mlp" """
     what = " and ".join(text(t) for t in sorted(table.task.unique()))
-    moduli, models = (_values(table, name) for name in ("modulus", "model"))
+    of = f" (mod {_values(table, 'modulus')})" if MODULAR & set(table.task) else ""
     noun = "trial" if len(table) == 1 else "trials"
-    return f"n = {len(table)} {noun} of {what} (mod {moduli}), {models}, at most {_values(table, 'steps')} steps"
+    return f"n = {len(table)} {noun} of {what}{of}, {_values(table, 'model')}, at most {_values(table, 'steps')} steps"
 
 
 def grokked(table: pd.DataFrame) -> str:
@@ -43,7 +48,7 @@ def grokked(table: pd.DataFrame) -> str:
 
 
 def phases(table: pd.DataFrame) -> str:
-    """What the phases of Liu et al. mean at the thresholds used."""
+    """What the phases of Liu et al. mean at the thresholds used; a rule of the user's says so itself."""
     train, test, delay = (_values(table, n) for n in ("memorization_threshold", "grok_threshold", "delay_limit"))
     meanings = {
         "comprehension": f"test follows train by less than {delay} steps",
@@ -54,6 +59,9 @@ def phases(table: pd.DataFrame) -> str:
         "diverged": "a loss or weight stopped being finite",
     }
     met = set(table.phase)
+    own = [phase for phase in phases_of(table) if phase not in PHASES]
+    if own:
+        return join(f"Phases of the rule {_values(table, 'phases')}: {', '.join(own)}")
     present = "; ".join(f"{phase}: {meaning}" for phase, meaning in meanings.items() if phase in met)
     head = f"Phases of {LIU}, at train accuracy ≥ {train}, test accuracy ≥ {test}"
     return join(f"{head}: {present}" if present else head, coarse(table))
@@ -71,9 +79,7 @@ def coarse(table: pd.DataFrame) -> str:
 
 def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
     """Which varying settings a figure lumps together."""
-    from phasemap.plan.trial import FIELDS
-
-    others = [n for n in FIELDS if n not in (*shown, "seed") and table[n].nunique() > 1]
+    others = [n for n in settings(table) if n not in (*shown, "seed") and table[n].nunique() > 1]
     return f"Pooled over {', '.join(o.replace('_', ' ') for o in others)}." if others else ""
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from phasemap.record.reader import Sweep
 
 from . import caption, style
-from .axis import Axis, axis_of, label, text
+from .axis import Axis, axis_of, label, map_axes, text
+from .cell import cells
 
 TIED = ", two or more side by side where they are tied"
 
@@ -71,21 +71,22 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
     keys, phases = [k for k in (x, y, facet) if k], style.phases_of(table)
     counts = table.groupby([*keys, "phase"]).size().unstack(fill_value=0).reindex(columns=list(phases), fill_value=0)
     n = counts.sum(axis=1)
-    cells = counts.assign(phase=counts.idxmax(axis=1), agreement=counts.max(axis=1) / n, n=n).reset_index()
-    cells = cells[[*keys, "phase", "agreement", "n", *phases]].rename_axis(columns=None)
+    rows = counts.assign(phase=counts.idxmax(axis=1), agreement=counts.max(axis=1) / n, n=n).reset_index()
+    rows = rows[[*keys, "phase", "agreement", "n", *phases]].rename_axis(columns=None)
     axes = axis_of(table, x), axis_of(table, y) if y else None
     if not any(a and a.continuous for a in axes):
         axes = axes[0].evenly(), axes[1].evenly() if axes[1] else None
-    return Summary(cells, *axes, facet, _caption(table, cells, tuple(keys), axes))
+    return Summary(rows, *axes, facet, _caption(table, rows, tuple(keys), axes))
 
 
-def of_sweep(sweep: Sweep) -> Summary:
-    """The first three axes that vary; a sweep of seeds alone has no diagram."""
+def of_sweep(sweep: Sweep, x: str | None = None, y: str | None = None) -> Summary:
+    """The axes named, then the first others that vary, three in all; a sweep of seeds alone has no diagram."""
     if sweep.finished.empty:
         raise style.Absent("no finished trial yet")
-    if not sweep.cell_axes:
+    names = map_axes(sweep, x, y)
+    if not names:
         raise style.Absent("a phase diagram needs an axis besides the seed")
-    return summarise(sweep.finished, *sweep.cell_axes[:3])
+    return summarise(sweep.finished, *names)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
@@ -124,44 +125,19 @@ def figure(summary: Summary) -> Figure:
 
 
 def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
-    x, cells = summary.x, summary.table
-    uneven = cells.n.nunique() > 1
-    spans = {v: (a, b) for v, a, b in zip(x.values, x.edges, x.edges[1:], strict=False)}
-    rises = {v: (a, b) for v, a, b in zip(y.values, y.edges, y.edges[1:], strict=False)}
-    x.dress(ax)
-    y.dress(ax, "y")
-    ax.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]], facecolor=style.NOTHING)
+    uneven = summary.table.n.nunique() > 1
     looks = style.looks(summary.phases)
-    for cell in cells.to_dict("records"):
-        (left, right), (low, high) = spans[cell[x.name]], rises[cell[y.name]]
-        most = max(cell[phase] for phase in looks)
-        leading = [phase for phase in looks if cell[phase] == most]
+    for row, cell in cells(ax, summary.table, summary.x, y):
+        most = max(row[phase] for phase in looks)
+        leading = [phase for phase in looks if row[phase] == most]
         for i, phase in enumerate(leading):  # side by side where they are tied
-            start, end = (x.between(left, right, j / len(leading)) for j in (i, i + 1))
-            ax.add_patch(Rectangle((start, low), end - start, high - low, color=looks[phase][0], linewidth=0))
-        ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor="white", linewidth=1))
-        if cell["agreement"] < 1:
-            _draw_strip(ax, summary, cell, (left, right), (low, high))
+            cell.fill(ax, (i / len(leading), (i + 1) / len(leading)), color=looks[phase][0], linewidth=0)
+        cell.fill(ax, fill=False, edgecolor="white", linewidth=1)
+        if row["agreement"] < 1:
+            cell.strip(ax, [{"facecolor": looks[phase][0]} for phase in looks for _ in range(row[phase])])
         if uneven:
-            middle = x.between(left, right, 0.5), y.between(low, high, 0.62)
-            dark = cell["phase"] in ("confusion", "collapse", "diverged")
-            ax.text(*middle, str(cell["n"]), ha="center", va="center", fontsize=5, color="white" if dark else "black")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=2)
-
-
-def _draw_strip(ax: Axes, summary: Summary, cell: dict, span: tuple[float, float], rise: tuple[float, float]) -> None:
-    x, y = summary.x, summary.y
-    assert y is not None
-    seeds = [phase for phase in summary.phases for _ in range(cell[phase])]
-    looks = style.looks(summary.phases)
-    low, high = y.between(*rise, 0.10), y.between(*rise, 0.42)
-    for i, phase in enumerate(seeds):
-        left, right = (x.between(*span, 0.08 + 0.84 * j / len(seeds)) for j in (i, i + 1))
-        look: dict[str, Any] = {"facecolor": looks[phase][0], "edgecolor": "white", "linewidth": 0.5}
-        ax.add_patch(Rectangle((left, low), right - left, high - low, **look))
-    left, right = x.between(*span, 0.08), x.between(*span, 0.92)
-    ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor="#222222", linewidth=0.5))
+            color = style.ink(looks[row["phase"]][0])
+            ax.text(*cell.at(0.5, 0.62), str(row["n"]), ha="center", va="center", fontsize=5, color=color)
 
 
 def _draw_points(ax: Axes, summary: Summary, y: Axis) -> None:

@@ -29,7 +29,6 @@ from .axis import Axis, axis_of, label, text
 
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)
-WON = ("comprehension", "grokking", "collapse")
 RING = 8  # seeds that stand apart on one circle
 GOLDEN = math.pi * (3 - math.sqrt(5))  # angle between neighbours in a sunflower
 FINE = 41  # lattice points along an axis
@@ -50,7 +49,7 @@ class Fit:
 class Summary:
     """``table`` has a row per lattice point: the axes (an ordinal one as its rank, from 0), the
     probability of generalisation with low and high end of its 90 % band, and the entropy of the phases in
-    bits. ``trials`` has the axes and the phase of each trial."""
+    bits. ``trials`` has the axes of each trial, its seed, its phase and whether it grokked."""
 
     table: pd.DataFrame
     trials: pd.DataFrame
@@ -110,7 +109,7 @@ def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
     points = np.stack([on.unit(spots[on.name].tolist()) for on in fitted.grokked.axes.axes], 1)
     low, middle, high = fitted.grokked.band(points, [1], LEVEL) if _mixed(fitted) else [_certain(fitted, points)] * 3
     cells = spots.assign(probability=middle, low=low, high=high, entropy=fitted.phases.entropy(points))
-    trials = table.loc[table.phase.notna(), [*names, "seed", "phase"]]
+    trials = table.loc[table.phase.notna(), [*names, "seed", "phase"]].assign(grokked=table.grok_step.notna())
     return Summary(cells, trials, axes[x], axes[y] if y else None, facet, _caption(table, tuple(names)))
 
 
@@ -203,7 +202,7 @@ def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
 def _apart(own: pd.DataFrame, trials: pd.DataFrame, axis: Axis, side: str) -> np.ndarray:
     """Coordinates of trials, those that share a cell set around it: a few on a circle, many as in a sunflower."""
     places = axis.places(own[axis.name])
-    keys = [c for c in trials.columns if c not in ("seed", "phase")]
+    keys = [c for c in trials.columns if c not in ("seed", "phase", "grokked")]
     most = int(trials.groupby(keys).size().max())
     if most == 1 or own.empty:
         return places
@@ -237,12 +236,11 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
     ax.plot(cells[x.name], cells.probability, color=style.BLUE)
     ax.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle=":")
     trials = trials.sort_values("phase")
-    order = trials.groupby([x.name, trials.phase.isin(WON)]).cumcount()
+    order = trials.groupby([x.name, "grokked"]).cumcount()
     rise = min(0.045, 0.25 / (order.max() + 1))
     for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
-        level = 1.0 if phase in WON else 0.0
-        heights = level + (order[own.index] + 0.8) * rise * (1 if level else -1)
+        heights = own.grokked + (order[own.index] + 0.8) * rise * np.where(own.grokked, 1, -1)
         look: dict[str, Any] = {"marker": marker, "color": colour}
         ax.scatter(
             x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look

@@ -32,8 +32,8 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class GrokTime:
-    """Kaplan–Meier estimate of the grok step, in optimiser steps.
+class EventTime:
+    """Kaplan–Meier estimate of the step of an event, such as the grok step, in optimiser steps.
 
     ``median.value`` is infinite when fewer than half are estimated to generalise within the steps run.
     ``curve`` has the columns step, grokked, low, high: the estimated share generalised by that step.
@@ -90,23 +90,34 @@ def _median_ends(earliest: np.ndarray, latest: np.ndarray, level: float) -> tupl
     return float(np.sort(earliest)[rank - 1]), float(np.sort(latest)[n - rank])
 
 
+def reached(curve: pd.DataFrame, share: float) -> float:
+    """First step by which this share is estimated to have generalised; infinite if none."""
+    steps = curve.step[curve.grokked >= share - 1e-12]
+    return float(steps.iloc[0]) if len(steps) else math.inf
+
+
 def decided(trials: pd.DataFrame) -> pd.DataFrame:
     """The trials with a phase: one that stopped before a threshold could be read has none, and belongs in no share."""
     return trials[trials.phase.notna()]
 
 
-def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> GrokTime:
-    """Time to ``grok_step`` over the trials (columns grok_step, steps_run, steps, phase).
+def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> EventTime:
+    """Time to ``grok_step``, as ``event_time``."""
+    return event_time(trials, "grok_step", level)
+
+
+def event_time(trials: pd.DataFrame, event: str, level: float = LEVEL) -> EventTime:
+    """Time to the event, such as ``grok_step``, over the trials (columns of that name, steps_run, steps, phase).
 
     A trial that did not grok is censored at the steps it ran, never dropped. One that diverged can
     not grok any more, so it stays in the risk set up to its budget (as in a cumulative incidence;
     censoring it at once would say the opposite). Grok steps are known to the next evaluation only.
     """
-    seen = trials.grok_step.notna()
+    seen = trials[event].notna()
     ran = trials.steps_run.fillna(trials.steps).where(trials.phase != "diverged", trials.steps)
-    duration = trials.grok_step.where(seen, ran).astype(float)
+    duration = trials[event].where(seen, ran).astype(float)
     curve, median = kaplan_meier(duration, seen, level)
-    return GrokTime(median, int(seen.sum()), float(ran.max()) if len(ran) else math.nan, curve)
+    return EventTime(median, int(seen.sum()), float(ran.max()) if len(ran) else math.nan, curve)
 
 
 def kaplan_meier(duration: Any, seen: Any, level: float = LEVEL) -> tuple[pd.DataFrame, Estimate]:
@@ -138,5 +149,4 @@ def kaplan_meier(duration: Any, seen: Any, level: float = LEVEL) -> tuple[pd.Dat
     high = np.where(grokked == 0, none, np.where(grokked == 1, 1.0, high))
     curve = pd.DataFrame({"step": steps, "grokked": grokked, "low": low, "high": high})
     ends = _median_ends(duration, np.where(seen, duration, math.inf), level)
-    reached = steps[grokked >= 0.5 - 1e-12]
-    return curve, Estimate(float(reached[0]) if len(reached) else math.inf, *ends, n)
+    return curve, Estimate(reached(curve, 0.5), *ends, n)

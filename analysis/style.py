@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -143,8 +144,17 @@ def looks(phases: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Color and marker of each phase; those of a user's rule take theirs in turn."""
     own = [phase for phase in phases if phase not in PHASE_COLOURS]
     known = {phase: (PHASE_COLOURS[phase], PHASE_MARKERS[phase]) for phase in phases if phase in PHASE_COLOURS}
-    others = {phase: (OTHERS[i % len(OTHERS)], MARKERS[i % len(MARKERS)]) for i, phase in enumerate(own)}
+    taken = [*zip(*known.values(), strict=True)] or [(), ()]
+    colours = [colour for colour in OTHERS if colour not in taken[0]]
+    markers = [marker for marker in MARKERS if marker not in taken[1]]
+    others = {phase: (colours[i % len(colours)], markers[i % len(markers)]) for i, phase in enumerate(own)}
     return {phase: (known | others)[phase] for phase in phases}
+
+
+def ink(colour: Any) -> str:
+    """Black or white, whichever is read more easily on the colour."""
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return "white" if np.dot(channels, (0.2126, 0.7152, 0.0722)) < 0.2 else "#222222"  # WCAG 2, relative luminance
 
 
 def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where: Any) -> None:

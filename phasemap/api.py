@@ -66,13 +66,19 @@ class Results:
 
         return reader.load_curves(self.table.run_id, self.tracking_uri, keys)
 
-    def figure(self, name: str = "phase_diagram") -> Figure:
+    def figure(
+        self, name: str = "phase_diagram", outcome: str | None = None, x: str | None = None, y: str | None = None
+    ) -> Figure:
         """One of the figures that ``phasemap figures NAME`` draws.
 
+        Args:
+            outcome: the number of an ``outcome_map``, any column of ``table`` that was found.
+            x: axis of a map, as is ``y``; if not given, the first ones that vary.
+
         Raises:
-            ValueError: there is no such figure, or this sweep cannot have it.
+            ValueError: there is no such figure, outcome or axis, or this sweep cannot have it.
         """
-        return analysis("__main__").figure_of(self._sweep(), name)
+        return analysis("__main__").figure_of(self._sweep(), name, outcome=outcome, x=x, y=y)
 
     @property
     def map(self) -> PhaseMap:

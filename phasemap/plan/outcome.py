@@ -14,6 +14,7 @@ from phasemap.plan.trial import Trial
 
 PICTURE_FILE = "hidden_picture.csv"  # of a trial with the probe picture, beside its metrics
 WORDS = ("phase", "ending")  # the outcomes that are text
+EVENTS = ("memorization_step", "grok_step", "settled_step", "takeover_step")  # not there: later than the steps run
 # What follows from the curves or from training; ``events.py`` and ``train.py`` compute it. Liu = Liu et al. 2022
 # (arXiv 2205.10343). What a probe measures is defined in the probe's file.
 OWN = {

@@ -182,6 +182,7 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     own = sorted(found - {*COLUMNS, *CURVES})  # of the user's probes
     settings = sorted({name for run in ended for name in run.data.params} - {*COLUMNS})  # of the user's components
     frame = pd.DataFrame([_row(run) for run in ended], columns=[*COLUMNS, *settings, *own])
+    frame.attrs["settings"] = settings
     for name in settings:
         frame[name] = _typed(frame[name])
     for name, kind in KINDS.items():
@@ -194,6 +195,17 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
             frame[name] = values.astype(kind)
     numbers = [name for name in (*OUTCOMES, *own) if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
+
+
+def settings(table: pd.DataFrame) -> tuple[str, ...]:
+    """Columns of the table that were set and not found: the fields, then those of the user's components."""
+    return (*FIELDS, *table.attrs.get("settings", ()))
+
+
+def own_numbers(table: pd.DataFrame) -> list[str]:
+    """Columns of the table that the user's probes found."""
+    known = {*COLUMNS, *settings(table)}
+    return [name for name in table if name not in known and pd.api.types.is_numeric_dtype(table[name])]
 
 
 def _typed(values: pd.Series) -> pd.Series:
@@ -237,8 +249,9 @@ def _refuse_doubled(trials: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _axes(declared: str, trials: pd.DataFrame) -> tuple[str, ...]:
-    names = tuple(n.strip() for n in declared.split(",") if n.strip() in FIELDS)
-    return names or tuple(n for n in FIELDS if trials[n].nunique() > 1)
+    known = settings(trials)
+    names = tuple(n.strip() for n in declared.split(",") if n.strip() in known)
+    return names or tuple(n for n in known if trials[n].nunique() > 1)
 
 
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:

@@ -123,6 +123,19 @@ def test_curves_at_zero_are_one_grey_line_and_all_others_differ(small):
     assert len({str(line._dash_pattern) for name, line in lines.items() if "(6/" in name}) == 6
 
 
+def test_a_rule_of_ones_own_is_named_and_its_phases_differ_from_ours(small):
+    table = small.assign(phase=small.phase.replace("grokking", "early"), phases="pace")
+    table.attrs["phases"] = ("early", "late", "comprehension", "diverged")
+    words = phase_diagram.summarise(table, "weight_decay", "width").caption
+    assert "Phases of the rule pace: early, late" in words
+    assert "Liu" not in words
+    assert "of modular addition (mod 59), mlp" in words
+    assert "of squares, mlp" in phase_diagram.summarise(table.assign(task="squares"), "weight_decay").caption
+    looks = style.looks(table.attrs["phases"])
+    assert len({colour for colour, _ in looks.values()}) == len({marker for _, marker in looks.values()}) == 4
+    assert [style.ink(color) for color in ("#161616", "#5a67b8", "#f7e58b")] == ["white", "white", "#222222"]
+
+
 def test_every_phase_diagram_draws(small, pairs, tmp_path):
     saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay", "width")), tmp_path)
     saved(phase_diagram.figure(phase_diagram.summarise(small.iloc[1:], "weight_decay", "width")), tmp_path)  # uneven n
@@ -160,7 +173,7 @@ def test_phase_colours_differ_in_grey():
 def test_median_grok_step_is_censored_not_averaged(small, tmp_path):
     summary = grok_step_map.summarise(small, "weight_decay", "width")
     assert summary.table["median"].tolist() == [float("inf"), float("inf"), 1500, 600]
-    assert summary.table.grokked.tolist() == [0, 1, 3, 2]
+    assert summary.table.known.tolist() == [0, 1, 3, 2]
     saved(grok_step_map.figure(summary), tmp_path)
     saved(grok_step_map.figure(grok_step_map.summarise(small, "weight_decay")), tmp_path)
     saved(

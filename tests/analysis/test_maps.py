@@ -50,6 +50,15 @@ def test_the_boundary_position_is_found_at_each_value_of_the_other_axis(table):
     assert "[" in summary.sentences[1]
 
 
+def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
+    own = table.assign(phase=table.phase.replace({"grokking": "early", "memorization": "never"}))
+    own.attrs["phases"] = ("early", "never", "diverged")
+    ax = probability_map.figure(probability_map.summarise(own, "weight_decay")).axes[0]
+    early, never = (points.get_offsets()[:, 1] for points in ax.collections if len(points.get_offsets()) > 1)
+    assert early.min() > 1
+    assert never.max() < 0
+
+
 def test_a_line_without_a_boundary_says_on_which_side_it_lies(table):
     with_high = table.assign(depth=table.width.map({64: 1, 128: 1, 256: 1}))
     none = boundary_position.summarise(with_high.assign(grok_step=np.nan, phase="memorization"), "weight_decay")

@@ -1,0 +1,236 @@
+"""The map of any number: medians, censoring and missing numbers against small literal tables, and what it refuses."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+from synthetic import BASE, Store, frame, made
+
+import phasemap
+from analysis import grok_step_map, outcome_map, phase_diagram, style
+from analysis.__main__ import main
+from phasemap.plan.outcome import Outcome
+from phasemap.record import reader
+
+INFINITE = math.inf
+
+
+def table(cells, outcome="sharpness", **more):
+    """A row per seed of {(weight_decay, width): values}; NaN: the trial has no such number."""
+    pairs, values = [], []
+    for (decay, width), cell in cells.items():
+        for seed, value in enumerate(cell):
+            own = Outcome(phase="memorization", ending="budget", steps_run=3000, **more)
+            pairs.append((BASE.replace(weight_decay=decay, width=width, seed=seed), own))
+            values.append(value)
+    return frame(pairs).copy().assign(**{outcome: values})
+
+
+@pytest.fixture
+def numbers():
+    return table(
+        {
+            (0.1, 64): [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+            (0.1, 128): [8.0, np.nan, 10.0],
+            (1.0, 64): [np.nan] * 3,
+            (1.0, 128): [5.0] * 3,
+        }
+    )
+
+
+def drawn(summary, folder):
+    figure = outcome_map.figure(summary)
+    figure.savefig(folder / "map.png", dpi=50)
+    return figure
+
+
+def words(figure):
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_a_number_has_its_median_its_interval_and_its_quartiles(numbers):
+    cells = outcome_map.summarise(numbers, "sharpness", "weight_decay", "width").table.set_index(
+        ["weight_decay", "width"]
+    )
+    first = cells.loc[(0.1, 64)]
+    assert first[["median", "low", "high", "lower_quartile", "upper_quartile"]].tolist() == [4, 1, 7, 2.5, 5.5]
+    assert cells.loc[(1.0, 128), ["median", "low", "high"]].tolist() == [5, -INFINITE, INFINITE]  # three trials
+
+
+def test_trials_without_the_number_are_counted_and_shown(numbers, tmp_path):
+    summary = outcome_map.summarise(numbers, "sharpness", "weight_decay", "width")
+    cells = summary.table.set_index(["weight_decay", "width"])
+    assert cells.n.tolist() == [7, 3, 3, 3]
+    assert cells.known.tolist() == [7, 2, 0, 3]
+    assert cells.missing.tolist() == [0, 1, 3, 0]
+    assert cells.loc[(0.1, 128), "median"] == 9
+    assert math.isnan(cells.loc[(1.0, 64), "median"])
+    assert "4 of 16 trials have no sharpness and are in no median" in summary.caption
+    figure = drawn(summary, tmp_path)
+    assert set(words(figure)) >= {"4", "7/7", "9", "2/3", "none", "0/3", "5"}
+    pieces = [p for p in figure.axes[0].patches if isinstance(p, Rectangle) and p.get_hatch() == "xxxxxx"]
+    assert len(pieces) == 2  # the one trial in its strip, and the cell without any
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [outcome_map.MISSING]
+
+
+def test_a_step_is_censored_where_it_did_not_happen(tmp_path):
+    steps = table({(0.1, 64): [100, np.nan, np.nan], (0.1, 128): [100, 200, np.nan]}, "settled_step")
+    summary = outcome_map.summarise(steps, "settled_step", "weight_decay", "width")
+    assert summary.table["median"].tolist() == [INFINITE, 200]
+    assert summary.table.upper_quartile.tolist() == [INFINITE, INFINITE]
+    assert summary.table.censored.tolist() == [2, 1]
+    assert summary.table.missing.tolist() == [0, 0]
+    assert {">3k", "200"} <= set(words(drawn(summary, tmp_path)))
+    plain = outcome_map.summarise(steps.assign(sharpness=steps.settled_step), "sharpness", "weight_decay", "width")
+    assert plain.table["median"].tolist() == [100, 150]  # a number that is no step is not censored
+
+
+def test_a_takeover_is_missing_where_there_is_no_inner_reading():
+    steps = table({(0.1, 64): [np.nan, np.nan, 500]}, "takeover_step")
+    steps["both_strides_score"] = [np.nan, 0.3, 0.9]
+    cell = outcome_map.summarise(steps, "takeover_step", "weight_decay").table.iloc[0]
+    assert (cell.known, cell.censored, cell.missing) == (1, 1, 1)
+
+
+def test_the_grok_step_map_is_the_map_of_the_grok_step(pairs):
+    trials = frame(pairs)
+    own, general = (
+        grok_step_map.summarise(trials, "weight_decay", "width"),
+        outcome_map.summarise(trials, "grok_step", "weight_decay", "width"),
+    )
+    pd.testing.assert_frame_equal(own.table, general.table)
+    assert own.caption == general.caption
+    assert "Generalised: test accuracy ≥ 0.9" in own.caption
+
+
+def test_panels_and_words(numbers, tmp_path):
+    words = numbers.assign(optimizer=["adamw", "sgd"] * 8)
+    three = pd.concat([words, words.assign(depth=3)])
+    figure = drawn(outcome_map.summarise(three, "sharpness", "optimizer", "width", "depth"), tmp_path)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["depth 2", "depth 3"]
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["adamw", "sgd"]
+
+
+def test_along_one_axis_each_trial_stands_beside_the_median(numbers, tmp_path):
+    figure = drawn(outcome_map.summarise(numbers, "sharpness", "weight_decay"), tmp_path)
+    assert words(figure) == ["9/10", "3/6"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trials", "no number", "median"]
+
+
+def test_a_constant_needs_no_colours(numbers, tmp_path):
+    same = outcome_map.summarise(numbers.assign(sharpness=2.0), "sharpness", "weight_decay", "width")
+    assert "It is 2 in every trial" in same.caption
+    assert len(drawn(same, tmp_path).axes) == 1
+
+
+@pytest.mark.parametrize("y", ["learning_rate", None])
+def test_continuous_axes_have_a_point_per_trial(numbers, y, tmp_path):
+    spread = numbers.assign(weight_decay=np.geomspace(0.1, 1, 16), learning_rate=np.geomspace(1e-3, 1e-2, 16))
+    summary = outcome_map.summarise(spread, "sharpness", "weight_decay", y)
+    assert summary.continuous
+    assert "4 of 16 trials have no sharpness" in summary.caption
+    drawn(summary, tmp_path)
+    late = outcome_map.summarise(spread, "grok_step", "weight_decay", y)
+    legend = drawn(late, tmp_path).legends[0]
+    assert outcome_map.CENSORED in [text.get_text() for text in legend.get_texts()]
+
+
+def test_colours_are_on_a_log_scale_where_medians_span_a_decade(numbers):
+    def log(low, high):
+        values = np.where(numbers.weight_decay == 0.1, low, high)
+        return outcome_map.summarise(numbers.assign(sharpness=values), "sharpness", "weight_decay").log
+
+    assert [log(1, 10), log(1, 9), log(-1, 10), log(0, 0)] == [True, False, False, False]
+
+
+def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
+    with pytest.raises(
+        ValueError, match=r"got 'sharpnes' \(did you mean sharpness\?\); there are sharpness, steps_run$"
+    ):
+        outcome_map.summarise(numbers, "sharpnes", "weight_decay")
+    for setting in ("width", "phase"):
+        with pytest.raises(ValueError, match=f"must be a recorded number, got '{setting}'"):
+            outcome_map.summarise(numbers, setting, "weight_decay")
+    with pytest.raises(style.Absent, match=r"no finished trial has a betti1 \(loops"):
+        outcome_map.summarise(numbers, "betti1", "weight_decay")
+    with pytest.raises(style.Absent, match="no finished trial yet"):
+        outcome_map.summarise(numbers.iloc[:0], "sharpness", "weight_decay")
+
+
+# ------------------------------------------------------------------ from a store
+
+
+@pytest.fixture(scope="module")
+def own(store):
+    """The sweep "user": weight decay x gate, a field of the user's network, with a number of the user's probe."""
+    store = Store(Path(store.uri.removeprefix("sqlite:///")).parent, "user", axes="weight_decay,gate,seed")
+    for decay in (0.1, 0.7):
+        for gate in ("relu", "none"):
+            for seed in (0, 1):
+                trial, outcome = made(BASE.replace(weight_decay=decay, seed=seed))
+                run = store.add(trial, outcome.replace(sharpness=decay + seed), lines=False)
+                store.client.log_param(run, "gate", gate)
+                store.client.set_tag(run, "phasemap.trial", f"{trial.id}{gate}")
+    return store
+
+
+def test_a_field_of_the_users_network_is_an_axis_and_no_outcome(own):
+    sweep = reader.read("user", own.uri)
+    assert sweep.cell_axes == ("weight_decay", "gate")
+    assert reader.own_numbers(sweep.trials) == ["sharpness"]
+    assert "Pooled over gate" in outcome_map.summarise(sweep.finished, "sharpness", "weight_decay").caption
+
+
+def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
+    where = ["--tracking-uri", own.uri, "--out"]
+    assert main(["user", "outcome_map", *where, str(tmp_path / "a")]) == 0
+    cells = pd.read_csv(tmp_path / "a" / "outcome_map_sharpness.csv")
+    assert cells.columns[:2].tolist() == ["weight_decay", "gate"]
+    assert cells["median"].tolist() == pytest.approx([0.6, 0.6, 1.2, 1.2])
+    two = ["--outcome", "final_test_accuracy", "--outcome", "betti1", "--x", "gate"]
+    assert main(["user", "outcome_map", *two, *where, str(tmp_path / "b")]) == 0
+    assert pd.read_csv(tmp_path / "b" / "outcome_map_final_test_accuracy.csv").columns[0] == "gate"
+    assert "no finished trial has a betti1" in (tmp_path / "b" / "outcome_map_betti1.svg").read_text()
+    assert not (tmp_path / "b" / "outcome_map_betti1.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["outcome_map", "--outcome", "sharpnes"], "outcome: must be a recorded number, got 'sharpnes' (did you mean"),
+        (["outcome_map", "--x", "gates"], "x: must be an axis of user that varies, got 'gates' (did you mean gate?)"),
+        (["--y", "width"], "y: must be an axis of user that varies, got 'width'; use weight_decay, gate, seed"),
+        (["phase_diagram", "--x", "gate", "--y", "gate"], "y: must be another axis than x, got 'gate' for both"),
+        (["success_rate", "--x", "gate"], "x: is an option of phase_diagram, grok_step_map, outcome_map, got"),
+        (["outcome_mop"], "(did you mean outcome_map?)"),
+    ],
+)
+def test_what_a_map_cannot_show_is_one_message_before_anything_is_written(own, arguments, message, tmp_path, capsys):
+    assert main(["user", *arguments, "--tracking-uri", own.uri, "--out", str(tmp_path / "none")]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_results_draw_any_number_over_any_axes(own):
+    results = phasemap.api.Results("user", own.uri)
+    figure = results.figure("outcome_map", outcome="sharpness", x="seed", y="gate")
+    assert figure.axes[0].get_xlabel() == "seed"
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["weight decay 0.1", "weight decay 0.7"]
+    assert words(figure) == ["0.1", "0.1", "1.1", "1.1", "0.7", "0.7", "1.7", "1.7"]
+    with pytest.raises(ValueError, match="outcome: must be a recorded number"):
+        results.figure("outcome_map", outcome="gate")
+    with pytest.raises(ValueError, match="outcome: is an option of outcome_map, got phase_diagram; leave it out"):
+        results.figure(outcome="sharpness")
+    assert results.figure(x="gate").axes[0].get_xlabel() == "gate"
+
+
+def test_axes_named_come_first_and_the_next_one_is_the_panels(own):
+    sweep = reader.read("user", own.uri)
+    assert (summary := phase_diagram.of_sweep(sweep, y="weight_decay")).x.name == "gate"
+    assert summary.facet is None
+    assert outcome_map.of_sweep(sweep, "sharpness", "seed").facet == "gate"
