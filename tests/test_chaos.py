@@ -120,6 +120,7 @@ def until(holds: Callable[[], bool], driver: subprocess.Popen, folder: Path) -> 
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_path, undisturbed):
     (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
     driver = at_work(tmp_path)

@@ -216,6 +216,7 @@ def test_a_terminal_that_goes_away_is_an_interruption(folder):
     assert len(list((folder / "phasemap_data").rglob("*.pt"))) == 2
 
 
+@pytest.mark.long
 def test_a_backend_of_a_notebook_that_is_not_here_draws_all_the_same(folder):
     words = [sys.executable, "-m", "phasemap.sweep", "tiny.py", "--local"]
     environment = {**os.environ, "MPLBACKEND": "module://no_such_package.backend"}

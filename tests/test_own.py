@@ -96,7 +96,8 @@ def test_distributions_over_the_users_own_parameters_are_sampled(folder):
 # ------------------------------------------------------------------ a stack
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.product
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.long)], ids=["eager", "compiled"])
 def test_a_users_network_alone_is_the_same_in_any_stack(folder, compiled):
     trials = [trial for trial in again(folder).trials() if trial.width == 12]
     assert may_be_stacked(trials[0], "cpu", compiled)

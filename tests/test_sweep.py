@@ -156,6 +156,7 @@ def test_widening_an_axis_runs_only_the_new_cells(again, capsys):
     assert len(found) == len(set(ids(found))) == 6
 
 
+@pytest.mark.product
 def test_recorded_trials_are_the_same_whatever_the_stacks(stored, capsys):
     """Accuracies and losses of one trial after another, and of all at once, to the last bit."""
     assert here("--stack-size", "1", "--name", "alone") == 0

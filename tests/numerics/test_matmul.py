@@ -67,6 +67,7 @@ def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name,
     assert whole[3].isnan().all()
 
 
+@pytest.mark.long
 def test_no_product_of_a_training_step_falls_to_the_reference_loops_of_onednn():
     wide = "width=128, modulus=31, batch_size=512, steps=2, evaluate_every=2, probe_every=2"
     code = f"import dataclasses, small; small.trained([small.TRANSFORMER.replace({wide})])"
@@ -226,6 +227,7 @@ def test_a_product_that_does_not_exist_is_refused_with_those_that_do():
     assert message in chosen(PHASEMAP_PRODUCT="mkl").stderr
 
 
+@pytest.mark.long
 def test_a_product_that_is_not_proved_here_is_refused_by_name(tmp_path):
     environment = {"XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     chosen(**environment, PHASEMAP_PRODUCT="")

@@ -15,6 +15,8 @@ from phasemap.scheduling import cluster, ray_tune
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import ON_CPU
 
+pytestmark = pytest.mark.long
+
 TRIALS = [MLP.replace(seed=seed) for seed in range(12)]
 
 

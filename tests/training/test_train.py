@@ -28,9 +28,6 @@ SHAPES = {
     "mlp, full batch, mean squared error": MLP.replace(batch_size=0, loss="mean_squared_error"),
     "mlp, orthogonal gradient, stablemax": MLP.replace(orthogonal_gradient=True, loss="stablemax"),
     "transformer": TRANSFORMER,
-    "transformer, every probe": TRANSFORMER.replace(
-        task="modular_multiplication", modulus=17, probes=EVERY_PROBE, probe_every=10
-    ),
     "transformer, pre-norm, adam, bottleneck": TRANSFORMER.replace(norm="pre", optimizer="adam", bottleneck=4),
     "transformer, division, warm-up": TRANSFORMER.replace(task="modular_division", warmup=20, clone_blocks=True),
     "transformer, six tokens": PARITY,
@@ -47,8 +44,20 @@ def mixed_stack(trial: Trial) -> list[Trial]:
     return trials
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("trial", SHAPES.values(), ids=SHAPES)
 def test_a_trial_alone_is_the_same_trial_in_any_stack(trial):
+    alone_and_in_stacks(trial)
+
+
+@pytest.mark.long
+def test_a_trial_with_every_probe_alone_is_the_same_in_any_stack():
+    """Long, because umap compiles itself first."""
+    every = {"modulus": 17, "probes": EVERY_PROBE, "probe_every": 10}
+    alone_and_in_stacks(TRANSFORMER.replace(task="modular_multiplication", **every))
+
+
+def alone_and_in_stacks(trial):
     trials = mixed_stack(trial)
     alone = {one.id: facts(trained([one])[one.id]) for one in trials}
     assert len({told["curve of train_loss"] for told in alone.values()}) == 5
@@ -90,6 +99,7 @@ def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str
     return training.flat[-1].clone(), {key: repr(points) for key, points in curves.items()}
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("trial", NETWORKS.values(), ids=NETWORKS)
 def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
     others = [trial.replace(seed=seed) for seed in range(1, 7)]
@@ -102,6 +112,7 @@ def test_a_trials_numbers_do_not_depend_on_where_its_row_lies(trial):
             assert told == curves, (offset, trials)
 
 
+@pytest.mark.long
 def test_with_two_threads_a_trial_alone_is_the_same_in_a_stack():
     """Activations and pieces here are long enough for torch to share work between threads."""
     code = """
@@ -122,6 +133,7 @@ def test_the_same_stack_twice_is_the_same():
     assert {key: facts(one) for key, one in first.items()} == {key: facts(one) for key, one in second.items()}
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("batch_size", [8, 0])
 def test_windows_split_by_distinct_inputs_are_the_same_alone_and_stacked(batch_size):
     """Here the training sets of the trials differ in length."""
@@ -157,6 +169,7 @@ def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
         torch.testing.assert_close(fast.flat, eager.flat, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.product
 def test_a_compiled_trial_alone_is_the_same_in_a_stack():
     compiled_alone_and_together(TRANSFORMER.replace(depth=1))
 
