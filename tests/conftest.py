@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import psutil
 import pytest
 
 
@@ -17,3 +18,10 @@ def schema(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("schema") / "mlflow.db"
     connect(f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_outlives_the_tests():
+    yield
+    for left in psutil.Process().children(recursive=True):
+        left.kill()

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,7 @@ def test_a_terminal_that_goes_away_is_an_interruption(folder):
 
     def lead() -> None:  # a session of its own with this terminal
         os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
         import fcntl
         import termios
 
@@ -207,11 +209,14 @@ def test_a_terminal_that_goes_away_is_an_interruption(folder):
 
     process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=lead)
     os.close(theirs)
-    told = b""
-    while b" trial-steps/s" not in told:
-        told += os.read(ours, 4_096)
-    os.close(ours)  # hangs up
-    assert process.wait(timeout=90) == 130
+    try:
+        told = b""
+        while b" trial-steps/s" not in told:
+            told += os.read(ours, 4_096)
+        os.close(ours)  # hangs up
+        assert process.wait(timeout=90) == 130
+    finally:
+        process.kill()
     assert len(runs(folder, "long", "sweep", "KILLED")) == 1
     assert len(list((folder / "phasemap_data").rglob("*.pt"))) == 2
 
