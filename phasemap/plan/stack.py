@@ -157,4 +157,6 @@ def cost(trial: Trial) -> float:
 
 
 def _batch(trial: Trial) -> int:
-    return trial.batch_size or trial.shape.examples.pool
+    """Examples a step; of a full batch, as many as it trains on."""
+    pool = trial.shape.examples.pool
+    return trial.batch_size or (pool if trial.split == "distinct" else max(1, round(trial.data_fraction * pool)))

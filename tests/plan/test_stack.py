@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from phasemap.plan.stack import COMPILE_PAYS, Plan, Stack, cost, memory, seconds
+from phasemap.plan.stack import COMPILE_PAYS, Plan, Stack, best_size, cost, memory, seconds
 from phasemap.plan.trial import Trial
 
 TRIALS = [
@@ -45,6 +45,13 @@ def test_a_gpu_takes_larger_stacks_than_a_core():
     many = [Trial(seed=seed) for seed in range(64)]
     largest = {gpu: max(len(stack.trials) for stack in Plan(gpu=gpu).stacks(many)) for gpu in (True, False)}
     assert largest[True] > largest[False]
+
+
+def test_a_full_batch_is_as_large_as_its_training_set():
+    few, many = (Trial(model="mlp", modulus=97, batch_size=0, data_fraction=share) for share in (0.02, 0.9))
+    assert best_size(few, gpu=False) > best_size(many, gpu=False)
+    same = few.replace(batch_size=188)  # 2 % of 97 x 97
+    assert cost(few) == cost(same)
 
 
 def test_no_stack_is_planned_that_would_not_fit():
