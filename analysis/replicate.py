@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
-from phasemap.record.reader import experiments, read
+from phasemap.plan.trial import FIELDS, KINDS
+from phasemap.record.reader import COLUMNS, experiments, read
 
 from . import caption, style
 from .axis import text
@@ -68,19 +71,54 @@ def verdict(measured: Estimate, low: float, high: float) -> str:
 
 def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     """``replication.md`` in the folder; beside it its table and the trials as CSV, and a figure per claim."""
-    wanted = {name for claim in CLAIMS for name in claim.experiments} & set(experiments(tracking_uri))
-    tables = {name: read(name, tracking_uri, everything=True).finished for name in sorted(wanted)}
-    summary = summarise(tables)
     pictures = out / "replication"
     pictures.mkdir(parents=True, exist_ok=True)
+    tables = gathered(pictures, tracking_uri)
+    summary = summarise(tables)
     paths = [out / "replication.md", pictures / "replication.csv"]
     paths[0].write_text(report(summary), encoding="utf-8")
     summary.table.to_csv(paths[1], index=False)
     for name, table in tables.items():
         paths.append(pictures / f"trials_{name}.csv")
-        table.dropna(axis=1, how="all").to_csv(paths[-1], index=False, float_format="%.6g")
+        _keep(table, paths[-1])
     sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in summary.findings if f.measured.n}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
+
+
+def gathered(folder: Path, tracking_uri: str | None = None) -> dict[str, pd.DataFrame]:
+    """The finished trials of every experiment that a claim speaks of: those of this store, and those that other
+    machines left in the tables beside the report, each trial once."""
+    try:
+        here = set(experiments(tracking_uri))
+    except ValueError:
+        if tracking_uri:
+            raise
+        here = set()  # no store in this folder: the tables alone
+    tables = {}
+    for name in sorted({name for claim in CLAIMS for name in claim.experiments}):
+        found = [read(name, tracking_uri, everything=True).finished] if name in here else []
+        file = folder / f"trials_{name}.csv"
+        found += [kept(file)] if file.exists() else []
+        if found:
+            tables[name] = pd.concat(found, ignore_index=True).drop_duplicates("trial", ignore_index=True)
+    return tables
+
+
+def kept(file: Path) -> pd.DataFrame:
+    """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
+    that meant something else then are absent."""
+    table = pd.read_csv(file, dtype={name: str for name, kind in KINDS.items() if kind is str})
+    versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
+    for recorded, rows in table.groupby(versions.fillna("")):
+        table.loc[rows.index, [*(other_definitions(recorded) & set(table))]] = math.nan
+    for name, kind in KINDS.items():
+        table[name] = table[name].fillna("") if name in table and kind is str else table.get(name, FIELDS[name].default)
+    return table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)])
+
+
+def _keep(table: pd.DataFrame, file: Path) -> None:
+    versions = json.dumps(DEFINITION_VERSIONS)
+    table.dropna(axis=1, how="all").drop(columns="run_id").assign(definitions=versions).to_csv(file, index=False)
 
 
 def report(summary: Summary) -> str:

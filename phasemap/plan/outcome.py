@@ -5,6 +5,7 @@ Outcome name = MLflow key = table column, everywhere.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,13 @@ DEFINITION_VERSIONS = {  # outcomes whose meaning has changed; all others are at
 }
 DEFINITIONS: dict[str, str] = OWN | probes.definitions()
 CURVES = ("train_accuracy", "test_accuracy", "train_loss", "test_loss", *probes.curves())
+
+
+def other_definitions(recorded: str | None) -> set[str]:
+    """Outcomes that meant something else when a trial was recorded. ``recorded``: what the record keeps of
+    ``DEFINITION_VERSIONS`` then, as JSON; older records keep nothing."""
+    then = json.loads(recorded) if recorded else {}
+    return {name for name, now in DEFINITION_VERSIONS.items() if then.get(name, 1) != now}
 
 
 def is_curve(name: str) -> bool:

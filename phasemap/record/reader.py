@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -21,7 +22,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.asked import Asked, strays
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS, other_definitions
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.client import default_uri
@@ -51,6 +52,7 @@ class Sweep:
     outdated: int = 0  # trials of a user's code that has changed since
     strays: int = 0  # trials that its space does not ask for
     stray_fields: tuple[str, ...] = ()  # in what they differ
+    redefined: Mapping[str, int] = field(default_factory=dict)  # outcome -> trials that recorded an older meaning of it
 
     @property
     def cell_axes(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ class Sweep:
         notes += [f"{self.outdated} recorded under other code and left out"] if self.outdated else []
         if self.strays:
             notes += [f"{self.strays} recorded with other {', '.join(self.stray_fields)} and left out"]
+        notes += [f"{count} with an older {name}, left out" for name, count in self.redefined.items()]
         if self.planned is not None and done + failed < self.planned:
             notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
         elif self.planned is None and self.running:
@@ -108,6 +111,7 @@ def read(name: str, tracking_uri: str | None = None, everything: bool = False) -
         outdated=sum(_counts(run) for run in runs) - sum(_counts(run) for run in same),
         strays=len(left_out),
         stray_fields=tuple(sorted({name for run in left_out for name in differing[run.info.run_id]})),
+        redefined=Counter(name for run in current if _counts(run) for name in _older(run)),
         running=sum(run.info.status == "RUNNING" for run in runs),
         planned=int(tags["phasemap.trials"]) if tags.get("phasemap.trials", "").isdigit() else None,
         tracking_uri=uri,
@@ -228,7 +232,13 @@ def _row(run: Run) -> dict[str, object]:
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
     words |= {name: tags.get(f"phasemap.{name}") for name in NOTES}
-    return own | words | metrics | run.data.params
+    older = _older(run)
+    return own | words | {name: value for name, value in metrics.items() if name not in older} | run.data.params
+
+
+def _older(run: Run) -> set[str]:
+    """Outcomes of a run that meant something else when it was recorded."""
+    return other_definitions(run.data.tags.get("phasemap.definitions")) & run.data.metrics.keys()
 
 
 def _refuse_doubled(trials: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.asked import Asked
-from phasemap.plan.outcome import PICTURE_FILE, Outcome, Result
+from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Outcome, Result
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
@@ -244,6 +244,7 @@ class Recorder:
         outcome = result.outcome.values
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
+        tags["phasemap.definitions"] = json.dumps(DEFINITION_VERSIONS)
         run = self._create(result.trial, tags)
         if run is not None:
             self._fill(run, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
-from phasemap.plan.outcome import Outcome
+from phasemap.plan.outcome import DEFINITION_VERSIONS, Outcome
 from phasemap.plan.trial import FIELDS, Trial
 from phasemap.record.reader import COLUMNS, NOTES
 
@@ -107,6 +108,7 @@ class Store:
         """One child run; no outcome means that it failed or still runs."""
         tags = {"phasemap.kind": "trial", "mlflow.parentRunId": self.parent, "phasemap.trial": trial.id}
         tags |= {"failure": failure} if failure else {}
+        tags |= {"phasemap.definitions": json.dumps(DEFINITION_VERSIONS)}
         run = self.client.create_run(self.experiment, tags=tags).info.run_id
         params = [Param(name, str(getattr(trial, name))) for name in FIELDS]
         told = outcome.values if outcome else {}

@@ -89,6 +89,30 @@ def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
     assert str(tmp_path / "docs" / "replication.md") in capsys.readouterr().out
 
 
+def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(tmp_path):
+    for folder, seeds in (("one", range(4)), ("other", range(2, 6))):
+        (tmp_path / folder).mkdir()
+        store = Store(tmp_path / folder, "seeds_success_rate", "seed")
+        for trial, outcome in success(5, 6):
+            if trial.seed in seeds:
+                store.add(trial, outcome, lines=False)
+        replicate.write(tmp_path / "docs", store.uri)
+    table = replicate.gathered(tmp_path / "docs/replication", store.uri)["seeds_success_rate"]
+    assert sorted(table.seed) == [0, 1, 2, 3, 4, 5]
+    whole = frame(success(5, 6))
+    for name in ("final_test_accuracy", "grok_step", "width", "probes", "phase", "clone_blocks"):
+        assert table.sort_values("seed")[name].tolist() == whole.sort_values("seed")[name].tolist(), name
+
+
+def test_an_outcome_that_meant_something_else_then_is_absent(tmp_path):
+    table = frame(success(2, 2)).assign(takeover_step=[1_000.0, 2_000.0])
+    table.drop(columns="norm").to_csv(tmp_path / "old.csv", index=False)
+    old = replicate.kept(tmp_path / "old.csv")
+    assert old.takeover_step.isna().all()
+    assert old.grok_step.tolist() == [9_000, 9_000]
+    assert set(old.norm) == {"post"}  # a field that is younger than the table
+
+
 def test_a_store_without_such_trials_says_so(store, tmp_path):
     paths = replicate.write(tmp_path, store.uri)
     assert [p.name for p in paths] == ["replication.md", "replication.csv", "overview.png"]
