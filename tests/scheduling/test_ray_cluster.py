@@ -126,6 +126,7 @@ def test_workers_keep_the_users_import_path_behind_ours_and_a_long_temporary_fol
     assert told.strip() == os.pathsep.join([root, root, f"{tmp_path}/modules"])
 
 
+@pytest.mark.long
 def test_only_lent_cores_are_slots(tmp_path, monkeypatch):
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{one}]); from phasemap.scheduling import cores; print(cores.lent())"

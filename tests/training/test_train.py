@@ -170,6 +170,7 @@ def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
 
 
 @pytest.mark.product
+@pytest.mark.long
 def test_a_compiled_trial_alone_is_the_same_in_a_stack():
     compiled_alone_and_together(TRANSFORMER.replace(depth=1))
 
