@@ -11,9 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from phasemap.command import execution
+from phasemap.command import execution, terminal
 from phasemap.command.execution import BAD_INPUT, INTERRUPTED
-from phasemap.command.options import FIELDS, check_name, options
+from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.fields import Fault
 from phasemap.plan.space import explain, load
 
@@ -46,7 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
         chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
     except Fault as fault:
         raise ValueError(str(fault)) from fault  # no fault of the file
-    space = load(arguments.space).override(arguments.set)
+    with terminal.Doing(f"reading {arguments.space}", plain=False):
+        space = load(arguments.space).override(arguments.set)
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)
     if arguments.dry_run:
@@ -59,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments; those of ``Options`` as they stand there."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="python -m phasemap.sweep",
         description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
         "Run the same command again to continue; only what is missing is run.",

@@ -25,6 +25,7 @@ from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.client import default_uri
+from phasemap.words import count, did_you_mean
 
 OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
@@ -71,9 +72,9 @@ class Sweep:
         if self.strays:
             notes += [f"{self.strays} recorded with other {', '.join(self.stray_fields)} and left out"]
         if self.planned is not None and done + failed < self.planned:
-            notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
+            notes.insert(0, f"unfinished sweep: {done} of {count(self.planned, 'trial')}")
         elif self.planned is None and self.running:
-            notes.insert(0, f"unfinished sweep: {done} trials done, {self.running} running")
+            notes.insert(0, f"unfinished sweep: {count(done, 'trial')} done, {self.running} running")
         ways = {name: sorted(self.finished[name].dropna().unique()) for name in NOTES}
         notes += [f"more than one {name}: {' and '.join(found)}" for name, found in ways.items() if len(found) > 1]
         return ", ".join(notes)
@@ -264,7 +265,9 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
             f"tracking store: must answer, got {place} ({store.short(error)}); check --tracking-uri"
         ) from error
     if found is None:
-        raise ValueError(f"experiment: must exist in {place}, got {name!r}; there are {', '.join(known) or 'none'}")
+        near = did_you_mean(name, known)
+        there = ", ".join(known) or "none"
+        raise ValueError(f"experiment: must exist in {place}, got {name!r}{near}; there are {there}")
     return found.experiment_id
 
 

@@ -71,6 +71,24 @@ def test_a_command_gets_its_own_words(capsys):
     assert "figure: must be one of phase_diagram" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["sweep", "wd_width.py", "--stak-size", "3"], "--stack-size"),
+        (["sweep", "wd_width.py", "--dryrun"], "--dry-run"),
+        (["new", "--hlep"], "--help"),
+        (["figures", "wd_width", "--ouut=here"], "--out"),
+        (["figures", "wd_width", "phase_digram"], "phase_diagram"),
+    ],
+)
+def test_a_mistyped_word_gets_the_one_that_was_meant(words, meant, capsys):
+    try:
+        assert main(words) == 2
+    except SystemExit as end:
+        assert end.code == 2
+    assert f"(did you mean {meant}?)" in capsys.readouterr().err
+
+
 def test_help_and_new_load_nothing_heavy():
     heavy = "[name for name in ('torch', 'ray', 'mlflow', 'pandas', 'matplotlib') if name in sys.modules]"
     code = f"import sys; from phasemap.command.main import main; main(['new']); sys.exit(str({heavy}))"
