@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return execution.watch(name, space, chosen)
     source = arguments.space.read_text(encoding="utf-8") + "".join(f"\n# --set {text}" for text in arguments.set)
-    return execution.execute(name, space, chosen, source)
+    return execution.execute(name, space, chosen, source, str(arguments.space))
 
 
 def parser() -> argparse.ArgumentParser:

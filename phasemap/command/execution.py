@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def execute(name: str, space: Space, options: Options, source: str) -> int:
+def execute(name: str, space: Space, options: Options, source: str, file: str) -> int:
     """Runs what is missing of a sweep and draws it; returns its exit status.
 
     Args:
         source: the text of the search space, for the record.
+        file: where it stands.
 
     Raises:
         Fault: a broken rule.
@@ -58,7 +59,7 @@ def execute(name: str, space: Space, options: Options, source: str) -> int:
     with terminal.Doing(f"{name}: opening the record"):
         from phasemap.record.writer import Away, Lost
 
-        opened = _recorder(name, space, options, source)
+        opened = _recorder(name, space, options, source, file)
     try:
         # however it ends, the recorder closes the parent run and lets go of the sweep
         with opened as recorder:
@@ -179,15 +180,25 @@ def _differing(shapes: list[Shape]) -> set[str]:
     return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
 
 
-def _recorder(name: str, space: Space, options: Options, source: str) -> Recorder:
+def _recorder(name: str, space: Space, options: Options, source: str, file: str) -> Recorder:
     from phasemap.record import client, writer
 
     uri = client.absolute(options.tracking_uri or client.default_uri())
     try:
         tags = {"phasemap.code": json.dumps(space.code), "phasemap.phases": json.dumps(space.phase_names)}
-        return writer.Recorder(name, uri, space.axes, source, tags=tags, asks={space.file: asked(space)})
+        tags |= _values(space)
+        return writer.Recorder(name, uri, space.axes, source, tags=tags, asks={space.file: asked(space)}, file=file)
     except writer.Held as held:
         raise ValueError(str(held)) from held
+
+
+def _values(space: Space) -> dict[str, str]:
+    """Tags of the parent run by which sweeps are compared. No params: a sweep may be widened, they never change."""
+    axes = {name: ", ".join(map(terminal.short, values)) for name, values in space.grid.items()}
+    axes |= {name: str(value) for name, value in space.distributions.items()}
+    fixed = {name: terminal.short(value) for name, value in space.values.items() if name not in axes}
+    kinds = {"axis": axes, "fixed": fixed}
+    return {f"{kind}.{name}": text[:1_000] for kind, texts in kinds.items() for name, text in texts.items()}
 
 
 def _train(sweep: Sweep, options: Options) -> int:

@@ -15,6 +15,9 @@ from phasemap.record import client as store
 from phasemap.record.claim import DEAD_AFTER, driver_of
 from phasemap.words import did_you_mean
 
+LATE = 60_000  # milliseconds between a trial's end and its record, mostly
+ALL_EVERY = 20  # looks
+
 
 class Watched:
     """A sweep seen from outside, through its record alone."""
@@ -30,11 +33,14 @@ class Watched:
             )
         self.experiment = found.experiment_id
         self._seen: dict[str, tuple[Trial, str]] = {}
-        self._after = 0
+        self._after = self._looks = 0
 
     def status(self, space: Space) -> terminal.Status:
         """What is recorded now; only runs that ended since the last look are read."""
-        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
+        # a run is recorded after it ended, minutes after where the store was away: now and then all are read
+        after = max(0, self._after - LATE) if self._looks % ALL_EVERY else 0
+        self._looks += 1
+        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {after}"
         for run in store.search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
             if run.info.status == "FINISHED" and not strays(asked(space), run.data.params):
