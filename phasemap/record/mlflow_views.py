@@ -56,7 +56,7 @@ def address(server: str, experiment: str, view: str = TRIALS, charts: bool = Fal
 def description(name: str, experiment: str, parent: str, named: Iterable[str] = PHASES) -> str:
     """Markdown for the experiment and the parent run: where to look, and what each metric means."""
     figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
-    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named)
+    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named) or "none yet"
     definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 

@@ -93,8 +93,8 @@ class Recorder:
 
     def _begin(self, source: str) -> None:
         try:
-            self._describe(source)
             self.done = {done.id: done for done in self._read_done()}
+            self._describe(source)
         except BaseException:
             with suppress(Exception):
                 self.claim.release("FAILED")
@@ -219,18 +219,27 @@ class Recorder:
                 self.client.delete_tag(self.parent, key)
         for key, value in tags.items():
             self.client.set_tag(self.parent, key, value)
-        phases = json.loads(self.tags.get("phasemap.phases", "null")) or PHASES
-        told = mlflow_views.description(self.name, self.experiment, self.parent, phases)
-        self.client.set_tag(self.parent, "mlflow.note.content", told)
-        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), phases)
-        tags |= {"mlflow.note.content": told, "mlflow.experimentKind": "custom_model_development"}
+        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), self._phases())
+        tags |= {"mlflow.experimentKind": "custom_model_development"}
         for key, value in tags.items():
             self.client.set_experiment_tag(self.experiment, key, value)
+        self._write_description()
         self.client.log_text(self.parent, source, "search_space.py")
         self.client.log_dict(self.parent, environment(), "environment.json")
 
+    def _phases(self) -> tuple[str, ...]:
+        return tuple(_listed(self.tags.get("phasemap.phases", ""), list)) or PHASES
+
+    def _write_description(self) -> None:
+        """For the experiment and the parent run; it links to the phases that trials have."""
+        met = {done.phase for done in self.done.values()}
+        named = [phase for phase in self._phases() if phase in met]
+        told = mlflow_views.description(self.name, self.experiment, self.parent, named)
+        self.client.set_tag(self.parent, "mlflow.note.content", told)
+        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", told)
+
     def _read_done(self) -> Iterator[Done]:
-        phases = _listed(self.tags.get("phasemap.phases", ""), list)
+        phases = self._phases()
         for run in self._search("tags.`phasemap.kind` = 'trial'"):
             trial = run.data.tags.get("phasemap.trial")
             if run.info.status == "RUNNING":  # a dead driver was writing it; one that only slept is refused so
@@ -238,7 +247,7 @@ class Recorder:
                 self.client.delete_run(run.info.run_id)
             elif run.info.status == "FINISHED" and trial:
                 phase = run.data.tags.get("phase", "")
-                if phases and phase not in phases:
+                if phase not in phases:
                     self.say(
                         f"run {run.info.run_id}: phase must be one of {', '.join(phases)}, got {phase!r}; correct the "
                         "tag in MLflow"
@@ -283,6 +292,7 @@ class Recorder:
             totals[f"cost/{key}"] = sum(one.outcomes.get(cost, 0.0) for one in done)
         totals["trials/recorded"], totals["trials/failed"] = float(len(done)), float(len(self.failed))
         self.client.log_batch(self.parent, [Metric(key, value, now, 0) for key, value in totals.items()])
+        self._write_description()
 
     def _write_failure(self, trial: Trial, reason: str) -> None:
         run = self._create(trial, {"failure": reason[:5_000]})
