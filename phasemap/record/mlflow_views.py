@@ -14,8 +14,10 @@ from phasemap.plan.phases import PHASES
 
 TRIALS = "trials"  # id of the view that a sweep's address opens
 SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")
+OVERVIEW = "Overview"  # with the parallel coordinates of axes and outcomes
 SECTIONS = {  # of the charts: curves that are read together
-    "Learning curves": ("test_accuracy", "train_accuracy", "test_loss", "train_loss"),
+    OVERVIEW: ("test_accuracy",),
+    "Learning curves": ("train_accuracy", "test_loss", "train_loss"),
     "Representation": ("intrinsic_dimension", "pca99_dimension", "participation_ratio", "weight_norm"),
     "Fourier structure": ("winning_stride_score", "dominant_share", "spectrum_frequencies", "dominant_frequency"),
     "Activations": ("activation_sparsity", "activation_norm", "activation_deviation", "activation_largest"),
@@ -90,7 +92,7 @@ def _state(axes: tuple[str, ...], condition: str, order: str) -> dict[str, objec
             *(_line(key, section) for section, keys in SECTIONS.items() for key in keys),
             *(_bar(key) for key in SHOWN),
         ],
-        "compareRunSections": [_section(name) for name in ("Axes and outcomes", *SECTIONS, "At the end")],
+        "compareRunSections": [_section(name) for name in (*SECTIONS, "At the end")],
     }
 
 
@@ -100,7 +102,13 @@ def _section(name: str) -> dict[str, object]:
 
 
 def _line(key: str, section: str) -> dict[str, object]:
-    drawn = {"metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step", "lineSmoothness": 0}
+    drawn = {
+        "metricKey": key,
+        "selectedMetricKeys": [key],
+        "xAxisKey": "step",
+        "lineSmoothness": 0,
+        "displayPoints": False,
+    }
     return {**_chart("LINE", key, section), **drawn}
 
 
@@ -111,7 +119,7 @@ def _bar(key: str) -> dict[str, object]:
 def _parallel(axes: tuple[str, ...]) -> dict[str, object]:
     shown = [a for a in axes if a != "seed"]
     chosen = {"selectedParams": shown, "selectedMetrics": list(EVERYWHERE), "showAllRuns": True}
-    return {**_chart("PARALLEL", "parallel", "Axes and outcomes"), **chosen}
+    return {**_chart("PARALLEL", "parallel", OVERVIEW), **chosen}
 
 
 def _chart(kind: str, name: str, section: str) -> dict[str, object]:
