@@ -7,7 +7,6 @@ Reads MLflow once and writes files; what each figure shows is decided in its own
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,11 @@ from types import ModuleType
 
 from matplotlib.figure import Figure
 
-from phasemap.fields import did_you_mean
+from phasemap.command import terminal
+from phasemap.command.options import Parser
 from phasemap.plan.trial import KINDS
 from phasemap.record.reader import Sweep, default_uri, read, write
+from phasemap.words import did_you_mean
 
 from . import (
     axis,
@@ -185,7 +186,7 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 2 for bad input."""
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = Parser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     thresholds = {s: getattr(chosen, s) for s in resummarise.SETTINGS if getattr(chosen, s) is not None}
     try:
-        with style.captions(not chosen.no_captions):
+        with terminal.Doing(f"{chosen.name}: drawing", plain=False), style.captions(not chosen.no_captions):
             if chosen.name == "replicate":
                 paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
             else:

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from phasemap.fields import did_you_mean
 from phasemap.plan.outcome import EVENTS
 from phasemap.plan.trial import FIELDS
 from phasemap.record.reader import Sweep
+from phasemap.words import did_you_mean
 
 UNITS = {
     "weight_decay": "",

@@ -23,9 +23,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 
-from phasemap.fields import did_you_mean
 from phasemap.plan.outcome import DEFINITIONS, EVENTS, WORDS
 from phasemap.record.reader import OUTCOMES, Sweep, own_numbers
+from phasemap.words import did_you_mean
 
 from . import caption, style
 from .axis import Axis, axis_of, label, map_axes, plain_log, short, text

@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from phasemap.words import did_you_mean
 
 KINDS = (bool, int, float, str)
 REQUIRED: Any = inspect.Parameter.empty  # the default of a field that has none
@@ -100,12 +101,6 @@ def _read(kind: type, value: Any) -> Any:
         if number == int(number):
             return int(number)
     raise TypeError
-
-
-def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """ " (did you mean heads?)", or nothing where no name is near."""
-    near = get_close_matches(str(word), list(known), 1, 0.7)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def read_fields(target: Any, given: tuple[str, ...] = (), where: str = "") -> tuple[Field, ...]:

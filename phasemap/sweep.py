@@ -11,9 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from phasemap.command import execution
+from phasemap.command import execution, terminal
 from phasemap.command.execution import BAD_INPUT, INTERRUPTED
-from phasemap.command.options import FIELDS, check_name, options
+from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.fields import Fault
 from phasemap.plan.space import explain, load
 
@@ -46,7 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
         chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
     except Fault as fault:
         raise ValueError(str(fault)) from fault  # no fault of the file
-    space = load(arguments.space).override(arguments.set)
+    with terminal.Doing(f"reading {arguments.space}", plain=False):
+        space = load(arguments.space).override(arguments.set)
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)
     if arguments.dry_run:
@@ -54,12 +55,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         return execution.watch(name, space, chosen)
     source = arguments.space.read_text(encoding="utf-8") + "".join(f"\n# --set {text}" for text in arguments.set)
-    return execution.execute(name, space, chosen, source)
+    return execution.execute(name, space, chosen, source, str(arguments.space))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments; those of ``Options`` as they stand there."""
-    found = argparse.ArgumentParser(
+    found = Parser(
         prog="python -m phasemap.sweep",
         description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
         "Run the same command again to continue; only what is missing is run.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,7 @@ def test_a_dry_run_says_what_it_would_cost_and_starts_nothing(folder):
     *told, last = done.stdout.splitlines()
     assert told[0].startswith("tiny: 4 trials in 2 cells, ")
     assert told[0].endswith(" stacks, 80 trial-steps")
+    assert re.fullmatch(r"  about \d s of training on \d+ core slots? of this machine, to a factor of two", told[1])
     assert "  weight_decay: 0.1, 1" in told
     assert last.startswith("0 [")
     loaded = set(last[3:-1].replace("'", "").split(", "))
@@ -245,3 +247,16 @@ def test_a_storage_that_cannot_be_written_is_refused_before_anything_is_trained(
     assert here("--storage", str(stored / "in the way" / "x"), "--set", "steps=200") == 2
     assert "in the way" in capsys.readouterr().err
     assert runs(stored) == runs(stored, "FAILED") == []
+
+
+def test_phases_that_the_evaluations_cannot_tell_are_warned_of_before_the_start(folder, capsys):
+    coarse = ["tiny.py", "--dry-run", "--set", "delay_limit=40"]
+    assert sweep.main(coarse) == 0
+    assert "warning: evaluate_every: 10 steps leave fewer than 5 evaluations" in capsys.readouterr().err
+    assert sweep.main([*coarse, "--set", "evaluate_every=8"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_watching_a_mistyped_sweep_names_the_one_that_was_meant(again, capsys):
+    assert sweep.main(["tiny.py", "--watch", "--name", "tinny"]) == 2
+    assert "(did you mean tiny?)" in capsys.readouterr().err

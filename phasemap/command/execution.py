@@ -7,6 +7,7 @@ step comes: a dry run loads neither torch nor Ray nor MLflow.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,10 @@ from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.plan.asked import asked, strays
 from phasemap.plan.space import Space
-from phasemap.plan.stack import Plan, Slots, seconds
+from phasemap.plan.stack import Plan, Slots
 from phasemap.plan.trial import Shape, Trial
+from phasemap.training.events import coarse_delay
+from phasemap.words import count
 
 if TYPE_CHECKING:
     from phasemap.maps.explorer import Explorer
@@ -36,26 +39,30 @@ if TYPE_CHECKING:
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def execute(name: str, space: Space, options: Options, source: str) -> int:
+def execute(name: str, space: Space, options: Options, source: str, file: str) -> int:
     """Runs what is missing of a sweep and draws it; returns its exit status.
 
     Args:
         source: the text of the search space, for the record.
+        file: where it stands.
 
     Raises:
         Fault: a broken rule.
         ValueError: a store, a cluster or a folder that cannot be used.
     """
     trials = listed(space)
+    _warn(trials)
     if not options.local and (address := _address(options)):
         from phasemap.scheduling import cluster
 
         cluster.check_address(address)
-    from phasemap.record.writer import Away, Lost
+    with terminal.Doing(f"{name}: opening the record"):
+        from phasemap.record.writer import Away, Lost
 
+        opened = _recorder(name, space, options, source, file)
     try:
         # however it ends, the recorder closes the parent run and lets go of the sweep
-        with _recorder(name, space, options, source) as recorder:
+        with opened as recorder:
             sweep = Sweep(name, space, trials, recorder)
             status = _train(sweep, options) if sweep.remains() else OK
             return _finish(sweep, options, status)
@@ -86,17 +93,18 @@ class Sweep:
         self.recorder.planned(wanted)
         if self.missing or len(self.trials) < wanted:
             return True
-        print(f"{self.name}: all {len(self.trials)} trials are recorded; nothing to do")
+        told = f"all {len(self.trials)} trials are" if len(self.trials) > 1 else "its trial is"
+        print(f"{self.name}: {told} recorded; nothing to do")
         return False
 
     def _name_changed_code(self) -> None:
         """Counts the recorded trials whose code has changed since."""
         now = self.space.code
         for part, code in now.items():
-            count = sum(done.code.get(part, code) != code for done in self.recorder.done.values())
-            if count:
-                name = part.partition(" ")[2]
-                print(f"{self.name}: {count} trials were recorded under other code of {name}: they are left out")
+            left_out = sum(done.code.get(part, code) != code for done in self.recorder.done.values())
+            if left_out:
+                told, part = count(left_out, "trial"), part.partition(" ")[2]
+                print(f"{self.name}: {told} recorded under other code of {part} and left out")
 
     def explorer(self, plan: Plan) -> Explorer:
         """What chooses the points that are still to be asked for."""
@@ -127,28 +135,42 @@ def dry_run(name: str, space: Space, options: Options) -> int:
     """Prints what would run and what it costs; starts nothing."""
     trials = listed(space)
     if space.sampler != "grid":
-        print(f"{name}: up to {space.trials_wanted} trials over {', '.join(space.axes)}, chosen by {space.sampler}")
+        most = count(space.trials_wanted, "trial")
+        print(f"{name}: up to {most} over {', '.join(space.axes)}, chosen by {space.sampler}")
+        print("  how long it takes depends on the points chosen")
         return OK
-    from phasemap.scheduling import cores
+    from phasemap.scheduling import cores, cutting
 
-    stacks = Plan(cores.lent(), options.stack_size, options.compile).stacks(trials)
+    slots = 1 if options.local else max(1, int(cores.lent() / options.cpus_per_stack))
+    plan = Plan(slots, options.stack_size, options.compile)
+    stacks = plan.stacks(trials)
     steps = sum(trial.steps for trial in trials)
     cells = len({trial.cell for trial in trials})
-    print(f"{name}: {len(trials)} trials in {cells} cells, {len(stacks)} stacks, {steps:,} trial-steps")
+    counts = [count(n, noun) for n, noun in ((len(trials), "trial"), (cells, "cell"), (len(stacks), "stack"))]
+    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}")
+    needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
+    print(f"  about {needed} of training on {count(slots, 'core slot')} of this machine, to a factor of two")
     for axis, values in space.grid.items():
         print(f"  {axis}: {', '.join(terminal.short(value) for value in values)}")
     shapes = Counter(stack.shape for stack in stacks)
     differing = _differing(list(shapes))
-    for shape, count in shapes.items():
+    for shape, parts in shapes.items():
         same = [stack for stack in stacks if stack.shape == shape]
         told = (
             ", ".join(f"{n} {terminal.short(v)}" for n, v in shape.values if n in differing) or same[0].trials[0].model
         )
-        print(
-            f"  {told}: {sum(len(s.trials) for s in same)} trials in {count} stacks of up to "
-            f"{max(len(s.trials) for s in same)}, {sum(s.trial_steps for s in same):,} trial-steps"
-        )
+        held, steps = sum(len(s.trials) for s in same), sum(s.trial_steps for s in same)
+        cut = f"{count(parts, 'stack')} of up to {max(len(s.trials) for s in same)}"
+        print(f"  {told}: {count(held, 'trial')} in {cut}, {count(steps, 'trial-step')}")
+    _warn(trials)
     return OK
+
+
+def _warn(trials: list[Trial]) -> None:
+    """Says what makes phases of these trials unsure."""
+    warnings = Counter(filter(None, map(coarse_delay, trials)))
+    for text, met in warnings.items():
+        print(f"warning: {text} ({count(met, 'trial')})", file=sys.stderr)
 
 
 def _differing(shapes: list[Shape]) -> set[str]:
@@ -158,15 +180,25 @@ def _differing(shapes: list[Shape]) -> set[str]:
     return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
 
 
-def _recorder(name: str, space: Space, options: Options, source: str) -> Recorder:
+def _recorder(name: str, space: Space, options: Options, source: str, file: str) -> Recorder:
     from phasemap.record import client, writer
 
     uri = client.absolute(options.tracking_uri or client.default_uri())
     try:
         tags = {"phasemap.code": json.dumps(space.code), "phasemap.phases": json.dumps(space.phase_names)}
-        return writer.Recorder(name, uri, space.axes, source, tags=tags, asks={space.file: asked(space)})
+        tags |= _values(space)
+        return writer.Recorder(name, uri, space.axes, source, tags=tags, asks={space.file: asked(space)}, file=file)
     except writer.Held as held:
         raise ValueError(str(held)) from held
+
+
+def _values(space: Space) -> dict[str, str]:
+    """Tags of the parent run by which sweeps are compared. No params: a sweep may be widened, they never change."""
+    axes = {name: ", ".join(map(terminal.short, values)) for name, values in space.grid.items()}
+    axes |= {name: str(value) for name, value in space.distributions.items()}
+    fixed = {name: terminal.short(value) for name, value in space.values.items() if name not in axes}
+    kinds = {"axis": axes, "fixed": fixed}
+    return {f"{kind}.{name}": text[:1_000] for kind, texts in kinds.items() for name, text in texts.items()}
 
 
 def _train(sweep: Sweep, options: Options) -> int:
@@ -180,26 +212,41 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
+    with terminal.Doing(f"{sweep.name}: {_beginning(options)}"):
+        work = _prepared(sweep, options, storage)
+    print(_opening(sweep, work), flush=True)
+    try:
+        with terminal.Screen(lambda: _status(sweep, work)) as display:
+            work.say = sweep.recorder.say = display.say
+            sweep.recorder.claim.news = lambda: asdict(_pace(sweep, work)) | {"failed": work.trials_failed}
+            with _refreshing(sweep, options, display.say):
+                _run_all(work, options, storage)
+            _record_all(sweep, display.say)
+    # said when the screen has drawn its last: it would be erased
+    except KeyboardInterrupt:
+        print("interrupted: progress is kept, the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except ConnectionError as error:
+        print(error, file=sys.stderr)
+        return FAILURES
+    elapsed = time.monotonic() - work.started
+    told = f"{count(work.trial_steps, 'trial-step')} in {terminal.duration(elapsed)}"
+    print(f"{told}; slots {work.busy():.0%} busy with training")
+    return FAILURES if work.trials_failed else OK
+
+
+def _beginning(options: Options) -> str:
+    if options.local:
+        return "getting ready"
+    return "joining Ray" if _address(options) else "starting Ray"
+
+
+def _prepared(sweep: Sweep, options: Options, storage: str) -> Work:
+    """The work, with the slots there are."""
     _check_storage(storage)
     alone = Slots(0, {"cuda": 1}) if options.device == "cuda" else Slots(1)
     slots = alone if options.local else _cluster(options, storage)
-    work = _work(sweep, options, slots, storage)
-    print(_opening(sweep, work, slots.count), flush=True)
-    with terminal.Screen(lambda: _status(sweep, work)) as display:
-        work.say = sweep.recorder.say = display.say
-        try:
-            with _refreshing(sweep, options, display.say):
-                _run_all(work, options, storage)
-        except KeyboardInterrupt:
-            print("interrupted: progress is kept, the same command continues", file=sys.stderr)
-            return INTERRUPTED
-        except ConnectionError as error:
-            print(error, file=sys.stderr)
-            return FAILURES
-    elapsed = time.monotonic() - work.started
-    told = f"{work.trial_steps:,} trial-steps in {terminal.duration(elapsed)}"
-    print(f"{told}; slots {work.busy():.0%} busy with training")
-    return FAILURES if work.trials_failed else OK
+    return _work(sweep, options, slots, storage)
 
 
 def _heed_signals() -> None:
@@ -338,46 +385,50 @@ def _address(options: Options) -> str | None:
     return options.address or os.environ.get("RAY_ADDRESS")
 
 
-def _opening(sweep: Sweep, work: Work, slots: int) -> str:
-    already = len(sweep.trials) - len(sweep.missing)
+def _opening(sweep: Sweep, work: Work) -> str:
+    already, slots = len(sweep.trials) - len(sweep.missing), count(work.slots, "slot")
     if sweep.space.sampler == "grid":
-        told = f"{sweep.name}: {len(sweep.missing)} trials to run on {slots} slots"
+        told = f"{sweep.name}: {count(len(sweep.missing), 'trial')} to run on {slots}"
     else:
-        told = (
-            f"{sweep.name}: up to {sweep.space.trials_wanted} trials, chosen by {sweep.space.sampler}, on {slots} slots"
-        )
-    return told + (f"; {already} are recorded already" if already else "")
+        most = count(sweep.space.trials_wanted, "trial")
+        told = f"{sweep.name}: up to {most}, chosen by {sweep.space.sampler}, on {slots}"
+    return told + (f"; {already} {'is' if already == 1 else 'are'} recorded already" if already else "")
 
 
 def _status(sweep: Sweep, work: Work) -> terminal.Status:
     with work.lock:
-        running = [one for one in work.running.values() if one.started]
-        waiting = [one for one in work.running.values() if not one.started]
         trials, done = list(sweep.trials), sweep.recorder.done
+    recorded = [(trial, done[trial.id].phase) for trial in trials if trial.id in done]
     total = len(trials) if sweep.space.sampler == "grid" else sweep.space.trials_wanted
-    whole = seconds(sweep.missing) or 1.0
-    left = seconds([*work.waiting(), *(trial for one in waiting for trial in one.left.values())])
-    left += sum(seconds(one.left.values()) for one in running) / 2
-    share = 1 - left / whole if sweep.space.sampler == "grid" else len(done) / total
+    field = terminal.Map.of(sweep.space, recorded)
+    return terminal.Status(sweep.name, total, field, work.trials_failed, _pace(sweep, work))
+
+
+def _pace(sweep: Sweep, work: Work) -> terminal.Pace:
     elapsed = time.monotonic() - work.started
-    return terminal.Status(
-        name=sweep.name,
-        total=total,
-        failed=work.trials_failed,
-        stacks=len(running),
-        running=sum(len(one.left) for one in running),
+    with work.lock:
+        training = [one for one in work.running.values() if one.started]
+        starting = [one for one in work.running.values() if not one.started]
+        left = work.seconds_left()
+    if sweep.space.sampler != "grid":  # what it has not asked for yet takes as long as what it has
+        remaining = sweep.space.trials_wanted - len(sweep.recorder.done)
+        left = elapsed * remaining / work.trials_done if work.trials_done else math.inf
+    return terminal.Pace(
+        training=sum(len(one.left) for one in training),
+        stacks=len(training),
+        starting=sum(len(one.left) for one in starting),
         rate=work.trial_steps / elapsed,
-        seconds_left=elapsed / share - elapsed if share > 0.02 else None,
-        map=terminal.Map.of(sweep.space, [(trial, done[trial.id].phase) for trial in trials if trial.id in done]),
+        seconds_left=left if work.trial_steps and math.isfinite(left) else None,
     )
 
 
 def watch(name: str, space: Space, options: Options) -> int:
     """Shows a sweep that another process runs, from its record, until it ends or Ctrl-C."""
-    from phasemap.command.watch import Watched
-    from phasemap.record import client
+    with terminal.Doing(f"{name}: opening the record"):
+        from phasemap.command.watch import Watched
+        from phasemap.record import client
 
-    watched = Watched(name, client.absolute(options.tracking_uri or client.default_uri()))
+        watched = Watched(name, client.absolute(options.tracking_uri or client.default_uri()))
     try:
         with terminal.Screen(lambda: watched.status(space), every=3.0) as display:
             while watched.is_running():
@@ -391,17 +442,22 @@ def watch(name: str, space: Space, options: Options) -> int:
 def _finish(sweep: Sweep, options: Options, status: int) -> int:
     """Figures, summary by phase, where everything lies."""
     recorder, out = sweep.recorder, _out(sweep, options)
-    if recorder.waiting:
-        print(f"{sweep.name}: writing the last {recorder.waiting} results to MLflow", flush=True)
-    recorder.flush()
+    _record_all(sweep, print)
     _forget_recorded(sweep, _storage(sweep, options))
     if status != INTERRUPTED and options.figures:
-        _draw(sweep, out)
+        with terminal.Doing(f"{sweep.name}: drawing the figures"):
+            _draw(sweep, out)
     if status == OK and any(trial.id not in recorder.done for trial in sweep.trials):
         status = FAILURES  # success is a whole record
     recorder.close({OK: "FINISHED", FAILURES: "FAILED", INTERRUPTED: "KILLED"}[status])
-    print(_summary(sweep, out if options.figures else None))
+    print(_summary(sweep, out if options.figures and out.is_dir() else None))
     return status
+
+
+def _record_all(sweep: Sweep, say: Callable[[str], None]) -> None:
+    if sweep.recorder.waiting:
+        say(f"{sweep.name}: writing {count(sweep.recorder.waiting, 'last result')} to MLflow")
+    sweep.recorder.flush()
 
 
 def _forget_recorded(sweep: Sweep, storage: str) -> None:
@@ -427,7 +483,7 @@ def _draw(sweep: Sweep, out: Path) -> None:
 def _summary(sweep: Sweep, out: Path | None) -> str:
     recorder = sweep.recorder
     phases = Counter(recorder.done[trial.id].phase for trial in sweep.trials if trial.id in recorder.done)
-    lines = [f"{sweep.name}: {sum(phases.values())} of {len(sweep.trials)} trials recorded"]
+    lines = [f"{sweep.name}: {phases.total()} of {count(len(sweep.trials), 'trial')} recorded"]
     lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in sweep.space.phase_names if phases[phase]]
     if recorder.failed:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]

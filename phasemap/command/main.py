@@ -13,8 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import phasemap
+from phasemap.command import terminal
 from phasemap.command.figures import analysis
-from phasemap.fields import did_you_mean
+from phasemap.command.options import Parser
+from phasemap.words import did_you_mean
 
 OK, BAD_INPUT = 0, 2
 
@@ -22,7 +24,7 @@ OK, BAD_INPUT = 0, 2
 def main(argv: list[str] | None = None) -> int:
     """Runs the command that the first word names, with the words after it; returns its exit status."""
     words = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="phasemap",
         usage="phasemap [-h] [--version] COMMAND ...",
         description="Maps of when small networks generalize. `phasemap COMMAND --help` says what a command takes.",
@@ -44,7 +46,7 @@ def _new(words: list[str]) -> int:
     """writes a search space into this folder, to start from"""
     spaces = shipped()
     titles = {name: text.split('"""')[1].splitlines()[0] for name, text in spaces.items()}
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="phasemap new",
         description="Writes a search space into this folder, to run as it is or to edit. It overwrites nothing.",
         epilog="\n".join(f"  {name:<22}{title}" for name, title in titles.items()),
@@ -82,7 +84,9 @@ def _sweep(words: list[str]) -> int:
 
 def _figures(words: list[str]) -> int:
     """draws the figures of a sweep again, all or those named"""
-    return analysis("__main__").main(words)
+    with terminal.Doing("getting ready to draw", plain=False):
+        drawing = analysis("__main__")
+    return drawing.main(words)
 
 
 def _must_be(what: str, got: str | None, known: Mapping[str, object]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
-from phasemap.fields import NOT_NEGATIVE, POSITIVE, Fault, Field, Rule, did_you_mean, fields_from
+from phasemap.fields import NOT_NEGATIVE, POSITIVE, Fault, Field, Rule, fields_from
+from phasemap.words import did_you_mean
 
 LONGEST = 200  # bytes of a name, which becomes a folder's
 NAME = (
@@ -45,6 +47,18 @@ FIELDS: dict[str, Field] = {
         "a sweep", inspect.signature(Options).parameters, get_type_hints(Options, include_extras=True), (), ""
     )
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Says of a mistyped option which one it was meant to be."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        if unknown:
+            near = did_you_mean(unknown[0].partition("=")[0], flags)
+            self.error(f"{' '.join(unknown)}: not an option or argument{near}; --help lists them")
+        return found
 
 
 def check_name(name: str) -> None:

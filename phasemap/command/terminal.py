@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any, TextIO
 
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
+from phasemap.words import count
 
 LETTERS = {
     "comprehension": "c",
@@ -97,30 +99,43 @@ class Status:
 
     name: str
     total: int  # trials
-    failed: int  # trials
-    stacks: int  # running
-    running: int  # trials in them
-    rate: float | None  # trial-steps per second
-    seconds_left: float | None
     map: Map
+    failed: int = 0  # trials
+    pace: Pace | None = None  # None where nobody runs it
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a sweep goes on. A stack trains from its first report on; before it compiles or waits for a slot."""
+
+    training: int  # trials
+    stacks: int  # of them
+    starting: int  # trials that wait for the first report of their stack
+    rate: float  # trial-steps per second
+    seconds_left: float | None  # None until anything is known
 
 
 def line(status: Status, phases: bool = True) -> str:
-    """Everything on one line; without the phases where they stand in the picture's key."""
-    found = status.map.phases
+    """Everything on one line, the time left first: what stands last is cut off on a narrow terminal. Without the phases
+    where they stand in the picture's key."""
+    found, pace = status.map.phases, status.pace
     told = ", ".join(f"{found[phase]} {phase}" for phase in status.map.names if found[phase])
-    parts = [f"{found.total()}/{status.total} trials", *([told or "no phase yet"] if phases else [])]
+    parts = [f"{found.total()}/{count(status.total, 'trial')}", *([told or "no phase yet"] if phases else [])]
     if status.failed:
         parts.insert(1, f"{status.failed} FAILED")
-    if status.rate is not None:
-        parts.append(f"{status.running} running in {status.stacks} stacks")
-        parts.append(f"{status.rate:,.0f} trial-steps/s")
-        parts.append(f"{duration(status.seconds_left)} left")
+    if pace and pace.seconds_left is not None:
+        parts.insert(0, f"{duration(pace.seconds_left)} left")
+    if pace and pace.training:
+        parts.append(f"{pace.training} training in {count(pace.stacks, 'stack')}")
+    if pace and pace.starting and not pace.training:
+        parts.append(f"{pace.starting} starting")
+    if pace and pace.rate:
+        parts.append(f"{pace.rate:,.0f} trial-steps/s")
     return " | ".join(parts)
 
 
 def picture(field: Map, columns: int = 80) -> list[str]:
-    """The map: a coloured letter per cell by majority phase, small letters where trials disagree."""
+    """The map: a letter per cell by majority phase, small where trials disagree, on a color where colors are wanted."""
     margin = max([len(label) for label in field.rows] + [len(field.y)]) + 1
     wide = max(len(label) for label in field.columns) + 1
     if not field.x or margin + wide * len(field.columns) > columns:
@@ -168,16 +183,16 @@ def letter(phase: str, names: tuple[str, ...]) -> str:
 
 
 def _painted(text: str, phase: str, names: tuple[str, ...]) -> str:
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        return text
     others = [name for name in names if name not in COLORS]
     color = OTHERS[others.index(phase) % len(OTHERS)] if phase in others else COLORS.get(phase, 240)
     ink = 16 if color in (228, 79, 215, 150) else 231
     return f"\x1b[48;5;{color};38;5;{ink}m{text}\x1b[0m"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Seconds as a person says them."""
-    if seconds is None:
-        return "? s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6_000:
@@ -189,12 +204,53 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+class Doing:
+    """Says what is being done; on a terminal with the seconds it has taken, on a line that goes when it is done.
+
+    ``plain``: elsewhere too.
+    """
+
+    def __init__(self, text: str, stream: TextIO | None = None, plain: bool = True):
+        self.text, self.stream, self.plain = text, stream or sys.stdout, plain
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True, name="doing")
+
+    def __enter__(self) -> None:
+        if is_live(self.stream):
+            self._thread.start()
+        elif self.plain:
+            print(self.text, file=self.stream, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self._stop.set()
+            self._thread.join()
+
+    def _loop(self) -> None:
+        start, shown = time.monotonic(), self.text
+        while True:
+            # the cursor stays at the line's start: whatever else is printed stands on a line of its own
+            self.stream.write(f"{_cut(shown, shutil.get_terminal_size().columns)}\r")
+            self.stream.flush()
+            done = self._stop.wait(1.0)
+            self.stream.write("\x1b[K")
+            if done:
+                self.stream.flush()
+                return
+            shown = f"{self.text} ({time.monotonic() - start:.0f} s)"
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether it is a terminal on which lines can be drawn again."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class Screen:
     """Shows a status again and again until closed. ``status`` is asked from a thread of its own."""
 
     def __init__(self, status: Callable[[], Status], stream: TextIO | None = None, every: float | None = None):
         self.status, self.stream = status, stream or sys.stdout
-        self.live = self.stream.isatty()
+        self.live = is_live(self.stream)
         self.every = every or (0.5 if self.live else 15.0)
         self._drawn = 0
         self._lock = threading.Lock()
@@ -209,6 +265,7 @@ class Screen:
         self._stop.set()
         self._thread.join()
         self._show()
+        self._drawn = 0  # what is said from now on stands below
 
     def say(self, text: str) -> None:
         """A line that stays, above the live part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Any
 
 from phasemap.command import terminal
 from phasemap.fields import Fault
@@ -12,6 +13,10 @@ from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.record import client as store
 from phasemap.record.claim import DEAD_AFTER, driver_of
+from phasemap.words import did_you_mean
+
+LATE = 60_000  # milliseconds between a trial's end and its record, mostly
+ALL_EVERY = 20  # looks
 
 
 class Watched:
@@ -21,30 +26,49 @@ class Watched:
         self.client, self.name = store.connect(uri, new=False), name
         found = self.client.get_experiment_by_name(name)
         if found is None:
+            near = did_you_mean(name, [one.name for one in self.client.search_experiments()])
             place = store.redacted(uri)
             raise ValueError(
-                f"--watch: no sweep named {name} in {place}; start it, or correct --name or --tracking-uri"
+                f"--watch: no sweep named {name} in {place}{near}; start it, or correct --name or --tracking-uri"
             )
         self.experiment = found.experiment_id
         self._seen: dict[str, tuple[Trial, str]] = {}
-        self._after = 0
+        self._after = self._looks = 0
 
     def status(self, space: Space) -> terminal.Status:
         """What is recorded now; only runs that ended since the last look are read."""
-        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {self._after}"
+        # a run is recorded after it ended, minutes after where the store was away: now and then all are read
+        after = max(0, self._after - LATE) if self._looks % ALL_EVERY else 0
+        self._looks += 1
+        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {after}"
         for run in store.search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
             if run.info.status == "FINISHED" and not strays(asked(space), run.data.params):
                 with suppress(Fault):  # of another space under this name
                     trial = space.trial(run.data.params)
                     self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
-        parents = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
-        planned = parents[0].data.tags.get("phasemap.trials", "") if parents else ""
+        parent = self._parent()
+        planned = parent.get("phasemap.trials", "")
         total = int(planned) if planned.isdigit() else len(self._seen)
-        return terminal.Status(self.name, total, 0, 0, 0, None, None, terminal.Map.of(space, list(self._seen.values())))
+        field = terminal.Map.of(space, list(self._seen.values()))
+        news = _news(driver_of(parent))
+        failed = news.pop("failed", 0)
+        return terminal.Status(self.name, total, field, failed, terminal.Pace(**news) if news else None)
 
     def is_running(self) -> bool:
         """Whether a driver has shown a sign of life within a minute."""
-        runs = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
-        driver = driver_of(runs[0].data.tags) if runs else None
+        driver = driver_of(self._parent())
         return bool(driver and time.time() - driver["time"] < DEAD_AFTER)
+
+    def _parent(self) -> dict[str, str]:
+        """Tags of the parent run."""
+        found = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        return found[0].data.tags if found else {}
+
+
+def _news(driver: dict[str, Any] | None) -> dict[str, Any]:
+    """What the driver has said of its pace, with the time left as of now; nothing if it has said nothing."""
+    news = dict((driver or {}).get("news") or {})
+    if driver and news.get("seconds_left") is not None:
+        news["seconds_left"] = max(0.0, news["seconds_left"] - (time.time() - driver["time"]))
+    return news

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from phasemap.fields import Fault, Field, did_you_mean, read_fields
+from phasemap.fields import Fault, Field, read_fields
+from phasemap.words import did_you_mean
 
 if TYPE_CHECKING:
     from phasemap.networks.network import Network

@@ -122,3 +122,5 @@ class Result:
     curves: Mapping[str, Curve]
     notes: Mapping[str, str] = field(default_factory=dict)  # machine, engine, ...
     picture: tuple[tuple[float, float, int], ...] = ()
+    began: float = 0.0  # seconds since 1970: its stack's start, or where it was resumed
+    ended: float = 0.0

@@ -25,6 +25,7 @@ from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place
 from phasemap.plan.trial import CORE, SLOTS, Trial, coerce, known_fields, make_trial, unknown
+from phasemap.words import did_you_mean
 
 MOST_FAULTS = 20  # printed; the rest is counted
 MOST_VALUES = 100_000  # of one axis
@@ -196,7 +197,9 @@ class Space:
         faults = [*self.problems, *(fault for name in self.values for fault in self._axis_faults(name))]
         optuna_sampler = hasattr(self.sampler, "sample_relative")
         if not optuna_sampler and self.sampler not in SAMPLERS:
-            faults.append(f"sampler: must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}; choose one of these")
+            near = did_you_mean(self.sampler, SAMPLERS)
+            law = f"sampler: must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}"
+            faults.append(f"{law}; choose one of these{near}")
         elif self.sampler == "grid" and self.distributions:
             names = ", ".join(self.distributions)
             faults.append(

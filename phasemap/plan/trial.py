@@ -25,7 +25,6 @@ from phasemap.fields import (
     Fault,
     Field,
     Rule,
-    did_you_mean,
     fields_from,
 )
 from phasemap.networks.network import Network
@@ -39,6 +38,7 @@ from phasemap.plan.component import (
     names,
 )
 from phasemap.tasks.task import Task
+from phasemap.words import did_you_mean
 
 CLOSEST = 300  # steps between two probes, unless given: nearer ones would cost small networks a tenth of their time
 SLOTS = ("task", "model", "optimizer")  # the components of every trial
@@ -340,7 +340,14 @@ def broken_rules(trial: Trial) -> list[str]:
     strange = sorted(set(filter(None, trial.probes.split("+"))) - set(probing.names()) - users)
     if strange:
         law = f"probes: must be names of {', '.join(probing.names())}, got {trial.probes!r}"
-        faults.append(f"{law}; join those you want with +, as in dimension+stride")
+        near = did_you_mean(strange[0], probing.names())
+        faults.append(f"{law}; join those you want with +, as in dimension+stride{near}")
+    rules = ["liu", *(part.name for part in trial.parts if part.kind == "phases")]
+    if trial.phases not in rules:
+        faults.append(
+            f"phases: must be one of {', '.join(rules)}, got {trial.phases!r}; choose one of these, or pass a rule of "
+            f"your own{did_you_mean(trial.phases, rules)}"
+        )
     if trial.evaluate_every > trial.steps:
         faults.append(f"evaluate_every: must not exceed steps ({trial.steps}), got {trial.evaluate_every!r}; lower it")
     if trial.probe_every % max(trial.evaluate_every, 1):

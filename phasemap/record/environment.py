@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import subprocess
@@ -23,9 +24,26 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _git(*words: str) -> str:
+def origin(file: str) -> dict[str, str]:
+    """Tags by which MLflow shows where a run comes from: the search space or script, its commit, who ran it."""
+    told = {
+        "mlflow.source.name": file,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": _git("rev-parse", "HEAD", folder=Path(file).absolute().parent),
+        "mlflow.user": _user(),
+    }
+    return {key: value for key, value in told.items() if value}
+
+
+def _user() -> str:
     try:
-        folder = Path(__file__).parent
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's, that has no name
+        return ""
+
+
+def _git(*words: str, folder: Path = Path(__file__).parent) -> str:
+    try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True)
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -14,25 +14,34 @@ from phasemap.plan.phases import PHASES
 
 TRIALS = "trials"  # id of the view that a sweep's address opens
 SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")
-PLOTTED = ("test_accuracy", "train_accuracy", "test_loss", "intrinsic_dimension", "winning_stride_score")
+OVERVIEW = "Overview"  # with the parallel coordinates of axes and outcomes
+SECTIONS = {  # of the charts: curves that are read together
+    OVERVIEW: ("test_accuracy",),
+    "Learning curves": ("train_accuracy", "test_loss", "train_loss"),
+    "Representation": ("intrinsic_dimension", "pca99_dimension", "participation_ratio", "weight_norm"),
+    "Fourier structure": ("winning_stride_score", "dominant_share", "spectrum_frequencies", "dominant_frequency"),
+    "Activations": ("activation_sparsity", "activation_norm", "activation_deviation", "activation_largest"),
+}
 EVERYWHERE = ("weight_norm", "final_train_accuracy", "final_test_accuracy")  # without one of them a run is not drawn
 MODE = "?workflowType=machine_learning"  # else MLflow opens its pages for language models; no tag can say it
 NAME = "attributes.`Run Name`"
+ORDER = "phasemap.order"  # tag of a trial: its seed, then its id, which is as good as drawn at random
 
 
 def views(axes: Iterable[str], now: int = 0, phases: Iterable[str] = PHASES) -> dict[str, str]:
     """Experiment tags: one saved view of all trials, one per phase, one of those that failed. ``now``: ms since 1970.
 
-    Any order but that of creation parts the trials from their parent, below which MLflow would fold them away;
-    that of names keeps the seeds of a cell together.
+    Any order but that of creation parts the trials from their parent, below which MLflow would fold them away. Charts
+    show the first 100 runs: one seed of every cell comes before the next, and the cells of a seed come at random, so
+    these cover the map. By name the seeds of a cell stand together.
     """
-    listed = tuple(axes)
-    found = {TRIALS: ("All trials", "tags.`phasemap.kind` = 'trial'")}
-    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'") for phase in phases}
-    found["failed"] = ("Failed trials", "tags.`phasemap.kind` = 'trial' and attributes.status = 'FAILED'")
+    listed, trial = tuple(axes), "tags.`phasemap.kind` = 'trial'"
+    found = {TRIALS: ("All trials", trial, ORDER), "cells": ("All trials, by cell", trial, "mlflow.runName")}
+    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'", ORDER) for phase in phases}
+    found["failed"] = ("Failed trials", f"{trial} and attributes.status = 'FAILED'", ORDER)
     tags = {}
-    for place, (view, (name, condition)) in enumerate(found.items()):
-        state = json.dumps(_state(listed, condition))
+    for place, (view, (name, condition, order)) in enumerate(found.items()):
+        state = json.dumps(_state(listed, condition, order))
         age = now - place  # the menu lists the youngest first
         tags[f"mlflow.sharedViewState.{view}"] = json.dumps(
             {"name": name, "createdAt": age, "updatedAt": age, "state": state}
@@ -49,7 +58,7 @@ def address(server: str, experiment: str, view: str = TRIALS, charts: bool = Fal
 def description(name: str, experiment: str, parent: str, named: Iterable[str] = PHASES) -> str:
     """Markdown for the experiment and the parent run: where to look, and what each metric means."""
     figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
-    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named)
+    phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named) or "none yet"
     definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 
@@ -63,39 +72,61 @@ Curves, at optimiser steps: {", ".join(CURVES)}. A metric that is absent did not
 """
 
 
-def _state(axes: tuple[str, ...], condition: str) -> dict[str, object]:
+def _state(axes: tuple[str, ...], condition: str, order: str) -> dict[str, object]:
     """What MLflow's pages keep of a list of runs: filter, order, columns, charts."""
     columns = ["tags.`phase`", *(f"params.`{a}`" for a in axes), *(f"metrics.`{m}`" for m in SHOWN)]
-    section = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False, "columns": 2}
+    plain = {"lineSmoothness": 0, "xAxisKey": "step", "selectedXAxisMetricKey": ""}  # a missing number smooths by 70 %
     return {
         "searchFilter": condition,
-        "orderByKey": "tags.`mlflow.runName`",
+        "orderByKey": f"tags.`{order}`",
         "orderByAsc": True,
         "selectedColumns": columns,
         "columnOrder": [NAME, *columns],
         "columnWidths": {NAME: 290, **{f"metrics.`{m}`": 30 + 7 * len(m) for m in SHOWN}},
-        "runsHiddenMode": "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
-        "compareRunCharts": [_parallel(axes), *(_line(key) for key in PLOTTED)],
-        "compareRunSections": [{"uuid": "phasemap", "name": "phasemap", **section}],
+        "hideEmptyCharts": True,
+        "globalLineChartConfig": plain,
+        "compareRunCharts": [
+            _parallel(axes),
+            *(_line(key, section) for section, keys in SECTIONS.items() for key in keys),
+            *(_bar(key) for key in SHOWN),
+        ],
+        "compareRunSections": [_section(name) for name in (*SECTIONS, "At the end")],
     }
 
 
-def _line(key: str) -> dict[str, object]:
-    return {**_chart("LINE", key), "metricKey": key, "selectedMetricKeys": [key], "xAxisKey": "step"}
+def _section(name: str) -> dict[str, object]:
+    whole = {"display": True, "isReordered": True, "deleted": False, "isGenerated": False, "columns": 2}
+    return {"uuid": name, "name": name, **whole}
+
+
+def _line(key: str, section: str) -> dict[str, object]:
+    drawn = {
+        "metricKey": key,
+        "selectedMetricKeys": [key],
+        "xAxisKey": "step",
+        "lineSmoothness": 0,
+        "displayPoints": False,
+    }
+    return {**_chart("LINE", key, section), **drawn}
+
+
+def _bar(key: str) -> dict[str, object]:
+    return {**_chart("BAR", key, "At the end"), "metricKey": key}
 
 
 def _parallel(axes: tuple[str, ...]) -> dict[str, object]:
     shown = [a for a in axes if a != "seed"]
     chosen = {"selectedParams": shown, "selectedMetrics": list(EVERYWHERE), "showAllRuns": True}
-    return {**_chart("PARALLEL", "parallel"), **chosen}
+    return {**_chart("PARALLEL", "parallel", OVERVIEW), **chosen}
 
 
-def _chart(kind: str, name: str) -> dict[str, object]:
+def _chart(kind: str, name: str, section: str) -> dict[str, object]:
     return {
         "type": kind,
-        "uuid": f"phasemap-{name}",
-        "metricSectionId": "phasemap",
+        "uuid": f"phasemap-{kind.lower()}-{name}",
+        "metricSectionId": section,
         "runsCountToCompare": 100,
         "deleted": False,
         "isGenerated": False,

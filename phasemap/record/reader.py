@@ -26,6 +26,7 @@ from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS, othe
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.client import default_uri
+from phasemap.words import count, did_you_mean
 
 OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
@@ -74,9 +75,9 @@ class Sweep:
             notes += [f"{self.strays} recorded with other {', '.join(self.stray_fields)} and left out"]
         notes += [f"{count} with an older {name}, left out" for name, count in self.redefined.items()]
         if self.planned is not None and done + failed < self.planned:
-            notes.insert(0, f"unfinished sweep: {done} of {self.planned} trials")
+            notes.insert(0, f"unfinished sweep: {done} of {count(self.planned, 'trial')}")
         elif self.planned is None and self.running:
-            notes.insert(0, f"unfinished sweep: {done} trials done, {self.running} running")
+            notes.insert(0, f"unfinished sweep: {count(done, 'trial')} done, {self.running} running")
         ways = {name: sorted(self.finished[name].dropna().unique()) for name in NOTES}
         notes += [f"more than one {name}: {' and '.join(found)}" for name, found in ways.items() if len(found) > 1]
         return ", ".join(notes)
@@ -274,7 +275,9 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
             f"tracking store: must answer, got {place} ({store.short(error)}); check --tracking-uri"
         ) from error
     if found is None:
-        raise ValueError(f"experiment: must exist in {place}, got {name!r}; there are {', '.join(known) or 'none'}")
+        near = did_you_mean(name, known)
+        there = ", ".join(known) or "none"
+        raise ValueError(f"experiment: must exist in {place}, got {name!r}{near}; there are {there}")
     return found.experiment_id
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,12 +30,13 @@ from phasemap.plan.trial import Trial
 from phasemap.record import mlflow_views
 from phasemap.record.background import Away, Background, Job
 from phasemap.record.claim import Claim, Held, Lost
-from phasemap.record.environment import environment
+from phasemap.record.environment import environment, origin
 
 __all__ = ("Away", "Held", "Lost", "Recorder")
 
 ASKED = "asked.json"  # artifact of the parent run: the sampler's trials
 ASKED_OF = "phasemap.space"  # tag of the parent run: what each of its space files asks for, as ``plan/asked.py``
+VALUES = ("axis.", "fixed.")  # begin its tags of what the sweep varies and fixes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +68,12 @@ class Recorder:
         say: Callable[[str], None] = print,
         tags: Mapping[str, str] | None = None,
         asks: Mapping[str, Asked] | None = None,
+        file: str = "",
     ):
         self.uri, self.name, self.axes, self.say = uri, name, axes, say
         self.tags = dict(tags or {})  # more of the parent run
         self.asks = asks or {}  # what the space file, by name, asks for
+        self.origin = origin(file) if file else {}  # tags of every run
         self.client = store.connect(uri)
         self.failed: dict[str, str] = {}
         self._creating = ""  # id of the trial whose run was created last
@@ -88,8 +93,8 @@ class Recorder:
 
     def _begin(self, source: str) -> None:
         try:
-            self._describe(source)
             self.done = {done.id: done for done in self._read_done()}
+            self._describe(source)
         except BaseException:
             with suppress(Exception):
                 self.claim.release("FAILED")
@@ -157,6 +162,7 @@ class Recorder:
     def artifacts(self, folder: Path) -> None:
         """Queues a folder of figures for the parent run."""
         self._jobs.put(Job(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"), "the figures"))
+        self._jobs.put(Job(self._write_totals, "the sweep's totals"))
 
     @property
     def waiting(self) -> int:
@@ -173,6 +179,8 @@ class Recorder:
 
     def close(self, status: str) -> None:
         """Records what is queued, then ends the parent run and lets go of the sweep; raises as ``check`` does."""
+        if not self._jobs.closed:
+            self._jobs.put(Job(self._write_totals, "the sweep's totals"))
         self._jobs.close(status)
 
     # ------------------------------------------------------------------ the store
@@ -205,20 +213,33 @@ class Recorder:
         return self.client.create_run(self.experiment, tags=tags).info.run_id, None
 
     def _describe(self, source: str) -> None:
-        for key, value in {"phasemap.axes": ",".join(self.axes), **self.tags}.items():
+        tags = {"phasemap.axes": ",".join(self.axes), **self.tags, **self.origin}
+        for key in self.client.get_run(self.parent).data.tags:
+            if key.startswith(VALUES) and key not in tags:  # an axis of before
+                self.client.delete_tag(self.parent, key)
+        for key, value in tags.items():
             self.client.set_tag(self.parent, key, value)
-        phases = json.loads(self.tags.get("phasemap.phases", "null")) or PHASES
-        told = mlflow_views.description(self.name, self.experiment, self.parent, phases)
-        self.client.set_tag(self.parent, "mlflow.note.content", told)
-        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), phases)
-        tags |= {"mlflow.note.content": told, "mlflow.experimentKind": "custom_model_development"}
+        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), self._phases())
+        tags |= {"mlflow.experimentKind": "custom_model_development"}
         for key, value in tags.items():
             self.client.set_experiment_tag(self.experiment, key, value)
+        self._write_description()
         self.client.log_text(self.parent, source, "search_space.py")
         self.client.log_dict(self.parent, environment(), "environment.json")
 
+    def _phases(self) -> tuple[str, ...]:
+        return tuple(_listed(self.tags.get("phasemap.phases", ""), list)) or PHASES
+
+    def _write_description(self) -> None:
+        """For the experiment and the parent run; it links to the phases that trials have."""
+        met = {done.phase for done in self.done.values()}
+        named = [phase for phase in self._phases() if phase in met]
+        told = mlflow_views.description(self.name, self.experiment, self.parent, named)
+        self.client.set_tag(self.parent, "mlflow.note.content", told)
+        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", told)
+
     def _read_done(self) -> Iterator[Done]:
-        phases = _listed(self.tags.get("phasemap.phases", ""), list)
+        phases = self._phases()
         for run in self._search("tags.`phasemap.kind` = 'trial'"):
             trial = run.data.tags.get("phasemap.trial")
             if run.info.status == "RUNNING":  # a dead driver was writing it; one that only slept is refused so
@@ -226,7 +247,7 @@ class Recorder:
                 self.client.delete_run(run.info.run_id)
             elif run.info.status == "FINISHED" and trial:
                 phase = run.data.tags.get("phase", "")
-                if phases and phase not in phases:
+                if phase not in phases:
                     self.say(
                         f"run {run.info.run_id}: phase must be one of {', '.join(phases)}, got {phase!r}; correct the "
                         "tag in MLflow"
@@ -245,7 +266,7 @@ class Recorder:
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
         tags["phasemap.definitions"] = json.dumps(DEFINITION_VERSIONS)
-        run = self._create(result.trial, tags)
+        run = self._create(result.trial, tags, _milliseconds(result.began))
         if run is not None:
             self._fill(run, result)
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
@@ -260,7 +281,19 @@ class Recorder:
             lines = ["x,y,class", *(f"{x:.4f},{y:.4f},{c}" for x, y, c in result.picture)]
             self.client.log_text(run, "\n".join(lines), PICTURE_FILE)
         self.claim.check()
-        self.client.set_terminated(run, "FINISHED")
+        self.client.set_terminated(run, "FINISHED", _milliseconds(result.ended))
+
+    def _write_totals(self) -> None:
+        """Metrics of the parent run by which sweeps are compared: trials by phase, and what they cost."""
+        done, now = list(self.done.values()), int(time.time() * 1_000)
+        phases = Counter(re.sub(r"[^\w.-]", "_", one.phase) for one in done)  # a name that MLflow takes
+        totals = {f"trials/{phase}": float(n) for phase, n in phases.items()}
+        totals |= {f"share/{phase}": n / len(done) for phase, n in phases.items()}
+        for key, cost in (("trial_steps", "steps_run"), ("train_seconds", "train_seconds")):
+            totals[f"cost/{key}"] = sum(one.outcomes.get(cost, 0.0) for one in done)
+        totals["trials/recorded"], totals["trials/failed"] = float(len(done)), float(len(self.failed))
+        self.client.log_batch(self.parent, [Metric(key, value, now, 0) for key, value in totals.items()])
+        self._write_description()
 
     def _write_failure(self, trial: Trial, reason: str) -> None:
         run = self._create(trial, {"failure": reason[:5_000]})
@@ -268,7 +301,7 @@ class Recorder:
             self.client.log_batch(run, params=_params(trial))
             self.client.set_terminated(run, "FAILED")
 
-    def _create(self, trial: Trial, tags: dict[str, str]) -> str | None:
+    def _create(self, trial: Trial, tags: dict[str, str], began: int | None = None) -> str | None:
         """A new child run; None if the trial turns out to be recorded. A job that is tried again,
         because an answer was lost, closes what its first try left behind."""
         if self._creating == trial.id:
@@ -280,13 +313,20 @@ class Recorder:
         self._creating = trial.id
         tags = {
             **tags,
+            **self.origin,
             "phasemap.kind": "trial",
             "phasemap.trial": trial.id,
+            mlflow_views.ORDER: f"{trial.seed:016d} {trial.id}",
             **({"phasemap.code": json.dumps(trial.code)} if trial.code else {}),
             "mlflow.parentRunId": self.parent,
             "mlflow.runName": trial.label(self.axes),
         }
-        return self.client.create_run(self.experiment, tags=tags).info.run_id
+        return self.client.create_run(self.experiment, began, tags).info.run_id
+
+
+def _milliseconds(seconds: float) -> int | None:
+    """As MLflow counts; None for now, where no time is known."""
+    return int(seconds * 1_000) or None
 
 
 def _params(trial: Trial) -> list[Param]:
@@ -295,7 +335,7 @@ def _params(trial: Trial) -> list[Param]:
 
 def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
     """Curves at their steps, other outcomes at the last step."""
-    now, last = int(time.time() * 1_000), outcome.steps_run or 0
+    now, last = _milliseconds(result.ended) or int(time.time() * 1_000), outcome.steps_run or 0
     for key, (steps, values) in result.curves.items():
         for step, value in zip(steps, values, strict=True):
             if value == value and abs(value) != float("inf"):  # stores disagree on what is not finite

@@ -16,6 +16,7 @@ from phasemap.plan.outcome import Result
 from phasemap.plan.stack import CPU_LARGEST, Report, Stack
 from phasemap.plan.trial import Shape, Trial
 from phasemap.scheduling.cutting import Cutting, Slot
+from phasemap.words import count
 
 ALONE_TRIES = 5  # deaths in a row, without progress in between, after which a lone trial has failed
 FIRST_NEWS = 1_800.0  # seconds to a stack's first report, at least: it may compile for minutes
@@ -140,10 +141,10 @@ class Work:
     def _slots(self) -> list[Slot]:
         """All slots, those that are free first, first."""
         slots = []
-        for device, count in (*self.gpus.items(), ("cpu", self.slots - sum(self.gpus.values()))):
-            ends = [0.0] * count
+        for device, number in (*self.gpus.items(), ("cpu", self.slots - sum(self.gpus.values()))):
+            ends = [0.0] * number
             for one in self.running.values():
-                if one.device == device and count:  # one that waits behind others begins when the first of them ends
+                if one.device == device and number:  # one that waits behind others begins when the first of them ends
                     ends[ends.index(min(ends))] += self._until_free(one)
             slots += [Slot(device, end) for end in sorted(ends)]
         return slots
@@ -263,4 +264,6 @@ class Work:
             self.say(f"a stack of {len(left)} trials failed ({last_line}); runs again in halves")
         else:
             self._back(replace(stack, tries=tries + 1))
-            self.say(f"a stack of {len(left)} trials stopped ({last_line}); runs again from its last checkpoint")
+            self.say(
+                f"a stack of {count(len(left), 'trial')} stopped ({last_line}); runs again from its last checkpoint"
+            )

@@ -30,6 +30,7 @@ from phasemap.scheduling.cluster import Resources
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
+from phasemap.words import count
 
 SPARE = 1  # stacks waiting beyond a device's slots, so that no slot waits for the driver
 LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent workers
@@ -49,7 +50,7 @@ class Job:
     every: float
 
     def __repr__(self) -> str:
-        return f"{len(self.stack.trials)} trials"
+        return count(len(self.stack.trials), "trial")
 
 
 class StackTrainable(tune.Trainable):

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -80,8 +81,9 @@ class StackRun:
 
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
-        begun = time.perf_counter()
+        begun, began = time.perf_counter(), time.time()
         for results in train(training):
+            results = [replace(result, began=began, ended=time.time()) for result in results]
             seconds += time.perf_counter() - begun
             if results or seconds > REPORT_EVERY:
                 steps = (training.step - step) * count

@@ -1,11 +1,13 @@
 """Probability map, boundary positions and the interactive page against known answers."""
 
+import html
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -174,36 +176,85 @@ def test_a_thousand_trials_stay_small():
     assert len(interactive.page(sweep, pd.concat(both))) < 2_000_000
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def browsed(text: str, acts: str, folder, address: str = "") -> str:
+    """The page as it stands after the acts, which leave what they saw in ``document.body.dataset``."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    acted = folder / "acted.html"
+    done = 'document.body.dataset.done = "yes";'
+    acted.write_text(text.replace("</body>", f"<script>{acts}{done}</script></body>"))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"file://{acted}#{address}"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(folder)})
+    assert 'data-done="yes"' in shown.stdout, shown.stderr[-2000:]
+    return shown.stdout
+
+
 def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     path, trials = page
     cell = trials[(trials.weight_decay == 0.7) & (trials.width == 64) & (trials.depth == 2)]
-    acts = """<script>
+    acts = """
     const spot = () => document.querySelector('[data-cell="weight_decay=0.7 width=64"]');
     spot().dispatchEvent(new MouseEvent("mousemove", {clientX: 5, clientY: 5}));
     document.body.dataset.tip = document.getElementById("tip").textContent;
     spot().dispatchEvent(new MouseEvent("click"));
     document.body.dataset.curves = document.querySelectorAll("#cell polyline[data-run]").length;
+    document.body.dataset.covered = document.getElementById("tip").style.display;
+    document.body.dataset.links = [...document.querySelectorAll("#runs a")].map(a => a.href.split("?")[1]).join();
     document.getElementById("swap").click();
     document.body.dataset.swapped = document.querySelectorAll('[data-cell="width=64 weight_decay=0.7"]').length;
-    document.body.dataset.done = "yes";
-    </script>"""
-    acted = tmp_path / "acted.html"
-    acted.write_text(path.read_text().replace("</body>", acts + "</body>"))
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"file://{acted}#at.depth=2"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)}
-    )
-    body = re.search(r"<body[^>]*>", done.stdout).group(0)
-    assert 'data-done="yes"' in body, done.stderr[-2000:]
+    """
+    shown = browsed(path.read_text(), acts, tmp_path, "at.depth=2")
+    body = re.search(r"<body[^>]*>", shown).group(0)
     rate, time = wilson(int(cell.grok_step.notna().sum()), 3), grok_time(cell)
     assert f"grokked {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
     median = f"{time.median.value:,.0f}" if np.isfinite(time.median.value) else "not reached"
     assert f"(Kaplan–Meier): {median}" in body
     assert 'data-curves="6"' in body
+    assert 'data-covered="none"' in body
+    assert f'data-links="{",".join(3 * ["workflowType=machine_learning"])}"' in body
     assert 'data-swapped="1"' in body
     for run in cell.run_id:
-        assert run not in done.stdout.split("<body")[0]
+        assert run not in shown.split("<body")[0]
+
+
+def test_the_page_by_keyboard_in_its_address_and_on_a_phone(page, tmp_path):
+    text = page[0].read_text()
+    embedded = json.dumps(text).replace("</", "<\\/")
+    acts = f"""
+    const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {{key, bubbles: true}}));
+    const saw = document.body.dataset, stops = () => document.querySelectorAll('.spot[tabindex="0"]');
+    saw.bar = document.querySelector("#bar").getAttribute("aria-label");
+    saw.stops = stops().length;
+    stops()[0].focus();
+    saw.start = document.activeElement.dataset.cell;
+    press("ArrowRight"); press("ArrowUp");
+    saw.moved = document.activeElement.dataset.cell;
+    saw.named = document.activeElement.getAttribute("aria-label");
+    press("Enter");
+    saw.open = document.querySelector("#cell b").textContent;
+    saw.kept = document.activeElement.dataset.cell;
+    saw.address = location.hash;
+    const frame = document.createElement("iframe");
+    frame.style.width = "390px";
+    frame.srcdoc = {embedded};
+    frame.onload = () => {{
+      const inside = frame.contentDocument;
+      inside.querySelector(".spot").dispatchEvent(new MouseEvent("click"));
+      saw.wide = inside.documentElement.scrollWidth <= frame.clientWidth;
+    }};
+    document.body.append(frame);
+    """
+    shown = browsed(text, acts, tmp_path, "colour=rate")
+    saw = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", shown).group(0)))
+    assert saw["bar"] == "share grokked: dark 0, light 1"
+    assert saw["stops"] == "1"
+    assert saw["start"] == "weight_decay=0.1 width=64"
+    assert saw["moved"] == saw["kept"] == "weight_decay=0.4 width=128"
+    assert saw["named"].startswith("weight decay 0.4 width 128. n = 6 trials: ")
+    assert saw["open"] == "weight decay 0.4 width 128"
+    told = parse_qs(html.unescape(saw["address"]).removeprefix("#"))
+    assert told == {"x": ["weight_decay"], "y": ["width"], "colour": ["rate"], "cell": ["weight_decay=0.4 width=128"]}
+    assert saw["wide"] == "true"
 
 
 def test_no_figure_claims_room_that_it_does_not_use(table):

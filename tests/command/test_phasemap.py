@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_a_command_gets_its_own_words(capsys):
     assert "wd_width: 40 trials" in capsys.readouterr().out
     assert main(["figures", "wd_width", "pie"]) == 2
     assert "figure: must be one of phase_diagram" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["sweep", "wd_width.py", "--stak-size", "3"], "--stack-size"),
+        (["sweep", "wd_width.py", "--dryrun"], "--dry-run"),
+        (["new", "--hlep"], "--help"),
+        (["figures", "wd_width", "--ouut=here"], "--out"),
+        (["figures", "wd_width", "phase_digram"], "phase_diagram"),
+    ],
+)
+def test_a_mistyped_word_gets_the_one_that_was_meant(words, meant, capsys):
+    with suppress(SystemExit):
+        assert main(words) == 2
+    assert f"(did you mean {meant}?)" in capsys.readouterr().err
 
 
 def test_help_and_new_load_nothing_heavy():

@@ -6,9 +6,9 @@ import io
 import re
 
 import pytest
-from small import MLP
+from small import MLP, waited
 
-from phasemap.command.terminal import Map, Screen, Status, line, picture
+from phasemap.command.terminal import Doing, Map, Pace, Screen, Status, line, picture
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 
@@ -19,8 +19,9 @@ def trial(decay, width, seed):
     return MLP.replace(weight_decay=decay, width=width, seed=seed)
 
 
-def status(recorded) -> Status:
-    return Status("sweep", 200, 0, 2, 16, 614.0, 190.0, Map.of(SPACE, recorded))
+def status(recorded, **pace) -> Status:
+    known = {"training": 16, "stacks": 2, "starting": 0, "rate": 614.0, "seconds_left": 190.0}
+    return Status("sweep", 200, Map.of(SPACE, recorded), pace=Pace(**{**known, **pace}))
 
 
 RECORDED = [
@@ -66,7 +67,57 @@ def test_a_terminal_shows_map_rate_and_time_left(monkeypatch):
         pass
     *_, keys, last = plain(stream.getvalue()).rstrip("\n").split("\n")
     assert "memorization 3" in keys
-    assert last == "4/200 trials | 16 running in 2 stacks | 614 trial-steps/s | 3 min left"
+    assert last == "3 min left | 4/200 trials | 16 training in 2 stacks | 614 trial-steps/s"
+
+
+def test_the_time_left_is_seen_on_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    with Screen(lambda: status(RECORDED), stream, every=60):
+        pass
+    assert plain(stream.getvalue()).rstrip("\n").split("\n")[-1].startswith("3 min left | 4/200 trials | ")
+
+
+def test_a_stack_that_compiles_is_said_to_start_and_nothing_unknown_is_shown():
+    told = line(status([], training=0, stacks=0, starting=16, rate=0.0, seconds_left=None))
+    assert told == "0/200 trials | no phase yet | 16 starting"
+
+
+def test_one_is_singular():
+    one = Status("sweep", 1, Map.of(SPACE, []), pace=Pace(1, 1, 0, 3.0, 5.0))
+    assert line(one, phases=False) == "5 s left | 0/1 trial | 1 training in 1 stack | 3 trial-steps/s"
+
+
+def test_no_color_where_none_is_wanted(monkeypatch):
+    assert "\x1b" in "".join(picture(status(RECORDED).map, 80))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in "".join(picture(status(RECORDED).map, 80))
+
+
+def test_what_is_said_after_the_screen_has_closed_stays(monkeypatch):
+    stream = Terminal()
+    with Screen(lambda: status(RECORDED), stream, every=60) as screen:
+        pass
+    before = stream.getvalue()
+    screen.say("interrupted")
+    assert stream.getvalue() == before + "interrupted\n"
+
+
+def test_what_is_being_done_is_said_at_once_and_its_line_goes_when_it_is_done():
+    stream = Terminal()
+    with Doing("starting Ray", stream):
+        waited(stream.getvalue)
+        assert stream.getvalue() == "starting Ray\r"
+        waited(lambda: "starting Ray (1 s)" in stream.getvalue())
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(("plainly", "said"), [(True, "starting Ray\n"), (False, "")])
+def test_without_a_terminal_what_is_being_done_is_a_line(plainly, said):
+    stream = io.StringIO()
+    with Doing("starting Ray", stream, plain=plainly):
+        pass
+    assert stream.getvalue() == said
 
 
 def test_plain_lines_where_there_is_no_terminal():

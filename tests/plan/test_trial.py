@@ -142,7 +142,7 @@ def test_a_broken_rule_says_where_what_was_got_and_what_to_do(said, message):
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(name):
     listed = ", ".join(CHOICES[name])
-    assert refusal(**{name: "nonsense"}) == [f"{name}: must be one of {listed}, got 'nonsense'; choose one of these"]
+    assert refusal(**{name: "xyz"}) == [f"{name}: must be one of {listed}, got 'xyz'; choose one of these"]
 
 
 @pytest.mark.parametrize("name", CHOICES)
@@ -192,3 +192,12 @@ def test_the_default_trial_breaks_no_rule():
 def test_no_outcome_has_the_name_of_a_setting():
     """Both are columns of one table and keys of one run."""
     assert not set(FIELDS) & set(DEFINITIONS)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [({"phases": "lu"}, "liu"), ({"probes": "stride+dimention"}, "dimension"), ({"model": "mpl"}, "mlp")],
+)
+def test_a_mistyped_name_is_refused_with_the_one_that_was_meant(given, meant):
+    with pytest.raises(Fault, match=rf"did you mean {meant}\?"):
+        make_trial({"modulus": 13, **given})

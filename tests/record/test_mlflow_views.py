@@ -39,6 +39,11 @@ def test_columns_and_charts_are_of_fields_outcomes_and_curves_that_exist():
     ]
     lines = [chart for chart in state["compareRunCharts"] if chart["type"] == "LINE"]
     assert {chart["metricKey"] for chart in lines} <= set(CURVES)
+    assert not [chart for chart in lines if chart["lineSmoothness"]]
+    assert state["globalLineChartConfig"]["lineSmoothness"] == 0
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
+    assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
     (parallel,) = (chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL")
     assert parallel["selectedParams"] == ["weight_decay", "width"]
 

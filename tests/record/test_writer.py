@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from small import MLP, mixed, result, waited
 
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.record.client import absolute, connect, default_uri
+from phasemap.record.environment import environment, origin
 from phasemap.record.reader import load_pictures
 from phasemap.record.writer import Held, Recorder
 
@@ -73,6 +75,49 @@ def test_a_result_becomes_one_finished_run(uri):
     assert parent.info.run_name == "sweep"
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["phasemap.axes"] == "weight_decay,seed"
+
+
+def test_a_run_lasts_as_long_as_its_training_and_says_where_it_comes_from(uri, tmp_path):
+    recorder = opened(uri, file=str(tmp_path / "space.py"))
+    recorder.result(dataclasses.replace(result(TRIALS[0]), began=1_000.0, ended=1_012.5))
+    recorder.close("FINISHED")
+    (run,) = runs(uri)
+    assert (run.info.start_time, run.info.end_time) == (1_000_000, 1_012_500)
+    assert run.data.tags["mlflow.source.name"] == str(tmp_path / "space.py")
+    assert run.data.tags["mlflow.source.type"] == "LOCAL"
+    assert "mlflow.source.git.commit" not in run.data.tags  # that folder is in no repository
+    assert origin(__file__)["mlflow.source.git.commit"] == environment()["commit"]
+
+
+def test_the_first_hundred_runs_of_the_view_cover_every_cell(uri):
+    cells = [MLP.replace(width=width, weight_decay=decay) for width in (8, 16) for decay in (0.1, 0.3, 1.0)]
+    recorder = opened(uri)
+    for trial in (cell.replace(seed=seed) for cell in cells for seed in range(12)):
+        recorder.result(result(trial))
+    recorder.close("FINISHED")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("sweep")
+    view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.trials"])["state"])
+    order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
+    listed = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=order)
+    first = [(run.data.params["width"], run.data.params["weight_decay"]) for run in listed[: len(cells)]]
+    assert sorted(first) == sorted((str(cell.width), str(cell.weight_decay)) for cell in cells)
+    assert [int(run.data.params["seed"]) for run in listed] == sorted(list(range(12)) * 6)
+
+
+def test_sweeps_are_compared_by_metrics_and_tags_of_their_parent_runs(uri):
+    recorder = opened(uri, tags={"axis.width": "8, 16", "fixed.modulus": "13"})
+    for trial, phase in zip(TRIALS, ["grokking", "grokking", "grokking", "confusion"], strict=True):
+        recorder.result(result(trial, phase))
+    recorder.close("FINISHED")
+    opened(uri, tags={"fixed.width": "8", "fixed.modulus": "13"}).close("FINISHED")
+    client = MlflowClient(tracking_uri=uri)
+    parent = client.get_run(runs(uri)[0].data.tags["mlflow.parentRunId"])
+    assert parent.data.metrics["trials/grokking"] == 3
+    assert parent.data.metrics["share/confusion"] == 0.25
+    assert parent.data.metrics["cost/trial_steps"] == 4 * 60
+    values = {key: text for key, text in parent.data.tags.items() if key.startswith(("axis.", "fixed."))}
+    assert values == {"fixed.width": "8", "fixed.modulus": "13"}
 
 
 def test_what_did_not_happen_is_an_absent_metric(uri):

@@ -167,7 +167,7 @@ def test_what_is_tried_again_is_said_with_its_reason():
 def test_a_death_without_a_word_is_called_one():
     desk = Desk(stack(1))
     desk.die("")
-    assert desk.said == ["a stack of 1 trials stopped (its worker died); runs again from its last checkpoint"]
+    assert desk.said == ["a stack of 1 trial stopped (its worker died); runs again from its last checkpoint"]
 
 
 def test_a_lone_trial_is_given_up_after_its_tries():

@@ -1,0 +1,54 @@
+"""A sweep that another process runs, seen through its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+from small import MLP, result
+
+from phasemap.command.terminal import Pace
+from phasemap.command.watch import Watched
+from phasemap.plan.space import Space
+from phasemap.record.writer import Recorder
+
+FIXED = {name: value for name, value in MLP.values.items() if name != "seed"}
+SPACE = Space(seed=range(3), **FIXED)
+PACE = {"training": 2, "stacks": 1, "starting": 0, "rate": 50.0, "seconds_left": 90.0}
+
+
+@pytest.fixture
+def uri(schema, tmp_path) -> str:
+    shutil.copy(schema, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_rate_and_time_left_are_those_of_the_driver(uri):
+    with Recorder("sweep", uri, ("seed",), "") as recorder:
+        recorder.claim.news = lambda: PACE | {"failed": 1}
+        recorder.claim.beat()
+        seen = Watched("sweep", uri)
+        status = seen.status(SPACE)
+        assert seen.is_running()
+    assert status.failed == 1
+    assert dataclasses.replace(status.pace, seconds_left=90.0) == Pace(**PACE)
+    assert 60 < status.pace.seconds_left <= 90
+    assert seen.status(SPACE).pace is None  # the driver is gone
+    assert not seen.is_running()
+
+
+def test_a_trial_is_counted_however_late_it_is_recorded(uri):
+    trials = SPACE.trials()
+    with Recorder("sweep", uri, ("seed",), "") as recorder:
+        seen = Watched("sweep", uri)
+        for trial, ended in zip(trials, (900.0, 890.0, 1.0), strict=True):  # the last waited for the store
+            recorder.result(dataclasses.replace(result(trial), began=0.5, ended=ended))
+            recorder.flush()
+            counted = seen.status(SPACE).map.phases.total()
+        assert counted == 2
+        looks = [seen.status(SPACE).map.phases.total() for _ in range(20)]
+    assert looks[-1] == 3
