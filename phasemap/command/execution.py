@@ -411,7 +411,8 @@ def _pace(sweep: Sweep, work: Work) -> terminal.Pace:
         starting = [one for one in work.running.values() if not one.started]
         left = work.seconds_left()
     if sweep.space.sampler != "grid":  # what it has not asked for yet takes as long as what it has
-        remaining = sweep.space.trials_wanted - len(sweep.recorder.done)
+        recorded = sum(trial.id in sweep.recorder.done for trial in sweep.trials)
+        remaining = max(0, sweep.space.trials_wanted - recorded)
         left = elapsed * remaining / work.trials_done if work.trials_done else math.inf
     return terminal.Pace(
         training=sum(len(one.left) for one in training),

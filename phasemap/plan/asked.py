@@ -25,6 +25,8 @@ def asked(space: Space) -> dict[str, dict[str, Any]]:
     found |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
     found |= {name: _listed(values) for name, values in space.grid.items()}
     found |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
+    if space.sampler != "grid" and "seed" not in space.values:
+        del found["seed"]  # the sampler draws as many as it needs
     if len(json.dumps(found)) > MOST_CHARACTERS:
         found |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
     return found

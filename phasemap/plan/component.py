@@ -48,9 +48,9 @@ class Component:
     def _packed(self) -> bytes:
         from phasemap.plan.source import pack
 
-        if self not in _PACKED:
-            _PACKED[self] = self, pack(self.target)
-        return _PACKED[self][1]
+        content = _PACKED[self][1] if self in _PACKED else pack(self.target)
+        _PACKED[self] = self, content  # the latest of equal code: a cell may have been run again
+        return content
 
     def check_travels(self) -> None:
         """Raises Fault if it cannot be carried to another process."""

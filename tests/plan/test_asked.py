@@ -42,6 +42,13 @@ def test_continuous_axes_ask_for_what_lies_between_their_ends():
     assert sorted(strays(wanted, far.texts)) == ["activation", "weight_decay", "width"]
 
 
+def test_a_sampler_draws_its_own_seeds():
+    space = Space(sampler="boundary", model="mlp", weight_decay=FloatDistribution(0.1, 1.0))
+    trial = Space(model="mlp", weight_decay=0.5, seed=7).trials()[0]
+    assert strays(asked(space), trial.texts) == []
+    assert strays(asked(Space(model="mlp", weight_decay=[0.5])), trial.texts) == ["seed"]
+
+
 def test_a_field_that_another_network_does_not_have_says_nothing():
     wanted = asked(Space(model=["mlp", "transformer"], heads=2, width=16, modulus=23))
     assert strays(wanted, Space(model="mlp", width=16, modulus=23).trials()[0].texts) == []
