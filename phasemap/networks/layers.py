@@ -52,28 +52,32 @@ def positions(tokens: Tensor, vocabulary: int) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32") -> Tensor:
-    """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked. Two tokens are too few for
-    a matrix product: there the sums are written out."""
-    q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
+    """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked."""
+    return attend(*(part.unflatten(-1, (heads, -1)) for part in (q, k, v)), precision).flatten(-2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
+    """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H, d]. Two tokens are too few for a matrix product:
+    there the sums are written out."""
     scale = q.shape[-1] ** -0.5
     if k.shape[2] > 4:
         if precision != "fp32":
             return _attention_by_products(q, k, v, scale, precision)
-        size = q.shape[-1]  # padded, for torch's sums here hang on where a row begins within 64 bytes
+        lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums here hang on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).flatten(-2)
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).unflatten(0, lead)
     q, k, v = (operand(part, precision) for part in (q, k, v))
     scores = outcome((q[:, :, :, None] * k[:, :, None]).sum(-1), precision) * scale  # [K, B, Tq, T, H]
     shares = operand(scores.softmax(3), precision)
-    return outcome((shares[..., None] * v[:, :, None]).sum(3), precision).flatten(-2)
+    return outcome((shares[..., None] * v[:, :, None]).sum(3), precision)
 
 
 def _attention_by_products(q: Tensor, k: Tensor, v: Tensor, scale: float, precision: str) -> Tensor:
-    """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H·d], by rounded matrix products."""
+    """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H, d], by rounded matrix products."""
     lead, heads = q.shape[:2], q.shape[3]
     q, k, v = (part.transpose(2, 3).flatten(0, 2) for part in (q, k, v))  # [K·B·H, T, d]
     shares = (product(q, k.mT, precision) * scale).softmax(-1)
-    return product(shares, v, precision).unflatten(0, (*lead, heads)).transpose(2, 3).flatten(-2)
+    return product(shares, v, precision).unflatten(0, (*lead, heads)).transpose(2, 3)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -12,17 +12,15 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.func import functional_call, vmap
 
 from phasemap.fields import Fault
+from phasemap.networks.arithmetic import StackedArithmetic
 from phasemap.networks.network import Layout, Network, Piece, Start
-from phasemap.numerics import matmul as matmul  # defines the operator phasemap::product
 from phasemap.plan.component import Component
 from phasemap.plan.source import place, place_of
 from phasemap.tasks.task import Task
@@ -70,8 +68,6 @@ class ModuleNetwork(Network):
                 [f"precision: must be fp32 for a network of one's own ({chosen.name}), got {precision!r}; use fp32"]
             )
         self.module = self._module(0)
-        for linear in (one for one in self.module.modules() if type(one) is nn.Linear):
-            linear.forward = MethodType(_linear, linear)  # type: ignore[method-assign]
         self.looking = _Look(self.module)
         self.trained = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
         if not self.trained:
@@ -167,7 +163,8 @@ class ModuleNetwork(Network):
         return vmap(partial(self._call, self.looking), in_dims=(0, _axis(inputs)))(named, _given(inputs))
 
     def _call(self, module: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Any:
-        return functional_call(module, weights, (inputs,))
+        with StackedArithmetic():
+            return functional_call(module, weights, (inputs,))
 
     def _stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: one.contiguous() for name, one in weights.items()}
@@ -206,77 +203,6 @@ def _axis(inputs: Tensor) -> int | None:
 
 def _given(inputs: Tensor) -> Tensor:
     return inputs[0] if len(inputs) == 1 else inputs
-
-
-def _linear(self: nn.Linear, x: Tensor) -> Tensor:
-    """nn.Linear's forward by the project's matrix product."""
-    out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
-    out = out.reshape(*x.shape[:-1], out.shape[-1])
-    return out if self.bias is None else out + self.bias
-
-
-# rows: x [R, in] @ w [in, out] of one trial, which vmap makes stacked: [K, R, in] @ [K, in, out]. Operators with their
-# gradients, because torch.compile takes them as they are; an autograd.Function under vmap it would look into.
-torch.library.define("phasemap::rows", "(Tensor x, Tensor w) -> Tensor")
-torch.library.define("phasemap::stacked", "(Tensor a, Tensor b) -> Tensor")
-
-
-@torch.library.impl("phasemap::rows", ("cpu", "cuda"))
-def _rows(x: Tensor, w: Tensor) -> Tensor:
-    return torch.ops.phasemap.product(x[None], w[None], "fp32")[0]
-
-
-@torch.library.impl("phasemap::stacked", ("cpu", "cuda"))
-def _stacked(a: Tensor, b: Tensor) -> Tensor:
-    return torch.ops.phasemap.product(a, b, "fp32")
-
-
-@torch.library.register_fake("phasemap::rows")
-def _(x: Tensor, w: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], w.shape[1])
-
-
-@torch.library.register_fake("phasemap::stacked")
-def _(a: Tensor, b: Tensor) -> Tensor:
-    return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
-
-
-def _rows_of_a_stack(keys: Any, x: Tensor, w: Tensor) -> Tensor:
-    """The batching rule. torch.library.register_vmap would do, but asks for the size of the stack as a plain number,
-    and torch.compile would then compile for each size (torch 2.13)."""
-    level = retrieve_current_functorch_interpreter().level()
-    (x, x_axis), (w, w_axis) = (torch._C._functorch._unwrap_batched(one, level) for one in (x, w))
-    size = next(one.shape[axis] for one, axis in ((x, x_axis), (w, w_axis)) if axis is not None)
-    both = [
-        one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0)
-        for one, axis in ((x, x_axis), (w, w_axis))
-    ]
-    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
-        out = torch.ops.phasemap.stacked(*both)
-    return torch._C._functorch._add_batch_dim(out, 0, level)
-
-
-_LIBRARY = torch.library.Library("phasemap", "FRAGMENT")
-_LIBRARY.impl("rows", _rows_of_a_stack, "FuncTorchBatched", with_keyset=True)
-
-
-def _with_gradient(name: str) -> None:
-    product = getattr(torch.ops.phasemap, name)
-
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        a, b = ctx.saved_tensors
-        left = product(grad, b.mT) if ctx.needs_input_grad[0] else None
-        right = product(a.mT, grad) if ctx.needs_input_grad[1] else None
-        return left, right
-
-    def save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    torch.library.register_autograd(f"phasemap::{name}", backward, setup_context=save)
-
-
-_with_gradient("rows")
-_with_gradient("stacked")
 
 
 @contextmanager
