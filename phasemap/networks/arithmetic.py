@@ -1,73 +1,43 @@
-"""What a user's module computes with while it runs as a stack: torch's functions, by the arithmetic of ours.
+"""What a user's module computes with while it runs as a stack: some of torch's layers, by the arithmetic of ours.
 
 Under ``torch.vmap`` a layer of one model becomes operations of torch's own, some of which loop over the trials, fix the
 size of the stack for torch.compile, or round a trial by its place in it. Linear layers, embeddings and attention are
-taken here, whether a module or a plain function asks for them, and done by ``layers.py`` for the whole stack.
+done for the whole stack here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from phasemap.networks import layers
-
-SHORT = 4  # tokens, for which attention's sums are written out
-
-
-class StackedArithmetic(TorchFunctionMode):
-    """Takes the functions that ours do better; leaves all others, and unusual arguments, to torch."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is F.linear:
-            return linear(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            return attention(*args, **kwargs)
-        if func is torch.embedding:
-            return embedding(*args, **kwargs)
-        return func(*args, **kwargs)
+from phasemap.numerics.matmul import LINE
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As torch.nn.functional.linear."""
-    out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), weight.mT)
+def adopt(module: nn.Module) -> None:
+    """Gives the module's linear layers and embeddings a forward of ours; unusual ones keep torch's."""
+    for one in module.modules():
+        if type(one) is nn.Linear:
+            one.forward = MethodType(_linear, one)  # type: ignore[method-assign]
+        elif type(one) is nn.Embedding and one.padding_idx is None and one.max_norm is None:
+            if not (one.scale_grad_by_freq or one.sparse):
+                one.forward = MethodType(_embedding, one)  # type: ignore[method-assign]
+
+
+def _linear(self: nn.Linear, x: Tensor) -> Tensor:
+    out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
     out = out.reshape(*x.shape[:-1], out.shape[-1])
-    return out if bias is None else out + bias
+    return out if self.bias is None else out + self.bias
 
 
-def embedding(
-    table: Tensor, rows: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
-) -> Tensor:
-    """As torch.embedding."""
-    if padding_idx >= 0 or scale_grad_by_freq or sparse:
-        return torch.embedding(table, rows, padding_idx, scale_grad_by_freq, sparse)
-    return torch.ops.phasemap.lookup(table, rows.reshape(-1)).reshape(*rows.shape, -1)
-
-
-def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """As torch.nn.functional.scaled_dot_product_attention."""
-    plain = attn_mask is None and not (dropout_p or is_causal or enable_gqa) and scale is None
-    if not plain or query.dim() != 4 or key.shape[-2] > SHORT:
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    return torch.ops.phasemap.attend(query, key, value)
+def _embedding(self: nn.Embedding, rows: Tensor) -> Tensor:
+    return torch.ops.phasemap.lookup(self.weight, rows.reshape(-1)).reshape(*rows.shape, -1)
 
 
 def _product(x: Tensor, w: Tensor) -> Tensor:
@@ -80,15 +50,32 @@ def _lookup(table: Tensor, rows: Tensor) -> Tensor:
     return layers.gather(table, rows)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """[K, B, H, T, d] -> [K, B, H, Tq, d]"""
-    return layers.attend(*(one.transpose(2, 3) for one in (query, key, value))).transpose(2, 3)
-
-
 # An operator for one trial, which vmap makes one for the stack. Operators, because torch.compile takes them as they
 # are. torch.library.register_vmap would do for the rule, but asks for the size of the stack as a plain number, and
 # torch.compile would then compile for each size (torch 2.13).
 _LIBRARY = torch.library.Library("phasemap", "FRAGMENT")
+_TORCHS = torch.library.Library("aten", "IMPL")
+
+
+def _of_a_stack(library: torch.library.Library, name: str, stacked: Callable[..., Any]) -> None:
+    """The batching rule: ``stacked`` gets all tensors with the trials' axis first."""
+
+    def rule(keys: Any, *given: Any, **options: Any) -> Any:
+        level = retrieve_current_functorch_interpreter().level()
+        parts = [torch._C._functorch._unwrap_batched(one, level) for one in given if isinstance(one, Tensor)]
+        size = next(one.shape[axis] for one, axis in parts if axis is not None)
+        whole = iter(one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0) for one, axis in parts)
+        mask = options.get("attn_mask")
+        if mask is not None:
+            mask, axis = torch._C._functorch._unwrap_batched(mask, level)
+            options["attn_mask"] = mask.expand(size, *mask.shape) if axis is None else mask.movedim(axis, 0)
+        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
+            out = stacked(*(next(whole) if isinstance(one, Tensor) else one for one in given), **options)
+        if isinstance(out, tuple):
+            return tuple(torch._C._functorch._add_batch_dim(one, 0, level) for one in out)
+        return torch._C._functorch._add_batch_dim(out, 0, level)
+
+    library.impl(name, rule, "FuncTorchBatched", with_keyset=True)
 
 
 def _define(signature: str, stacked: Callable[..., Tensor]) -> None:
@@ -97,23 +84,37 @@ def _define(signature: str, stacked: Callable[..., Tensor]) -> None:
     def alone(*tensors: Tensor) -> Tensor:
         return stacked(*(one[None] for one in tensors))[0]
 
-    def of_a_stack(keys: Any, *tensors: Tensor) -> Tensor:
-        level = retrieve_current_functorch_interpreter().level()
-        parts = [torch._C._functorch._unwrap_batched(one, level) for one in tensors]
-        size = next(one.shape[axis] for one, axis in parts if axis is not None)
-        whole = [one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0) for one, axis in parts]
-        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
-            out = stacked(*whole)
-        return torch._C._functorch._add_batch_dim(out, 0, level)
-
     _LIBRARY.define(signature)
     _LIBRARY.impl(name, alone, "CompositeImplicitAutograd")
-    _LIBRARY.impl(name, of_a_stack, "FuncTorchBatched", with_keyset=True)
+    _of_a_stack(_LIBRARY, name, stacked)
 
 
 _define("rows(Tensor x, Tensor w) -> Tensor", _product)
 _define("lookup(Tensor table, Tensor rows) -> Tensor", _lookup)
-_define("attend(Tensor query, Tensor key, Tensor value) -> Tensor", _attend)
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    attn_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """query [K, B, H, Tq, d], key and value [K, B, H, T, d] -> [K, B, H, Tq, d], and sums that only torch's own way
+    back reads. torch has no rule for it (2.13): it calls one trial after another and warns."""
+    unused = query.new_empty(query.shape[:4])
+    if attn_mask is None and not is_causal and scale is None:
+        return layers.attend(*(one.transpose(2, 3) for one in (query, key, value))).transpose(2, 3), unused
+    size = query.shape[-1]
+    query, key, value = (F.pad(one, (0, -size % LINE)).flatten(0, 1) for one in (query, key, value))
+    mask = None if attn_mask is None else attn_mask.expand(*unused.shape, key.shape[2]).flatten(0, 1)
+    out = F.scaled_dot_product_attention(query, key, value, mask, 0.0, is_causal, scale=scale)
+    return out[..., :size].unflatten(0, unused.shape[:2]), unused
+
+
+_of_a_stack(_TORCHS, "_scaled_dot_product_flash_attention_for_cpu", _attention)
 
 torch.library.define("phasemap::stacked", "(Tensor a, Tensor b) -> Tensor")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from phasemap.fields import Fault
-from phasemap.networks.arithmetic import StackedArithmetic
+from phasemap.networks.arithmetic import adopt
 from phasemap.networks.network import Layout, Network, Piece, Start
 from phasemap.plan.component import Component
 from phasemap.plan.source import place, place_of
@@ -68,6 +68,7 @@ class ModuleNetwork(Network):
                 [f"precision: must be fp32 for a network of one's own ({chosen.name}), got {precision!r}; use fp32"]
             )
         self.module = self._module(0)
+        adopt(self.module)
         self.looking = _Look(self.module)
         self.trained = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
         if not self.trained:
@@ -163,8 +164,7 @@ class ModuleNetwork(Network):
         return vmap(partial(self._call, self.looking), in_dims=(0, _axis(inputs)))(named, _given(inputs))
 
     def _call(self, module: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Any:
-        with StackedArithmetic():
-            return functional_call(module, weights, (inputs,))
+        return functional_call(module, weights, (inputs,))
 
     def _stacked(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: one.contiguous() for name, one in weights.items()}
