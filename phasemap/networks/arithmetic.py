@@ -25,9 +25,12 @@ def adopt(module: nn.Module) -> None:
     for one in module.modules():
         if type(one) is nn.Linear:
             one.forward = MethodType(_linear, one)  # type: ignore[method-assign]
-        elif type(one) is nn.Embedding and one.padding_idx is None and one.max_norm is None:
-            if not (one.scale_grad_by_freq or one.sparse):
-                one.forward = MethodType(_embedding, one)  # type: ignore[method-assign]
+        elif type(one) is nn.Embedding and _is_plain(one):
+            one.forward = MethodType(_embedding, one)  # type: ignore[method-assign]
+
+
+def _is_plain(one: nn.Embedding) -> bool:
+    return one.padding_idx is None and one.max_norm is None and not (one.scale_grad_by_freq or one.sparse)
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:
@@ -92,6 +95,7 @@ def _define(signature: str, stacked: Callable[..., Tensor]) -> None:
 _define("rows(Tensor x, Tensor w) -> Tensor", _product)
 _define("lookup(Tensor table, Tensor rows) -> Tensor", _lookup)
 
+
 def _attention(
     query: Tensor,
     key: Tensor,
@@ -108,8 +112,12 @@ def _attention(
     if attn_mask is None and not is_causal and scale is None:
         return layers.attend(*(one.transpose(2, 3) for one in (query, key, value))).transpose(2, 3), unused
     size = query.shape[-1]
+    scale = size**-0.5 if scale is None else scale
     query, key, value = (F.pad(one, (0, -size % LINE)).flatten(0, 1) for one in (query, key, value))
-    mask = None if attn_mask is None else attn_mask.expand(*unused.shape, key.shape[2]).flatten(0, 1)
+    mask = attn_mask
+    if mask is not None:  # [K, ..., Tq, T]
+        mask = mask.unflatten(0, (-1, *(1 for _ in range(5 - mask.dim()))))
+        mask = mask.expand(*unused.shape, key.shape[-2]).flatten(0, 1)
     out = F.scaled_dot_product_attention(query, key, value, mask, 0.0, is_causal, scale=scale)
     return out[..., :size].unflatten(0, unused.shape[:2]), unused
 
