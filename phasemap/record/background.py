@@ -12,12 +12,46 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from phasemap.record.claim import HEARTBEAT, Claim, Lost
 from phasemap.record.client import is_outage, redacted, short
 
+Answer = TypeVar("Answer")
+
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
+START = 60.0  # when a sweep starts: a restart is outlasted, a wrong address said
 PARTING = 10.0  # seconds to let go of a sweep after an error
+
+
+def patiently(
+    ask: Callable[[], Answer],
+    uri: str,
+    say: Callable[[str], None],
+    seconds: float,
+    given_up: Callable[[], bool] = lambda: False,
+) -> Answer:
+    """What the store answers. One that is away is waited for, and the wait is said once.
+
+    Raises:
+        Exception: the store's, after so many seconds, or at once where waiting cannot help.
+    """
+    start, said = time.monotonic(), False
+    while True:
+        try:
+            answer = ask()
+        except Exception as error:
+            waited = time.monotonic() - start
+            if given_up() or not is_outage(error, uri) or waited > seconds:
+                raise
+            if not said:
+                say(f"tracking store {redacted(uri)} does not answer, waiting: {short(error)}")
+            said = True
+            time.sleep(min(5.0, 0.5 + waited / 4))
+        else:
+            if said:
+                say("tracking store is back")
+            return answer
 
 
 class Away(ValueError):
@@ -125,27 +159,16 @@ class Background:
             self.say(f"{job.what} is recorded, but its checkpoint is left: {short(error)}")
 
     def _patiently(self, write: Callable[[], object]) -> None:
-        """A store that is away is waited for, and the wait is said once."""
-        start, said, place = time.monotonic(), False, redacted(self.uri)
-        while True:
-            try:
-                write()
-                if said:
-                    self.say("tracking store is back")
-                return
-            except Exception as error:
-                if self._error or not is_outage(error, self.uri):
-                    raise
-                if time.monotonic() - start > PATIENCE:
-                    self._error = Away(
-                        f"tracking store {place}: must come back within {PATIENCE / 60:.0f} minutes, got "
-                        f"{short(error)}; what was not recorded runs again from its checkpoints with the same command"
-                    )
-                    raise self._error from error
-                if not said:
-                    self.say(f"tracking store {place} does not answer, waiting: {short(error)}")
-                    said = True
-                time.sleep(min(5.0, 0.5 + (time.monotonic() - start) / 4))
+        try:
+            patiently(write, self.uri, self.say, PATIENCE, lambda: self._error is not None)
+        except Exception as error:
+            if self._error or not is_outage(error, self.uri):
+                raise
+            self._error = Away(
+                f"tracking store {redacted(self.uri)}: must come back within {PATIENCE / 60:.0f} minutes, got "
+                f"{short(error)}; what was not recorded runs again from its checkpoints with the same command"
+            )
+            raise self._error from error
 
     def _ending(self, error: Exception) -> Exception | None:
         """What ends all writing: the error that did already, or that the sweep is no longer ours."""

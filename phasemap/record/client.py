@@ -178,9 +178,8 @@ def is_outage(error: BaseException, uri: str) -> bool:
             return True
         if isinstance(one, sqlalchemy.exc.OperationalError):
             return not _LASTING.search(str(one))
-    if not uri.startswith("http") or not isinstance(error, MlflowException):
-        return False
-    return error.get_http_status_code() >= 500 or error.get_http_status_code() == 429
+    answers = [one.get_http_status_code() for one in chain if isinstance(one, MlflowException)]
+    return uri.startswith("http") and any(code >= 500 or code == 429 for code in answers)
 
 
 @contextmanager

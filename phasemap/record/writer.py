@@ -27,8 +27,8 @@ from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Outcome, Re
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
-from phasemap.record import mlflow_views
-from phasemap.record.background import Away, Background, Job
+from phasemap.record import background, mlflow_views
+from phasemap.record.background import Answer, Away, Background, Job
 from phasemap.record.claim import Claim, Held, Lost
 from phasemap.record.environment import environment, origin
 
@@ -74,12 +74,12 @@ class Recorder:
         self.tags = dict(tags or {})  # more of the parent run
         self.asks = asks or {}  # what the space file, by name, asks for
         self.origin = origin(file) if file else {}  # tags of every run
-        self.client = store.connect(uri)
+        self.client = self._answered(lambda: store.connect(uri))
         self.failed: dict[str, str] = {}
         self._creating = ""  # id of the trial whose run was created last
         try:
-            self.experiment = self._experiment()
-            self.parent, earlier = self._parent()
+            self.experiment = self._answered(self._experiment)
+            self.parent, earlier = self._answered(self._parent)
             self._found = earlier is not None
             self.tags[ASKED_OF] = json.dumps(_listed((earlier or {}).get(ASKED_OF, "{}"), dict) | dict(self.asks))
             self.claim = Claim(self.client, name, self.parent)
@@ -93,12 +93,15 @@ class Recorder:
 
     def _begin(self, source: str) -> None:
         try:
-            self.done = {done.id: done for done in self._read_done()}
-            self._describe(source)
+            self.done = {done.id: done for done in self._answered(lambda: list(self._read_done()))}
+            self._answered(lambda: self._describe(source))
         except BaseException:
             with suppress(Exception):
                 self.claim.release("FAILED")
             raise
+
+    def _answered(self, ask: Callable[[], Answer]) -> Answer:
+        return background.patiently(ask, self.uri, self.say, background.START)
 
     def __enter__(self) -> Recorder:
         return self

@@ -20,7 +20,7 @@ import pytest
 from mlflow.exceptions import MlflowException, RestException
 from small import MLP, result
 
-from phasemap.record import client
+from phasemap.record import background, client
 from phasemap.record.writer import Recorder
 
 
@@ -41,8 +41,10 @@ def test_passwords_are_never_shown(address, shown):
 
 
 @contextmanager
-def server(context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[tuple[str, str | None]]]]:
-    """Its port, and what it was asked: path and Authorization."""
+def server(
+    context: ssl.SSLContext | None = None, late: float = 0.0
+) -> Iterator[tuple[int, list[tuple[str, str | None]]]]:
+    """Its port, and what it was asked: path and Authorization. Connections are refused for ``late`` seconds."""
     asked: list[tuple[str, str | None]] = []
 
     class Server(BaseHTTPRequestHandler):
@@ -57,10 +59,19 @@ def server(context: ssl.SSLContext | None = None) -> Iterator[tuple[int, list[tu
         def log_message(self, *said: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as found:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server, bind_and_activate=False) as found:
+        found.server_bind()
         if context:
             found.socket = context.wrap_socket(found.socket, server_side=True)
-        Thread(target=found.serve_forever, daemon=True).start()
+
+        def start() -> None:
+            found.server_activate()
+            Thread(target=found.serve_forever, daemon=True).start()
+
+        if late:
+            Timer(late, start).start()
+        else:
+            start()
         yield found.server_port, asked
         found.shutdown()
 
@@ -88,6 +99,16 @@ def test_a_server_that_is_not_there_is_named_without_its_password():
         client.connect("http://me:secret@127.0.0.1:9")
     assert str(caught.value).startswith("tracking server http://me:***@127.0.0.1:9: ")
     assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_starts_late_is_waited_for_and_the_wait_is_said_once():
+    said: list[str] = []
+    with server(late=0.8) as (port, asked):
+        uri = f"http://me:secret@127.0.0.1:{port}"
+        background.patiently(lambda: client.connect(uri), uri, said.append, background.START)
+    assert [path for path, _ in asked] == ["/health", "/api/2.0/mlflow/experiments/search"]
+    assert said[0].startswith(f"tracking store http://me:***@127.0.0.1:{port} does not answer, waiting: ")
+    assert said[1:] == ["tracking store is back"]
 
 
 def test_certificates_are_checked_as_mlflows_variables_say(tmp_path, monkeypatch):
