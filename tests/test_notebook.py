@@ -53,7 +53,7 @@ class Kernel:
         environment["PYTHONPATH"] = str(Path(__file__).parents[1])
         self.manager: KernelManager
         self.client: BlockingKernelClient
-        self.manager, self.client = start_new_kernel(cwd=str(folder), env=environment)
+        self.manager, self.client = start_new_kernel(cwd=str(folder), env=environment, startup_timeout=300)
 
     def cell(self, code: str, interrupt_after: str = "") -> str:
         """What a cell prints. The stop button is pressed a second after it has printed some text."""
