@@ -26,7 +26,7 @@ space = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range({seeds}), 
               data_fraction=0.5, model="mlp", depth=1, learning_rate=1e-2, beta2=0.98, batch_size=128,
               steps={steps}, evaluate_every=100, delay_limit=200)
 """
-KILLS = int(os.environ.get("PHASEMAP_KILLS", "10"))  # of the long test; set more for a longer night
+KILLS = int(os.environ.get("PHASEMAP_KILLS", "6"))  # of the long test; set more for a longer night
 FIGURELESS = ("--no-figures", "--checkpoint-every", "0.5", "--stack-size", "3")
 
 
@@ -169,7 +169,7 @@ def test_interrupts_and_termination_keep_progress_and_the_same_command_continues
 def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
     quiet = tmp_path_factory.mktemp("quiet")
     for folder in (quiet, tmp_path):
-        (folder / "space.py").write_text(SPACE.format(steps=8_000, seeds=3))
+        (folder / "space.py").write_text(SPACE.format(steps=4_000, seeds=2))
     finish(quiet, "--local")
     rng, done = random.Random(0), {"worker": 0, "driver": 0, "everything": 0}
     rounds = 0
@@ -177,7 +177,7 @@ def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
         rounds += 1
         folder = tmp_path / f"round{rounds}"
         folder.mkdir()
-        (folder / "space.py").write_text(SPACE.format(steps=8_000, seeds=3))
+        (folder / "space.py").write_text(SPACE.format(steps=4_000, seeds=2))
         for what, count in disturb(folder, KILLS - sum(done.values()), rng).items():
             done[what] += count
         finish(folder)

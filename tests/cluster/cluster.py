@@ -110,8 +110,8 @@ class Cluster:
         for _ in range(workers):
             self.start_worker()
 
-    def start(self, *command: str, user: str | None = None) -> Service:
-        service = Service(list(command), self.environment, self.folder, user)
+    def start(self, *command: str, user: str | None = None, folder: Path | None = None) -> Service:
+        service = Service(list(command), self.environment, folder or self.folder, user)
         self.services.append(service)
         return service
 
@@ -124,8 +124,10 @@ class Cluster:
         return self.nodes[-1]
 
     def start_node(self, *options: str) -> Service:
+        """In a folder of its own: what stands beside the space file is not beside a node."""
+        place = Path(tempfile.mkdtemp(prefix="node-", dir=self.folder))
         ray = str(Path(sys.executable).parent / "ray")
-        node = self.start(ray, "start", *options, "--block", "--object-store-memory", str(100 * 2**20))
+        node = self.start(ray, "start", *options, "--block", "--object-store-memory", str(100 * 2**20), folder=place)
         until(lambda: "Ray runtime started" in node.output(), 120, "Ray node", node)
         return node
 
@@ -164,12 +166,13 @@ class Cluster:
         self.short.append(Path(tempfile.mkdtemp(prefix="pm-")))
         return self.short[-1]
 
-    def sweep(self, space: str, name: str, *options: str) -> Service:
-        """The driver of a sweep of this space, under this name."""
+    def sweep(self, space: str, name: str, *options: str, local: bool = False) -> Service:
+        """The driver of a sweep of this space, under this name; local: in one process, without the cluster."""
+        where = ("--local",) if local else ("--address", self.address)
         file = self.folder / "space.py"
         file.write_text(space)
         return self.start(
-            sys.executable, "-m", "phasemap.sweep", str(file), "--name", name, "--address", self.address,
+            sys.executable, "-m", "phasemap.sweep", str(file), "--name", name, *where,
             "--tracking-uri", self.uri, "--storage", str(self.folder / "checkpoints"), "--no-figures",
             *options,
         )  # fmt: skip
