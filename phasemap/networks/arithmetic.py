@@ -110,7 +110,8 @@ def _attention(
     back reads. torch has no rule for it (2.13): it calls one trial after another and warns."""
     unused = query.new_empty(query.shape[:4])
     if attn_mask is None and not is_causal and scale is None:
-        return layers.attend(*(one.transpose(2, 3) for one in (query, key, value))).transpose(2, 3), unused
+        query, key, value = (one.transpose(2, 3) for one in (query, key, value))
+        return layers.attend(query, key, value).transpose(2, 3), unused
     size = query.shape[-1]
     scale = size**-0.5 if scale is None else scale
     query, key, value = (F.pad(one, (0, -size % LINE)).flatten(0, 1) for one in (query, key, value))

@@ -53,7 +53,8 @@ def positions(tokens: Tensor, vocabulary: int) -> Tensor:
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32") -> Tensor:
     """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked."""
-    return attend(*(part.unflatten(-1, (heads, -1)) for part in (q, k, v)), precision).flatten(-2)
+    q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
+    return attend(q, k, v, precision).flatten(-2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
@@ -63,10 +64,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
     if k.shape[2] > 4:
         if precision != "fp32":
             return _attention_by_products(q, k, v, scale, precision)
-        lead, size = (
-            q.shape[:2],
-            q.shape[-1],
-        )  # padded, for torch's sums here hang on where a row begins within 64 bytes
+        lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums hang on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).unflatten(0, lead)
     q, k, v = (operand(part, precision) for part in (q, k, v))
