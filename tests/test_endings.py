@@ -319,3 +319,13 @@ def test_refreshed_figures_hide_the_address_from_the_list_of_processes(monkeypat
     ((words, environment),) = started
     assert "secret" not in json.dumps(words)
     assert environment["MLFLOW_TRACKING_URI"] == Record.uri
+
+
+def test_an_interrupt_of_an_import_comes_when_it_has_ended():
+    """Half of Ray, imported in a notebook, could not be imported again."""
+    ended = False
+    with pytest.raises(KeyboardInterrupt), execution._uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        ended = True
+    assert ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

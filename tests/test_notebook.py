@@ -91,7 +91,7 @@ def test_classes_of_a_cell_train_alike_here_and_under_ray_and_an_interrupt_keeps
     undisturbed = kernel.cell(RECORD.format("local"))
     for name, local in (("stopped", True), ("ray", False)):
         told = kernel.cell(f"stopped = run({name!r}, {local}); print('status', stopped.status)", "trials to run")
-        assert "interrupted: progress is kept, the same command continues" in told
+        assert "interrupted: progress is kept, the same command continues" in told, told
         assert "status 130" in told
         assert "Traceback" not in told
         assert "4 of 4 trials recorded" in kernel.cell(f"again = run({name!r}, {local})")

@@ -15,8 +15,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -267,6 +267,22 @@ def _heed_signals() -> None:
         signal.signal(signal.SIGHUP, interrupt)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back until the block has ended: a notebook could not do again an import that it broke off."""
+    held: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        signal.raise_signal(signal.SIGINT)
+
+
 def _storage(sweep: Sweep, options: Options) -> str:
     """A folder of this sweep's own: its parent run's id tells it from all others, in any store."""
     place = options.storage or "phasemap_data"
@@ -293,7 +309,8 @@ def _out(sweep: Sweep, options: Options) -> Path:
 
 def _cluster(options: Options, storage: str) -> Slots:
     """Joins or starts Ray; how many stacks it runs at once."""
-    from phasemap.scheduling import cluster
+    with _uninterrupted():
+        from phasemap.scheduling import cluster
 
     address, wanted = _address(options), cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)
     cluster.connect(address, wanted)
@@ -367,7 +384,8 @@ def _run_all(work: Work, options: Options, storage: str) -> None:
 
         in_process.run(work, storage, options.checkpoint_every, "cuda" if options.device == "cuda" else "cpu")
         return
-    from phasemap.scheduling import cluster, ray_tune
+    with _uninterrupted():
+        from phasemap.scheduling import cluster, ray_tune
 
     wanted = cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)
     while True:
