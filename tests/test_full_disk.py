@@ -109,5 +109,6 @@ def test_a_disk_that_is_full_from_the_start_is_one_message(tmp_path, disk, schem
     fill(disk)
     sweep = start(tmp_path, 100, "--tracking-uri", f"sqlite:///{disk / 'mlflow.db'}")
     assert sweep.wait(timeout=60) == 2
-    (line,) = (tmp_path / "log.txt").read_text().splitlines()
+    opening, line = (tmp_path / "log.txt").read_text().splitlines()
+    assert opening == "full: opening the record"
     assert line.startswith(f"tracking store sqlite:///{disk / 'mlflow.db'}: must take what is written, got ")

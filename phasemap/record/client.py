@@ -81,8 +81,9 @@ def redacted(text: object) -> str:
 
 
 def short(error: BaseException) -> str:
-    """Kind and first line of an error: stores add whole statements."""
-    return redacted(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}")
+    """Kind and first telling line of an error: stores add whole statements, SQLAlchemy advice to its own users."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result of Query-invoked")]
+    return redacted(f"{type(error).__name__}: {(lines or [''])[0][:200]}")
 
 
 def connect(uri: str, new: bool = True) -> MlflowClient:

@@ -101,7 +101,8 @@ class Recorder:
             raise
 
     def _answered(self, ask: Callable[[], Answer]) -> Answer:
-        return background.patiently(ask, self.uri, self.say, background.START)
+        patience = 0.0 if store.database(self.uri) else background.START  # a file does not come back by itself
+        return background.patiently(ask, self.uri, self.say, patience)
 
     def __enter__(self) -> Recorder:
         return self

@@ -243,3 +243,8 @@ def test_a_trial_is_recorded_once_however_often_it_comes(recorder):
         recorder.result(result(MLP))
     recorder.flush()
     assert len(recorder._search("tags.`phasemap.kind` = 'trial'")) == 1
+
+
+def test_a_message_is_the_stores_own_line_and_no_advice_of_a_library():
+    advice = "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block)"
+    assert client.short(OSError(f"{advice}\ndatabase or disk is full\n[SQL: …]")) == "OSError: database or disk is full"
