@@ -323,9 +323,14 @@ def test_refreshed_figures_hide_the_address_from_the_list_of_processes(monkeypat
 
 def test_an_interrupt_of_an_import_comes_when_it_has_ended():
     """Half of Ray, imported in a notebook, could not be imported again."""
-    ended = False
-    with pytest.raises(KeyboardInterrupt), execution._uninterrupted():
-        signal.raise_signal(signal.SIGINT)
-        ended = True
+    ended = []
+
+    def importing() -> None:
+        with execution._uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        importing()
     assert ended
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
