@@ -34,7 +34,7 @@ def sums(size: int = 31) -> Task:
     return Task(inputs=np.stack([a, b], 1), labels=(a + b) % size)
 
 space = Space(weight_decay=[0.0, 1.0], seed=range(2), model=Net, task=sums, data_fraction=0.5, learning_rate=1e-2,
-              batch_size=256, steps=1_900, evaluate_every=100, probes="", delay_limit=100)
+              batch_size=256, steps=1_000, evaluate_every=100, probes="", delay_limit=100)
 
 def run(name, local):
     return phasemap.run(space, name=name, local=local, figures=False, checkpoint_every=0.2)
