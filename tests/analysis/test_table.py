@@ -107,7 +107,7 @@ def test_doubled_trials_are_refused_by_name_and_failed_ones_replaced(tmp_path):
 
 
 def test_an_unknown_experiment_lists_those_there_are(store, tmp_path):
-    with pytest.raises(ValueError, match="got 'sweeep' \(did you mean sweep\?\); there are Default, sweep"):
+    with pytest.raises(ValueError, match=r"got 'sweeep' \(did you mean sweep\?\); there are Default, sweep"):
         reader.read("sweeep", store.uri)
     missing = tmp_path / "none.db"
     with pytest.raises(ValueError, match="tracking database: must exist"):
