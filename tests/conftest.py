@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves its workers beside the other half of the tests
 
 import psutil
 import pytest

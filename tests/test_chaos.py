@@ -112,8 +112,8 @@ def at_work(folder: Path) -> subprocess.Popen:
 
 
 def until(holds: Callable[[], bool], driver: subprocess.Popen, folder: Path) -> None:
-    """Waits for it while the driver runs, three minutes at most."""
-    deadline = time.monotonic() + 180
+    """Waits for it while the driver runs, ten minutes at most."""
+    deadline = time.monotonic() + 600
     while not holds():
         assert driver.poll() is None, (folder / "log.txt").read_text()
         assert time.monotonic() < deadline
@@ -134,7 +134,7 @@ def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_pa
     node = next(pid for pid in descendants([driver.pid]) if b"/raylet " in command_line(pid))
     for pid in (node, *descendants([node])):
         kill(pid)
-    assert driver.wait(timeout=180) == 0
+    assert driver.wait(timeout=900) == 0
     told = (tmp_path / "log.txt").read_text()
     assert "this machine's Ray node is gone; connecting again" in told
     assert "(raylet" not in told, "Ray's paragraph about a dead worker is not for the user"
@@ -148,16 +148,16 @@ def test_interrupts_and_termination_keep_progress_and_the_same_command_continues
     driver = at_work(tmp_path)
     time.sleep(3)
     os.killpg(driver.pid, signal.SIGINT)
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=180) == 130
     assert "interrupted: progress is kept, the same command continues" in (tmp_path / "log.txt").read_text()
     driver = at_work(tmp_path)
     for _ in range(2):
         os.killpg(driver.pid, signal.SIGINT)
         time.sleep(0.05)
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=180) == 130
     driver = at_work(tmp_path)
     driver.terminate()  # as batch systems and container engines do it, the driver alone
-    assert driver.wait(timeout=60) == 130
+    assert driver.wait(timeout=180) == 130
     told = (tmp_path / "log.txt").read_text()
     assert "Traceback" not in told
     assert "SIGTERM" not in told

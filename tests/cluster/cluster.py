@@ -96,7 +96,12 @@ class Cluster:
         self.uri = f"http://127.0.0.1:{self.mlflow_port}"
         said = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "RAY_USAGE_STATS_ENABLED": "0"}
         said |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        said |= {"OMP_NUM_THREADS": "1", "RAY_DISABLE_MEMORY_MONITOR": "1", "PYTHONPATH": str(ROOT)}
+        said |= {
+            "OMP_NUM_THREADS": "1",
+            "RAY_DISABLE_MEMORY_MONITOR": "1",
+            "RAY_worker_niceness": "0",
+            "PYTHONPATH": str(ROOT),
+        }
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_", "PYTEST_"))
         }
