@@ -171,12 +171,12 @@ def test_whatever_is_killed_the_record_is_that_of_an_undisturbed_sweep(cluster: 
 
 def test_a_tracking_server_may_be_away_until_its_driver_counts_as_dead(cluster: Cluster, undisturbed: Record) -> None:
     driver = cluster.sweep(SPACE, "alone", *OPTIONS)
-    until(lambda: bool(cluster.finished("alone")), 400, "the first trial", driver)
+    until(lambda: bool(cluster.finished("alone")), 900, "the first trial", driver)
     cluster.server.kill()
     time.sleep(AWAY)
     assert driver.process.poll() is None, driver.output()
     cluster.start_server()
-    assert driver.wait(600) == 0, driver.output()
+    assert driver.wait(900) == 0, driver.output()
     told = [line for line in driver.output().splitlines() if "tracking store" in line]
     assert told[0].startswith(f"tracking store {cluster.uri} does not answer, waiting: ")
     assert told[1:] == ["tracking store is back"], driver.output()
@@ -186,5 +186,5 @@ def test_a_tracking_server_may_be_away_until_its_driver_counts_as_dead(cluster: 
 
 def test_a_finished_sweep_has_nothing_to_do(cluster: Cluster, undisturbed: Record) -> None:
     nothing = cluster.sweep(SPACE, "calm", *OPTIONS)
-    assert nothing.wait(120) == 0
+    assert nothing.wait(300) == 0
     assert "nothing to do" in nothing.output()

@@ -44,17 +44,17 @@ def test_a_killed_node_with_gpus_changes_no_number(tmp_path: Path) -> None:
         start_gpus(cluster, "A")
         start_gpus(cluster, "B")
         driver = cluster.sweep(SPACE, "gpus", "--gpus-per-stack", "0.5", "--checkpoint-every", "1", "--stack-size", "2")
-        until(lambda: "on 4 slots" in driver.output(), 120, "the start", driver)
-        until(lambda: len(cluster.finished("gpus")) >= 2, 240, "two trials", driver)
+        until(lambda: "on 4 slots" in driver.output(), 300, "the start", driver)
+        until(lambda: len(cluster.finished("gpus")) >= 2, 600, "two trials", driver)
         cluster.nodes.pop(0).kill()
-        assert driver.wait(400) == 0, driver.output()
+        assert driver.wait(900) == 0, driver.output()
         assert "a node is gone: slots 4 -> 2" in driver.output()
         space = str(tmp_path / "space.py")
         local = cluster.start(
             sys.executable, "-m", "phasemap.sweep", space, "--name", "local", "--local", "--no-figures",
             "--tracking-uri", cluster.uri,
         )  # fmt: skip
-        assert local.wait(300) == 0, local.output()
+        assert local.wait(900) == 0, local.output()
         found = outcomes(cluster.uri, "gpus")
         assert len(found) == TRIALS
         assert found.equals(outcomes(cluster.uri, "local"))
