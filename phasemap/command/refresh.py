@@ -51,6 +51,7 @@ class Refresh:
             if not fault:
                 drawn = recorded
                 self.recorder.artifacts(self.out)
+                self.recorder.totals()
             elif not failed:
                 failed = True
                 self.say(f"no figures while it runs ({fault}); they are drawn at the end")

@@ -11,22 +11,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from phasemap.plan.space import Space
-from phasemap.plan.trial import CORE
+from phasemap.plan.trial import CORE, FIELDS
 
-MOST_CHARACTERS = 5_000  # MLflow takes 8,000 of a tag, for all files of a sweep together
+MOST_CHARACTERS = 2_000  # of a space; MLflow takes 8,000 of a tag, which all files of a sweep share
 
-# Of each field the values as text, or [lowest, highest] of numbers.
+# Of each field its values as text, {"values": […]}, or the ends of numbers, {"from": …, "to": …}.
 Asked = Mapping[str, Mapping[str, Any]]
+
+_DEFAULTS = {name: str(field.default) for name, field in FIELDS.items()}
 
 
 def asked(space: Space) -> dict[str, dict[str, Any]]:
-    """What a space asks of each field that it knows, defaults included."""
-    found = {name: _listed([field.default]) for name, field in space.known.items()}
+    """What a space asks of the fields that it names, and of those of its own components; all others have their
+    defaults."""
+    found = {name: _listed(defaults) for name, defaults in _own_defaults(space).items()}
     found |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
     found |= {name: _listed(values) for name, values in space.grid.items()}
     found |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
     if space.sampler != "grid" and "seed" not in space.values:
-        del found["seed"]  # the sampler draws as many as it needs
+        found["seed"] = _bounds([0, 2**53])  # the sampler draws as many as it needs
     if len(json.dumps(found)) > MOST_CHARACTERS:
         found |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
     return found
@@ -37,8 +40,19 @@ def strays(wanted: Asked, params: Mapping[str, str]) -> list[str]:
 
     A field that the trial does not have is one of another network's or task's, or younger than the trial.
     """
-    values = {name: str(field.default) for name, field in CORE.items()} | dict(params)
-    return [name for name, one in wanted.items() if name in values and not _holds(one, values[name])]
+    values = {name: _DEFAULTS[name] for name in CORE} | dict(params)
+    others = [name for name, value in values.items() if name not in wanted and value != _DEFAULTS.get(name, value)]
+    return [name for name, one in wanted.items() if name in values and not _holds(one, values[name])] + others
+
+
+def _own_defaults(space: Space) -> dict[str, list[Any]]:
+    """Of the fields of the user's components; one that a network of ours has too may have the default of either."""
+    found: dict[str, list[Any]] = {}
+    for part in space.parts:
+        for field in part.fields:
+            ours = [FIELDS[field.name].default] if field.name in FIELDS else []
+            found.setdefault(field.name, ours).append(field.default)
+    return {name: list(dict.fromkeys(defaults)) for name, defaults in found.items()}
 
 
 def _range(space: Space, name: str, axis: Any) -> dict[str, Any]:

@@ -36,6 +36,7 @@ __all__ = ("Away", "Held", "Lost", "Recorder")
 
 ASKED = "asked.json"  # artifact of the parent run: the sampler's trials
 ASKED_OF = "phasemap.space"  # tag of the parent run: what each of its space files asks for, as ``plan/asked.py``
+LONGEST_TAG = 8_000  # characters that MLflow takes
 VALUES = ("axis.", "fixed.")  # begin its tags of what the sweep varies and fixes
 
 
@@ -81,7 +82,7 @@ class Recorder:
             self.experiment = self._answered(self._experiment)
             self.parent, earlier = self._answered(self._parent)
             self._found = earlier is not None
-            self.tags[ASKED_OF] = json.dumps(_listed((earlier or {}).get(ASKED_OF, "{}"), dict) | dict(self.asks))
+            self.tags[ASKED_OF] = self._asked_of(earlier or {})
             self.claim = Claim(self.client, name, self.parent)
             self._begin(source)
         except (MlflowException, OSError) as error:
@@ -166,6 +167,9 @@ class Recorder:
     def artifacts(self, folder: Path) -> None:
         """Queues a folder of figures for the parent run."""
         self._jobs.put(Job(lambda: self.client.log_artifacts(self.parent, str(folder), "figures"), "the figures"))
+
+    def totals(self) -> None:
+        """Queues the phase counts and costs of the parent run, as they are when their turn comes."""
         self._jobs.put(Job(self._write_totals, "the sweep's totals"))
 
     @property
@@ -184,7 +188,7 @@ class Recorder:
     def close(self, status: str) -> None:
         """Records what is queued, then ends the parent run and lets go of the sweep; raises as ``check`` does."""
         if not self._jobs.closed:
-            self._jobs.put(Job(self._write_totals, "the sweep's totals"))
+            self.totals()
         self._jobs.close(status)
 
     # ------------------------------------------------------------------ the store
@@ -215,6 +219,12 @@ class Recorder:
             return found[0].info.run_id, found[0].data.tags
         tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
         return self.client.create_run(self.experiment, tags=tags).info.run_id, None
+
+    def _asked_of(self, earlier: Mapping[str, str]) -> str:
+        """What each space file of the sweep asks for. Of more files than a tag holds nothing is kept, so that no trial
+        is left out."""
+        text = json.dumps(_listed(earlier.get(ASKED_OF, "{}"), dict) | dict(self.asks))
+        return text if len(text) <= LONGEST_TAG else "{}"
 
     def _describe(self, source: str) -> None:
         tags = {"phasemap.axes": ",".join(self.axes), **self.tags, **self.origin}

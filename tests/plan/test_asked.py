@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from phasemap.plan.asked import MOST_CHARACTERS, asked, strays
@@ -53,6 +54,21 @@ def test_a_field_that_another_network_does_not_have_says_nothing():
     wanted = asked(Space(model=["mlp", "transformer"], heads=2, width=16, modulus=23))
     assert strays(wanted, Space(model="mlp", width=16, modulus=23).trials()[0].texts) == []
     assert strays(wanted, Space(model="transformer", width=16, modulus=23).trials()[0].texts) == ["heads"]
+
+
+class Net(torch.nn.Module):
+    def __init__(self, task, width: int = 24):
+        super().__init__()
+        self.table, self.head = torch.nn.Embedding(task.vocabulary, width), torch.nn.Linear(width, task.classes)
+
+    def forward(self, tokens):
+        return self.head(self.table(tokens).sum(1))
+
+
+def test_networks_with_other_defaults_of_one_field_are_all_of_the_space():
+    space = Space(model=["mlp", Net], modulus=23)
+    assert [trial.width for trial in space.trials()] == [128, 24]
+    assert [strays(asked(space), trial.texts) for trial in space.trials()] == [[], []]
 
 
 def test_a_long_axis_is_kept_by_its_ends():

@@ -404,3 +404,16 @@ def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_pa
         found = runs(uri, name)
         assert sorted(int(run.data.params["seed"]) for run in found) == list(range(30))
         assert all(run.info.status == "FINISHED" and run.data.metrics["test_accuracy"] == 0.25 for run in found)
+
+
+def test_every_file_of_a_sweep_keeps_what_it_asks_for_until_there_are_too_many(uri):
+    def kept(asks) -> dict:
+        recorder = opened(uri, asks=asks)
+        recorder.close("FINISHED")
+        return json.loads(MlflowClient(uri).get_run(recorder.parent).data.tags["phasemap.space"])
+
+    small, large = ({"width": {"values": [width]}} for width in ("16", "64"))
+    kept({"small.py": large})
+    kept({"large.py": large})
+    assert kept({"small.py": small}) == {"small.py": small, "large.py": large}
+    assert kept({f"{number}.py": large for number in range(300)}) == {}
