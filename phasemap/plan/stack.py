@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Result
-from phasemap.plan.trial import Shape, Trial
+from phasemap.plan.trial import Shape, Trial, train_examples
 
 CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)
 CPU_LARGEST = 32
@@ -159,4 +159,4 @@ def cost(trial: Trial) -> float:
 def _batch(trial: Trial) -> int:
     """Examples a step; of a full batch, as many as it trains on."""
     pool = trial.shape.examples.pool
-    return trial.batch_size or (pool if trial.split == "distinct" else max(1, round(trial.data_fraction * pool)))
+    return trial.batch_size or (pool if trial.split == "distinct" else train_examples(pool, trial.data_fraction))
