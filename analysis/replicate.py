@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
-from phasemap.plan.trial import FIELDS, KINDS
-from phasemap.record.reader import COLUMNS, experiments, read
+from phasemap.plan.trial import KINDS
+from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from . import caption, style
 from .axis import text
@@ -107,13 +107,13 @@ def gathered(folder: Path, tracking_uri: str | None = None) -> dict[str, pd.Data
 def kept(file: Path) -> pd.DataFrame:
     """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
     that meant something else then are absent."""
-    table = pd.read_csv(file, dtype={name: str for name, kind in KINDS.items() if kind is str})
+    table = pd.read_csv(file, dtype=dict.fromkeys(KINDS, str))
+    words = [name for name in table if KINDS.get(name) is str]
+    table[words] = table[words].fillna("")  # no probe is a choice, and no field without a value
     versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
     for recorded, rows in table.groupby(versions.fillna("")):
         table.loc[rows.index, [*(other_definitions(recorded) & set(table))]] = math.nan
-    for name, kind in KINDS.items():
-        table[name] = table[name].fillna("") if name in table and kind is str else table.get(name, FIELDS[name].default)
-    return table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)])
+    return typed_fields(table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)]))
 
 
 def _keep(table: pd.DataFrame, file: Path) -> None:

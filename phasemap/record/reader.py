@@ -190,14 +190,7 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     frame.attrs["settings"] = settings
     for name in settings:
         frame[name] = _typed(frame[name])
-    for name, kind in KINDS.items():
-        values = frame[name].fillna(str(FIELDS[name].default))
-        if kind is bool:
-            frame[name] = values == "True"
-        elif kind is int:
-            frame[name] = values.astype(float).astype("int64")
-        else:
-            frame[name] = values.astype(kind)
+    frame = typed_fields(frame)
     numbers = [name for name in (*OUTCOMES, *own) if name not in WORDS]
     return frame.astype(dict.fromkeys(numbers, float))
 
@@ -211,6 +204,19 @@ def own_numbers(table: pd.DataFrame) -> list[str]:
     """Columns of the table that the user's probes found."""
     known = {*COLUMNS, *settings(table)}
     return [name for name in table if name not in known and pd.api.types.is_numeric_dtype(table[name])]
+
+
+def typed_fields(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with our fields, text as recorded, in their types; one that is absent has its default."""
+    for name, kind in KINDS.items():
+        values = frame[name].fillna(str(FIELDS[name].default))
+        if kind is bool:
+            frame[name] = values == "True"
+        elif kind is int:
+            frame[name] = values.astype(float).astype("int64")
+        else:
+            frame[name] = values.astype(kind)
+    return frame
 
 
 def _typed(values: pd.Series) -> pd.Series:
