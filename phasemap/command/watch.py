@@ -40,10 +40,10 @@ class Watched:
         # a run is recorded after it ended, minutes after where the store was away: now and then all are read
         after = max(0, self._after - LATE) if self._looks % ALL_EVERY else 0
         self._looks += 1
-        condition = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {after}"
+        condition, wanted = f"tags.`phasemap.kind` = 'trial' and attributes.end_time >= {after}", asked(space)
         for run in store.search(self.client, self.experiment, condition):
             self._after = max(self._after, run.info.end_time or 0)
-            if run.info.status == "FINISHED" and not strays(asked(space), run.data.params):
+            if run.info.status == "FINISHED" and not strays(wanted, run.data.params):
                 with suppress(Fault):  # of another space under this name
                     trial = space.trial(run.data.params)
                     self._seen[trial.id] = (trial, run.data.tags.get("phase", ""))
