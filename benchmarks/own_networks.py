@@ -9,10 +9,6 @@ time, "module" through phasemap, "stack" is the built-in of the same shape. Proc
 
 from __future__ import annotations
 
-import argparse
-import csv
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +17,7 @@ import one_core  # noqa: F401
 # isort: split
 import loops
 import speed
-import torch
+import turns
 from torch import Tensor, nn
 
 from phasemap import Space, Task
@@ -64,12 +60,12 @@ def cases() -> list[tuple[Trial, Trial]]:
     return pairs
 
 
-def stack(trial: Trial, by_hand: Trial, compiled: bool) -> Callable[[], int]:
+def stack(trial: Trial, by_hand: Trial, compiled: bool) -> turns.Go:
     assert may_be_stacked(trial, "cpu", compiled), "its numbers hang on the stack"
     return speed.stack(trial, best_size(by_hand, gpu=False), compiled)
 
 
-CONTENDERS: dict[str, Callable[[Trial, Trial], Callable[[], int]]] = {
+CONTENDERS: dict[str, Callable[[Trial, Trial], turns.Go]] = {
     "loop": lambda by_hand, plain: speed.loop(loops.plain(by_hand)),
     "module eager": lambda by_hand, plain: stack(plain, by_hand, compiled=False),
     "module": lambda by_hand, plain: stack(plain, by_hand, compiled=True),
@@ -78,64 +74,28 @@ CONTENDERS: dict[str, Callable[[Trial, Trial], Callable[[], int]]] = {
 }
 
 
-def contend(number: int, name: str, seconds: float) -> None:
-    """One contender in a process of its own: a line in, seconds of training, its rate out."""
-    torch.set_num_threads(1)
-    go = CONTENDERS[name](*cases()[number])
-    go(), go()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        print(speed.rate(go, seconds), flush=True)
-
-
-def measure(number: int, seconds: float, rounds: int) -> dict[str, float | str]:
-    """A case's row."""
-    command = [sys.executable, __file__, "--seconds", str(seconds), "--contend", str(number)]
-    processes, found = {}, {}
-    for name in CONTENDERS:  # one after the other, so that compiling disturbs nobody
-        processes[name] = subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert processes[name].stdout.readline() == "ready\n", name
-        found[name] = []
-    for _ in range(rounds):
-        for name, process in processes.items():
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            found[name].append(float(process.stdout.readline()))
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    by_hand = cases()[number][0]
+def row(by_hand: Trial, found: turns.Rates) -> turns.Row:
     return {
         "model": by_hand.model,
         "width": by_hand.width,
         "K": best_size(by_hand, gpu=False),
-        **{name: round(speed.statistics.median(values), 1) for name, values in found.items()},
-        "module / stack": round(speed._ratio(found["module"], found["stack"]), 2),
-        "eager module / stack": round(speed._ratio(found["module eager"], found["stack eager"]), 2),
-        "module / loop": round(speed._ratio(found["module"], found["loop"]), 2),
+        **turns.middle(found),
+        "module / stack": round(turns.ratio(found["module"], found["stack"]), 2),
+        "eager module / stack": round(turns.ratio(found["module eager"], found["stack eager"]), 2),
+        "module / loop": round(turns.ratio(found["module"], found["loop"]), 2),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("mlp", "transformer"))
-    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contend:
-        number, name = arguments.contend
-        return contend(int(number), name, arguments.seconds)
-    rows = []
-    for number, (by_hand, _) in enumerate(cases()):
-        if arguments.only in (None, by_hand.model):
-            rows.append(measure(number, arguments.seconds, arguments.rounds))
-            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    speed.RESULTS.mkdir(exist_ok=True)
-    with (speed.RESULTS / "own_networks.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    pairs = cases()
+    turns.main(
+        __file__,
+        __doc__,
+        [by_hand.model for by_hand, _ in pairs],
+        list(CONTENDERS),
+        lambda number, name: CONTENDERS[name](*pairs[number]),
+        lambda number, found: row(pairs[number][0], found),
+    )
 
 
 if __name__ == "__main__":

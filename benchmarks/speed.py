@@ -10,27 +10,21 @@ is what the stack would reach if the products it cannot leave out ran at that be
 
 from __future__ import annotations
 
-import argparse
-import csv
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import one_core  # noqa: F401
 
 # isort: split
 import loops
 import torch
+import turns
 
 from phasemap.numerics import matmul
 from phasemap.plan.stack import best_size
 from phasemap.plan.trial import Trial, make_trial
 from phasemap.training.train import AHEAD, begin
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def cases() -> list[Trial]:
@@ -75,7 +69,7 @@ def best_product(width: int) -> float:
     return max(rates)
 
 
-def stack(trial: Trial, size: int, compiled: bool) -> Callable[[], int]:
+def stack(trial: Trial, size: int, compiled: bool) -> turns.Go:
     """Trains a stack; each call takes as many steps as a sweep draws batches for at once (a transformer's are too
     long for that, and its draws next to nothing) and returns the trial-steps."""
     steps = AHEAD if trial.model == "mlp" else 8
@@ -89,7 +83,7 @@ def stack(trial: Trial, size: int, compiled: bool) -> Callable[[], int]:
     return go
 
 
-def loop(steps: Iterator[None]) -> Callable[[], int]:
+def loop(steps: Iterator[None]) -> turns.Go:
     def go() -> int:
         for _ in range(4):
             next(steps)
@@ -98,7 +92,7 @@ def loop(steps: Iterator[None]) -> Callable[[], int]:
     return go
 
 
-CONTENDERS: dict[str, Callable[[Trial], Callable[[], int]]] = {
+CONTENDERS: dict[str, Callable[[Trial], turns.Go]] = {
     "published": lambda trial: loop(loops.published(trial)),
     "plain": lambda trial: loop(loops.plain(trial)),
     "plain compiled": lambda trial: loop(loops.plain(trial, compiled=True)),
@@ -107,88 +101,34 @@ CONTENDERS: dict[str, Callable[[Trial], Callable[[], int]]] = {
 }
 
 
-def rate(go: Callable[[], int], seconds: float) -> float:
-    """Trial-steps per second of processor time."""
-    start, done = time.process_time(), 0
-    while time.process_time() - start < seconds:
-        done += go()
-    return done / (time.process_time() - start)
-
-
-def contend(name: str, trial: Trial, seconds: float) -> None:
-    """One contender in a process of its own: a line in, seconds of training, its rate out."""
-    torch.set_num_threads(1)
-    go = CONTENDERS[name](trial)
-    go(), go()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        print(rate(go, seconds), flush=True)
-
-
-def measure(number: int, seconds: float, rounds: int) -> dict[str, float | str]:
-    """A case's row. Memory is not shared, so no contender trains in the heap another has torn up."""
-    trial, found = cases()[number], {}
-    command = [sys.executable, __file__, "--seconds", str(seconds), "--contend", str(number)]
-    processes = {
-        name: subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for name in CONTENDERS
-    }
-    for name, process in processes.items():  # compiling takes its time; one after the other, they do not disturb
-        assert process.stdout.readline() == "ready\n", name
-        found[name] = []
-    for _ in range(rounds):
-        for name, process in processes.items():
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            found[name].append(float(process.stdout.readline()))
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    return _row(trial, found)
-
-
-def _row(trial: Trial, found: dict[str, list[float]]) -> dict[str, float | str]:
+def _row(trial: Trial, found: turns.Rates) -> turns.Row:
     best_plain = [max(a, b) for a, b in zip(found["plain"], found["plain compiled"], strict=True)]
-    middle = {name: statistics.median(values) for name, values in found.items()}
+    median = {name: statistics.median(rates) for name, rates in found.items()}
     best = best_product(trial.width)
     return {
         "model": trial.model,
         "width": trial.width,
         "K": best_size(trial, gpu=False),
-        **{name: round(value, 1) for name, value in middle.items()},
-        "x published": round(_ratio(found["stack"], found["published"]), 2),
-        "x plain": round(_ratio(found["stack"], best_plain), 2),
-        "eager x published": round(_ratio(found["stack eager"], found["published"]), 2),
+        **turns.middle(found),
+        "x published": round(turns.ratio(found["stack"], found["published"]), 2),
+        "x plain": round(turns.ratio(found["stack"], best_plain), 2),
+        "eager x published": round(turns.ratio(found["stack eager"], found["published"]), 2),
         "GFLOP/s of the best product": round(2 * best / 1e9),
-        "share": round(middle["stack"] * nominal(trial) / best, 2),
-        "x published at most": round(best / needed(trial) / middle["published"], 2),
+        "share": round(median["stack"] * nominal(trial) / best, 2),
+        "x published at most": round(best / needed(trial) / median["published"], 2),
     }
 
 
-def _ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", choices=("mlp", "transformer"))
-    parser.add_argument("--contend", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contend:
-        number, name = arguments.contend
-        return contend(name, cases()[int(number)], arguments.seconds)
-    rows = []
-    for number, trial in enumerate(cases()):
-        if arguments.only in (None, trial.model):
-            rows.append(measure(number, arguments.seconds, arguments.rounds))
-            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / "speed.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    trials = cases()
+    turns.main(
+        __file__,
+        __doc__,
+        [trial.model for trial in trials],
+        list(CONTENDERS),
+        lambda number, name: CONTENDERS[name](trials[number]),
+        lambda number, found: _row(trials[number], found),
+    )
 
 
 if __name__ == "__main__":
