@@ -1,436 +1,665 @@
 """The published claims, each with its source, its value and the range that counts as replicating it.
 
-Data first: ``CLAIMS`` is the one list. The few functions above it turn trials into an estimate with
-an interval; the verdict and the report are made in ``replicate.py``.
+Data alone: ``CLAIMS`` is the one list, in the order of its chapters. What a claim is measured by stands in
+``measures.py``; the verdict and the report are made in ``replicate.py``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from math import gcd
+from typing import Any, Final, Literal
 
-import pandas as pd
+from .measures import (
+    Measure,
+    below,
+    between,
+    ceiling,
+    difference,
+    ends_high,
+    generalized,
+    has,
+    inner_stride_is,
+    inside_minus_end,
+    middle,
+    overlaps,
+    share,
+    share_within,
+    share_without,
+    time_to,
+)
 
-from .statistics import Estimate, grok_time, kaplan_meier, median, rate_difference, wilson
+PUBLISHED: Final = "published settings"  # but for what a row names
+MECHANISM: Final = "mechanism"  # the same question at a smaller scale
+COMPUTED: Final = "computed"  # a fact of the task: checked, not estimated
+ASKED: Final = "asked here"  # no published value
+Kind = Literal["published settings", "mechanism", "computed", "asked here"]
 
-Measure = Callable[[pd.DataFrame], Estimate]
-SEEDS = "the seed repositories' published runs"
+MANIFOLD = "lmxxf/grokking-manifold-discovery-experiment 05a7785"
+LEARNABILITY = "lmxxf/grokking-train-learnability 5c90f33"
+TAKEOVER = "the published takeover study (in neither repository)"
+README_FINDINGS = f"{MANIFOLD}, README, Core Findings"
+LIU = "Liu et al. 2022, arXiv 2205.10343, section 4"
+PRIETO = "Prieto et al. 2025, arXiv 2501.04697"
+POWER = "Power et al. 2022, arXiv 2201.02177"
+
 ADDITION: dict[str, Any] = {"task": "modular_addition", "modulus": 97, "data_fraction": 0.3, "weight_decay": 1.0}
 MULTIPLICATION: dict[str, Any] = ADDITION | {"task": "modular_multiplication"}
 SMALL: dict[str, Any] = {"model": "transformer", "width": 128, "depth": 2, "heads": 4, "learning_rate": 1e-3}
+PLAIN = {"bottleneck": 0, "width": 128, "depth": 2}
+TASKS = {"addition": ADDITION, "multiplication": MULTIPLICATION}
+
+# Ranges. "Never" and "always" are shares; a few seeds cannot show either, so they stand for a third and two thirds.
+RARELY, MOSTLY = (0.0, 1 / 3), (2 / 3, 1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """One published statement and how it is measured here.
 
-    ``select``: the trials meant (column -> value or tuple of values). ``settings``: the other
-    published settings; trials that differ in them are measured all the same, and the report says so.
-    ``low`` to ``high``: the values that count as replicating it. ``shown``: column of single values.
+    ``claim``: what is tested, in a sentence. ``published``: as the text has it; ``logs``: what the published data
+    say, where that differs, and ``points`` the published values themselves. ``low`` to ``high``: the values that count
+    as replicating it. ``spaces``: names of the sweeps whose trials speak to it; ``select``: the trials meant (column ->
+    value, tuple of values, or [low, high]). ``settings``: the other published settings; trials that differ in them are
+    measured all the same, and the report says so. ``shown``: column of single values. ``fact``: computes its values
+    from the task, instead of ``measure``.
     """
 
     name: str
-    experiments: tuple[str, ...]
+    chapter: str
     claim: str
     source: str
     published: str
     low: float
     high: float
-    measure: Measure
     unit: str
+    points: tuple[float, ...] = ()
+    kind: Kind = PUBLISHED
+    logs: str = ""
+    measure: Measure | None = None
+    fact: Callable[[], list[float]] | None = None
+    spaces: tuple[str, ...] = ()
     select: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     shown: str = ""
 
 
-def middle(column: str) -> Measure:
-    """Median of an outcome over the trials that have it."""
-    return lambda trials: median(trials[column].dropna())
+JUMP = "Generalization comes late and suddenly"
+LOSS = "What was reached does not last"
+FATES = "Weight decay and the takeover"
+SHAPE = "Dimension and rank"
+SEQUENCES = "Which sequences can be learned"
+ZONE = "Where grokking lies"
+MORE = "Asked here"
+
+_share = partial(Claim, unit="share of trials")
+_steps = partial(Claim, unit="optimizer steps")
+_accuracy = partial(Claim, unit="accuracy")
+_difference = partial(Claim, unit="difference of shares")
 
 
-def grok_median(trials: pd.DataFrame) -> Estimate:
-    """Kaplan–Meier median of the grok step."""
-    return grok_time(trials).median
+def _runs(task: str) -> dict[str, Any]:
+    """The trials of the published network on a task, wherever they were run."""
+    extra = ("addition_success",) if task == "addition" else ("weight_decay_fates",)
+    return {
+        "spaces": ("seeds_success_rate", f"seeds_{task}", *extra),
+        "select": {"task": TASKS[task]["task"], "weight_decay": 1.0, **PLAIN},
+        "settings": SMALL | TASKS[task],
+    }
 
 
-def takeover_median(trials: pd.DataFrame) -> Estimate:
-    """Kaplan–Meier median of the takeover step."""
-    seen = trials.takeover_step.notna()
-    return kaplan_meier(trials.takeover_step.fillna(trials.steps_run), seen)[1]
-
-
-def share(event: Callable[[pd.DataFrame], pd.Series]) -> Measure:
-    """Share of trials in which the event holds, with Wilson's interval."""
-    return lambda trials: wilson(int(event(trials).sum()), len(trials))
-
-
-def grokked(trials: pd.DataFrame) -> pd.Series:
-    return trials.grok_step.notna()
-
-
-def ends_high(trials: pd.DataFrame) -> pd.Series:
-    return trials.final_test_accuracy >= trials.grok_threshold
-
-
-def collapsed(trials: pd.DataFrame) -> pd.Series:
-    return trials.phase == "collapse"
-
-
-def inner_four(trials: pd.DataFrame) -> pd.Series:
-    return trials.inner_winning_stride == 4
-
-
-def between(first: Mapping[str, Any], other: Mapping[str, Any]) -> Measure:
-    """Share grokked in one arm minus that in the other (Newcombe)."""
-
-    def difference(trials: pd.DataFrame) -> Estimate:
-        a, b = chosen(trials, first), chosen(trials, other)
-        if a.empty or b.empty:
-            return Estimate(math.nan, -math.inf, math.inf, 0)
-        return rate_difference(int(grokked(a).sum()), len(a), int(grokked(b).sum()), len(b))
-
-    return difference
-
-
-def inside_minus_end(end: str) -> Measure:
-    """Share grokked at the inner weight decays minus that at the "lowest" or the "highest"."""
-
-    def difference(trials: pd.DataFrame) -> Estimate:
-        values = sorted(trials.weight_decay.unique())
-        if len(values) < 3:
-            return Estimate(math.nan, -math.inf, math.inf, 0)
-        outer = values[0] if end == "lowest" else values[-1]
-        return between({"weight_decay": tuple(values[1:-1])}, {"weight_decay": outer})(trials)
-
-    return difference
-
-
-def chosen(trials: pd.DataFrame, select: Mapping[str, Any]) -> pd.DataFrame:
-    """The trials whose columns have these values."""
-    for name, value in select.items():
-        trials = trials[trials[name].isin(value if isinstance(value, tuple) else (value,))]
-    return trials
-
-
-def _of_three(successes: int) -> tuple[float, float]:
-    """What the published n = 3 leaves open: the Wilson interval of its own count."""
-    found = wilson(successes, 3)
-    return found.low, found.high
-
-
-def _success(task: str, settings: dict[str, Any], told: str) -> Claim:
-    low, high = _of_three(2)
-    return Claim(
-        f"success_rate_{task}",
-        ("seeds_success_rate", f"seeds_{task}"),
-        f"{task.capitalize()}: share of seeds that end at test accuracy ≥ 0.90",
-        f"{SEEDS}, final accuracy, 3 seeds",
-        told,
-        low,
-        high,
-        share(ends_high),
-        "share of trials",
-        {"task": settings["task"], "weight_decay": 1.0, "bottleneck": 0},
-        SMALL | settings | {"steps": 150_000},
-        "final_test_accuracy",
-    )
-
-
-def _grok(task: str, settings: dict[str, Any], low: float, high: float) -> Claim:
-    return Claim(
-        f"grok_step_{task}",
-        (f"seeds_{task}", "seeds_success_rate"),
-        f"{task.capitalize()}: median grok step",
-        f"{SEEDS}, evaluations every 1,000 steps",
-        f"{low:,.0f} to {high:,.0f}",
-        low,
-        high,
-        grok_median,
-        "optimiser steps",
-        {"task": settings["task"], "weight_decay": 1.0, "bottleneck": 0},
-        SMALL | settings,
-        "grok_step",
-    )
-
-
-def _dimension(task: str, settings: dict[str, Any], told: str, low: float, high: float) -> Claim:
-    return Claim(
-        f"dimension_{task}",
-        (f"seeds_{task}", "seeds_success_rate"),
-        f"{task.capitalize()}: smallest number of principal components holding 95 % of the variance",
-        f"{SEEDS}, hidden test vectors",
-        told,
-        low,
-        high,
-        middle("minimum_intrinsic_dimension"),
-        "components",
-        {"task": settings["task"], "weight_decay": 1.0},
-        SMALL | settings,
-        "minimum_intrinsic_dimension",
-    )
-
-
-def _bottleneck(task: str, settings: dict[str, Any], step: int) -> list[Claim]:
-    common = SMALL | settings | {"steps": 50_000}
+def _task(
+    task: str, *, grok: tuple[int, int], groks: tuple[int, ...], jumps: tuple[int, ...], ends: tuple[float, ...]
+) -> list[Claim]:
+    """``groks``, ``jumps``: of the four published runs, read off their logs; ``ends``: the last accuracies of three."""
+    name = task.capitalize()
     return [
-        Claim(
-            f"bottleneck_below_{task}",
-            ("seeds_bottleneck",),
-            f"{task.capitalize()}: no trial groks through a bottleneck of 8 units or fewer",
-            f"{SEEDS}, one run per size",
-            "none",
-            0.0,
-            0.25,
-            share(grokked),
-            "share of trials",
-            {"task": settings["task"], "bottleneck": (1, 2, 4, 8)},
-            common,
-            "final_test_accuracy",
+        _steps(
+            name=f"grok_step_{task}",
+            chapter=JUMP,
+            claim=f"{name}: median step at which test accuracy reaches 0.9",
+            source=f"{MANIFOLD}, results_multi_seed/summary.json and train_log.json",
+            published=f"{grok[0]:,} to {grok[1]:,}",
+            logs=f"{_listed(groks)} of four seeds; evaluations every 1,000 steps",
+            points=groks,
+            low=grok[0],
+            high=grok[1],
+            measure=time_to("grok_step"),
+            shown="grok_step",
+            **_runs(task),
         ),
-        Claim(
-            f"bottleneck_16_{task}",
-            ("seeds_bottleneck",),
-            f"{task.capitalize()}: median grok step through a bottleneck of 16 units",
-            f"{SEEDS}, one run",
-            f"{step:,}",
-            step / 2,
-            step * 1.28,  # to the budget of 50,000 steps where the published step is 39,000
-            grok_median,
-            "optimiser steps",
-            {"task": settings["task"], "bottleneck": 16},
-            common,
-            "grok_step",
+        _steps(
+            name=f"jump_{task}",
+            chapter=JUMP,
+            claim=f"{name}: the rise from test accuracy 0.1 to 0.9 takes at most 4,000 steps",
+            source=f"{MANIFOLD}, paper, section 4.4: grokking is sudden",
+            published="sudden",
+            logs=_listed(jumps),
+            points=jumps,
+            low=0,
+            high=4_000,
+            measure=middle("jump_steps"),
+            shown="jump_steps",
+            **_runs(task),
+        ),
+        _share(
+            name=f"stuck_{task}",
+            chapter=LOSS,
+            claim=f"{name}: a third of the seeds (0.2 to 0.5) does not reach 0.9 within 15,000 steps",
+            source=f"{README_FINDINGS} 3: 1/3 probability of getting stuck",
+            published="1 of 3 seeds",
+            logs="none of 4 runs: all reach 0.9 by step 13,000",
+            points=(1 / 3, 0.0),
+            low=0.2,
+            high=0.5,
+            measure=share_without("grok_step", 15_000),
+            shown="grok_step",
+            **_runs(task),
+        ),
+        _share(
+            name=f"ends_high_{task}",
+            chapter=LOSS,
+            claim=f"{name}: two thirds of the seeds (0.5 to 0.8) stand at or above 0.9 at the last step",
+            source=f"{README_FINDINGS} 3, results_multi_seed/summary.json",
+            published=f"2 of 3 ({_listed(ends)})",
+            points=(2 / 3,),
+            logs="the third had generalized and ended in a dip",
+            low=0.5,
+            high=0.8,
+            measure=share(ends_high),
+            shown="final_test_accuracy",
+            **_runs(task)
+            | {
+                "settings": SMALL | TASKS[task] | {"steps": 150_000},
+                "select": _runs(task)["select"] | {"ending": "budget"},  # one that stops when it settles ends high
+            },
         ),
     ]
 
 
-def _final(decay: float, told: str, low: float, high: float, **more: Any) -> Claim:
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:,g}" for value in values)
+
+
+def _dimension(task: str, point: float, published: str, logs: str, low: float, high: float) -> Claim:
     return Claim(
-        f"takeover_accuracy_{decay:g}".replace(".", "_"),
-        ("seeds_takeover",),
-        f"Multiplication, weight decay {decay:g}: median final test accuracy",
-        f"{SEEDS}, takeover study, one run",
-        told,
-        low,
-        high,
-        middle("final_test_accuracy"),
-        "accuracy",
-        {"weight_decay": decay, "width": 128},
-        SMALL | MULTIPLICATION | {"weight_decay": decay, "steps": 1_000_000} | more,
-        "final_test_accuracy",
+        name=f"dimension_{task}",
+        chapter=SHAPE,
+        claim=f"{task.capitalize()}: smallest number of principal components that hold 95 % of the variance of the "
+        "hidden vectors, up to the grok step",
+        source=f"{MANIFOLD}, results/dimension_analysis.json",
+        published=published,
+        logs=logs,
+        points=(point,),
+        low=low,
+        high=high,
+        unit="components",
+        measure=middle("minimum_intrinsic_dimension"),
+        shown="minimum_intrinsic_dimension",
+        **_runs(task),
     )
 
 
-def _takeover(decay: float, step: int) -> Claim:
-    return Claim(
-        f"takeover_step_{decay:g}".replace(".", "_"),
-        ("seeds_takeover",),
-        f"Multiplication, weight decay {decay:g}: median step at which the outer stride is lost for good",
-        f"{SEEDS}, takeover study, one run",
-        f"{step:,}",
-        step / 2,
-        step * 2,
-        takeover_median,
-        "optimiser steps",
-        {"weight_decay": decay, "width": 128},
-        SMALL | MULTIPLICATION | {"weight_decay": decay, "steps": 1_000_000},
-        "takeover_step",
+def _bottleneck(task: str, step: int) -> list[Claim]:
+    where: dict[str, Any] = {"spaces": ("seeds_bottleneck",), "settings": SMALL | TASKS[task] | {"steps": 50_000}}
+    name, select = task.capitalize(), {"task": TASKS[task]["task"], "width": 128}
+    return [
+        _share(
+            name=f"bottleneck_below_{task}",
+            chapter=SHAPE,
+            claim=f"{name}: through a bottleneck of 8 units or fewer at most a third of the trials generalizes",
+            source=f"{MANIFOLD}, results/exp4_bottleneck/summary.json, one run for each size",
+            published="none of 4 sizes",
+            points=(0.0,),
+            low=RARELY[0],
+            high=RARELY[1],
+            measure=share(generalized),
+            shown="best_test_accuracy",
+            select=select | {"bottleneck": (1, 2, 4, 8)},
+            **where,
+        ),
+        _steps(
+            name=f"bottleneck_16_{task}",
+            chapter=SHAPE,
+            claim=f"{name}: median grok step through a bottleneck of 16 units (linear, ReLU, linear), within half and "
+            "twice the published one",
+            source=f"{MANIFOLD}, results/exp4_bottleneck/summary.json, one run",
+            published=f"{step:,}",
+            points=(step,),
+            low=step / 2,
+            high=step * 2,
+            measure=time_to("grok_step"),
+            shown="grok_step",
+            select=select | {"bottleneck": 16},
+            **where,
+        ),
+    ]
+
+
+def _fate(decay: float, published: str, logs: str, span: tuple[float, float], words: str) -> Claim:
+    return _share(
+        name=f"weight_decay_{decay:g}",
+        chapter=FATES,
+        claim=f"Multiplication, weight decay {decay:g}: {words} reaches 0.9 within 20,000 steps",
+        source=f"{TAKEOVER}, table of final accuracies, one run",
+        published=published,
+        logs=logs,
+        low=span[0],
+        high=span[1],
+        measure=share_within("grok_step", 20_000),
+        shown="grok_step",
+        spaces=("weight_decay_fates", "seeds_takeover", "seeds_multiplication", "seeds_success_rate"),
+        select={"task": "modular_multiplication", "weight_decay": decay, "depth": 2, "width": 128, "bottleneck": 0},
+        settings=SMALL | MULTIPLICATION | {"weight_decay": decay},
     )
 
 
-def _inner(decay: float) -> Claim:
-    return Claim(
-        f"inner_stride_{decay:g}".replace(".", "_"),
-        ("seeds_takeover",),
-        f"Multiplication, weight decay {decay:g}: share of trials whose inner winning stride is 4 at the end",
-        f"{SEEDS}, takeover study, one run",
-        "1 of 1",
-        0.5,
-        1.0,
-        share(inner_four),
-        "share of trials",
-        {"weight_decay": decay, "width": 128},
-        SMALL | MULTIPLICATION | {"weight_decay": decay, "steps": 1_000_000},
-        "inner_winning_stride_score",
+def _inner(name: str, claim: str, published: str, rule: Callable[[int, int], int], moduli: tuple[int, ...]) -> Claim:
+    return _share(
+        name=name,
+        chapter=FATES,
+        kind=MECHANISM,
+        claim=claim,
+        source=f"{TAKEOVER}: stride 4 = gcd(12, 8)",
+        published=published,
+        low=MOSTLY[0],
+        high=MOSTLY[1],
+        measure=share(inner_stride_is(rule)),
+        shown="inner_winning_stride",
+        spaces=("strides_by_modulus",),
+        select={"task": "modular_multiplication", "model": "mlp", "modulus": moduli, "steps": [20_000, 1e9]},
     )
 
 
-def _learnable(task: str, told: str, low: float, high: float) -> Claim:
-    return Claim(
-        f"learnability_{task}",
-        ("seeds_learnability",),
-        f"{task}: median final test accuracy",
-        f"{SEEDS}, reverse-scaling study, one run",
-        told,
-        low,
-        high,
-        middle("final_test_accuracy"),
-        "accuracy",
-        {"task": task, "split": "examples"},
-        SMALL | {"context": 16, "data_fraction": 0.3, "weight_decay": 1.0, "steps": 100_000},
-        "final_test_accuracy",
+def _arm(name: str, claim: str, source: str, published: str, span: tuple[float, float], **select: Any) -> Claim:
+    plain = {"weight_decay": 0.0, "loss": "cross_entropy", "orthogonal_gradient": False, "task": "modular_addition"}
+    return _share(
+        name=name,
+        chapter=JUMP,
+        kind=MECHANISM,
+        claim=f"MLP, data fraction 0.5, within 10,000 steps: {claim}",
+        source=source,
+        published=published,
+        low=span[0],
+        high=span[1],
+        measure=share_within("grok_step", 10_000),
+        shown="best_test_accuracy",
+        spaces=("without_weight_decay", "control_tasks"),
+        select=plain | {"steps": [10_000, 1e9]} | select,
+    )
+
+
+def _learnable(task: str, point: float, low: float, high: float, logs: str = "") -> Claim:
+    return _accuracy(
+        name=f"learnability_{task}",
+        chapter=SEQUENCES,
+        claim=f"{task}, 16 tokens shown: median test accuracy at the last step",
+        source=f"{LEARNABILITY}, results/{task}/train_log.json, one run",
+        published=f"{point:.4g}",
+        points=(point,),
+        logs=logs,
+        low=low,
+        high=high,
+        measure=middle("final_test_accuracy"),
+        shown="final_test_accuracy",
+        spaces=("seeds_learnability",),
+        select={"task": task, "split": "examples", "context": 16},
+        settings=SMALL | {"data_fraction": 0.3, "weight_decay": 1.0, "steps": 100_000},
     )
 
 
 def _overlap(task: str) -> Claim:
     return Claim(
-        f"overlap_{task}",
-        ("seeds_learnability",),
-        f"{task}: share of test windows that also stand in the training set",
-        "replay of the published split",
-        "1.00",
-        0.99,
-        1.0,
-        middle("overlap"),
-        "share of test examples",
-        {"task": task, "split": "examples"},
-        {"context": 16, "data_fraction": 0.3},
-        "overlap",
+        name=f"overlap_{task}",
+        chapter=SEQUENCES,
+        kind=COMPUTED,
+        claim=f"{task}: every test window also stands in the training set, so that 100 % is a lookup",
+        source=f"{LEARNABILITY}, code/train_learnability.py, replayed",
+        published="–",
+        low=0.999,
+        high=1.0,
+        unit="share of test examples",
+        fact=overlaps(task),
     )
 
 
-def _context(name: str, contexts: tuple[int, ...], told: str, low: float, high: float) -> Claim:
+def _ceiling(context: int, value: float) -> Claim:
     return Claim(
-        f"lfsr_context_{name}",
-        ("lfsr_context",),
-        f"lfsr_31, {min(contexts)} to {max(contexts)} tokens shown: median final test accuracy",
-        "the ceiling, from replaying the register",
-        told,
-        low,
-        high,
-        middle("final_test_accuracy"),
-        "accuracy",
-        {"task": "lfsr_31", "context": contexts},
-        SMALL | {"weight_decay": 1.0, "steps": 100_000},
-        "final_test_accuracy",
+        name=f"ceiling_{context}",
+        chapter=SEQUENCES,
+        kind=COMPUTED,
+        claim=f"lfsr_31, {context} tokens shown: no predictor can be right more often than {value:g}",
+        source=f"{LEARNABILITY}, code/train_learnability.py, the register replayed",
+        published="7 of 8 bits learned, the last one beyond reach" if value < 1 else "–",
+        low=value - 1e-9,
+        high=value + 1e-9,
+        unit="accuracy",
+        fact=ceiling("lfsr_31", context),
     )
 
 
-def _goldilocks(end: str) -> Claim:
-    return Claim(
-        f"goldilocks_{end}",
-        ("seeds_goldilocks",),
-        f"Share grokked at the inner weight decays minus that at the {end}",
-        "Liu et al. 2022, arXiv 2205.10343: grokking lies in a zone between memorization and confusion",
-        "above 0",
-        0.0,
-        1.0,
-        inside_minus_end(end),
-        "difference of shares",
+def _context(context: int, kind: Kind, low: float, high: float, published: str, logs: str = "") -> Claim:
+    small = kind == MECHANISM
+    return _accuracy(
+        name=f"context_{context}" + ("_mlp" if small else ""),
+        chapter=SEQUENCES,
+        kind=kind,
+        claim=f"lfsr_31 read by {'an MLP' if small else 'the published network'}, {context} tokens shown: median "
+        "of the best test accuracy",
+        source="the ceiling, computed" if small else f"{LEARNABILITY}, results/lfsr_31_ctx{context}/train_log.json",
+        published=published,
+        logs=logs,
+        low=low,
+        high=high,
+        measure=middle("best_test_accuracy"),
+        shown="best_test_accuracy",
+        spaces=("lfsr_context_mlp",) if small else ("lfsr_context",),
+        select={"task": "lfsr_31", "context": context, "steps": [2_000, 1e9]} | ({} if small else {"width": 128}),
+        settings={} if small else SMALL | {"weight_decay": 1.0, "data_fraction": 0.3},
+    )
+
+
+def _zone(name: str, claim: str, source: str, measure: Measure) -> Claim:
+    return _difference(
+        name=name,
+        chapter=ZONE,
+        kind=MECHANISM,
+        claim=f"MLP, addition mod 59: {claim}",
+        source=source,
+        published="above 0",
+        low=0.0,
+        high=1.0,
+        measure=measure,
+        spaces=("seeds_goldilocks",),
     )
 
 
 CLAIMS: tuple[Claim, ...] = (
-    _grok("addition", ADDITION, 8_000, 10_000),
-    _grok("multiplication", MULTIPLICATION, 7_000, 13_000),
-    _success("addition", ADDITION, "2 of 3 (1.0, 0.29, 1.0)"),
-    _success("multiplication", MULTIPLICATION, "2 of 3 (0.33, 1.0, 0.99)"),
-    Claim(
-        "oscillations",
-        ("seeds_success_rate", "seeds_addition"),
-        "Falls from test accuracy ≥ 0.90 to below 0.50 at the next evaluation, per trial of 150,000 steps",
-        SEEDS,
-        "12 to 20",
-        12,
-        20,
-        middle("oscillations"),
-        "oscillations",
-        {"weight_decay": 1.0, "bottleneck": 0, "steps": 150_000},
-        SMALL | {"modulus": 97, "data_fraction": 0.3, "evaluate_every": 1_000},
-        "oscillations",
+    *_task(
+        "addition",
+        grok=(8_000, 10_000),
+        groks=(9_000, 9_000, 9_000, 10_000),
+        jumps=(2_000, 2_000, 3_000, 3_000),
+        ends=(1.0, 0.29, 1.0),
     ),
-    _dimension("addition", ADDITION, "8 (from 78)", 5, 12),
-    _dimension("multiplication", MULTIPLICATION, "11 (from 89)", 7, 16),
-    Claim(
-        "twonn_addition",
-        ("seeds_addition",),
-        "Addition: TwoNN dimension of the hidden test vectors at the end",
-        SEEDS,
-        "8 to 10 (from 20)",
-        8,
-        10,
-        middle("twonn_dimension"),
-        "dimensions",
-        {"task": "modular_addition", "weight_decay": 1.0},
-        SMALL | ADDITION,
-        "twonn_dimension",
+    *_task(
+        "multiplication",
+        grok=(7_000, 13_000),
+        groks=(9_000, 10_000, 10_000, 13_000),
+        jumps=(1_000, 1_000, 3_000, 4_000),
+        ends=(0.33, 1.0, 0.99),
     ),
-    *_bottleneck("addition", ADDITION, 17_500),
-    *_bottleneck("multiplication", MULTIPLICATION, 39_000),
-    _final(1.0, "0.896", 0.80, 0.97),
-    _final(1.5, "1.00", 0.98, 1.0),
-    _final(2.0, "1.00", 0.98, 1.0),
-    _final(5.0, "0.777", 0.65, 0.90),
-    _takeover(1.5, 350_000),
-    _takeover(2.0, 140_000),
-    _inner(1.5),
-    _inner(2.0),
+    _arm(
+        "no_weight_decay",
+        "without weight decay at most a third of the trials generalizes",
+        f"{PRIETO}, abstract; {MANIFOLD}, paper, section 4.1",
+        "does not grok",
+        RARELY,
+    ),
+    _arm(
+        "stablemax",
+        "without weight decay, StableMax makes at least two thirds generalize",
+        f"{PRIETO}, abstract",
+        "groks",
+        MOSTLY,
+        loss="stablemax",
+    ),
+    _arm(
+        "orthogonal_gradient",
+        "without weight decay, the orthogonal gradient makes at least two thirds generalize",
+        f"{PRIETO}, abstract",
+        "groks",
+        MOSTLY,
+        orthogonal_gradient=True,
+    ),
+    _arm(
+        "stablemax_and_orthogonal_gradient",
+        "without weight decay, both together make at least two thirds generalize",
+        f"{PRIETO}, abstract",
+        "each alone groks",
+        MOSTLY,
+        loss="stablemax",
+        orthogonal_gradient=True,
+    ),
+    _arm(
+        "random_labels",
+        "of random labels, at weight decay 1, at most a third of the trials reaches 0.9",
+        POWER + ": without a rule in the table there is nothing to generalize to",
+        "never",
+        RARELY,
+        task="random_labels",
+        weight_decay=1.0,
+    ),
+    _arm(
+        "permutations",
+        "composition of permutations, at weight decay 1, generalizes in at least two thirds of the trials",
+        POWER + ": S5 is among the tables that generalize",
+        "generalizes",
+        MOSTLY,
+        task="permutation_composition",
+        weight_decay=1.0,
+    ),
     Claim(
-        "collapse",
-        ("seeds_collapse",),
-        "Multiplication, weight decay 2, 5,000,000 steps: share of trials that had settled and end below 0.90",
-        f"{SEEDS}, one run",
-        "1 of 1 (ends at 0.734)",
-        0.5,
+        name="oscillations",
+        chapter=LOSS,
+        claim="Falls from test accuracy >= 0.9 to below 0.5 at the next evaluation, in 150,000 steps",
+        source=f"{README_FINDINGS} 2, results_multi_seed/summary.json",
+        published="12 to 20",
+        logs="13, 20, 16 (addition), 14, 17, 12 (multiplication)",
+        points=(12, 13, 14, 16, 17, 20),
+        low=12,
+        high=20,
+        unit="oscillations",
+        measure=middle("oscillations"),
+        spaces=("seeds_success_rate",),
+        select={"weight_decay": 1.0, **PLAIN, "steps": 150_000},
+        settings=SMALL | {"modulus": 97, "data_fraction": 0.3, "evaluate_every": 1_000},
+        shown="oscillations",
+    ),
+    _difference(
+        name="collapse",
+        chapter=LOSS,
+        kind=MECHANISM,
+        claim="MLP, multiplication, 1,000,000 steps: the share of evaluations at or above 0.99 is lower by 0.1 or more "
+        "in the later half after the grok step than in the earlier one",
+        source=f"{TAKEOVER}, weight decay 2, 5,000,000 steps, one run",
+        published="collapse for good (ends at 0.734)",
+        logs="0.998 one evaluation earlier; dips become denser, none lasts",
+        low=-1.0,
+        high=-0.1,
+        measure=difference("late_high_share", "early_high_share"),
+        spaces=("collapse_small",),
+        select={"late_weight_decay": -1.0, "task": "modular_multiplication", "steps": [200_000, 1e9]},
+    ),
+    _fate(
         1.0,
-        share(collapsed),
-        "share of trials",
-        {"weight_decay": 2.0},
-        SMALL | MULTIPLICATION | {"weight_decay": 2.0, "steps": 5_000_000},
-        "final_test_accuracy",
+        "does not grok (0.896)",
+        "1.0 at step 10,000; 0.896 is the last of 200 evaluations",
+        RARELY,
+        "at most a third of the trials",
+    ),
+    _fate(1.5, "groks (1.00)", "", MOSTLY, "at least two thirds of the trials"),
+    _fate(2.0, "groks (1.00)", "34 of 200 evaluations are below 0.90", MOSTLY, "at least two thirds of the trials"),
+    _fate(5.0, "over-compressed (0.777)", "0.994 within 10,000 steps", RARELY, "at most a third of the trials"),
+    _share(
+        name="capacity",
+        chapter=FATES,
+        claim="Multiplication, weight decay 2, width 256, depth 4: at most a third of the trials reaches 0.9",
+        source=f"{TAKEOVER}, capacity study, one run",
+        published="cannot (0.5175, train 0.564)",
+        logs="1.0 at step 5,000",
+        low=RARELY[0],
+        high=RARELY[1],
+        measure=share_within("grok_step", 5_000),
+        shown="best_test_accuracy",
+        spaces=("capacity_reached", "seeds_capacity"),
+        select={"width": 256, "depth": 4, "weight_decay": 2.0, "task": "modular_multiplication"},
+        settings=MULTIPLICATION | {"weight_decay": 2.0, "heads": 8, "learning_rate": 1e-3, "batch_size": 512},
     ),
     Claim(
-        "capacity",
-        ("seeds_capacity",),
-        "Multiplication, weight decay 2, width 256, depth 4: median final test accuracy",
-        f"{SEEDS}, one run",
-        "0.518",
-        0.35,
-        0.70,
-        middle("final_test_accuracy"),
-        "accuracy",
-        {"weight_decay": 2.0, "width": 256, "depth": 4},
-        MULTIPLICATION | {"weight_decay": 2.0, "heads": 8, "steps": 1_000_000},
-        "final_test_accuracy",
+        name="outer_ring",
+        chapter=FATES,
+        claim="Multiplication, weight decay 1: adjacency score of the outer stride at the last step",
+        source=f"{MANIFOLD}, exp_group2_multiplication/results/adjacency_analysis/coset_adjacency_results.json",
+        published="1.0 (a perfect ring of 12 cosets)",
+        points=(1.0,),
+        low=0.9,
+        high=1.0,
+        unit="adjacency score",
+        measure=middle("winning_stride_score"),
+        shown="winning_stride_score",
+        **_runs("multiplication"),
     ),
-    _learnable("periodic", "1.00", 0.95, 1.0),
-    _learnable("lfsr_5", "1.00", 0.95, 1.0),
-    _learnable("lcg_simple", "1.00", 0.95, 1.0),
-    _learnable("lfsr_31", "0.502", 0.45, 0.55),
-    _learnable("lcg_glibc", "0.0041", 0.0, 0.02),
-    _learnable("csprng", "0.0033", 0.0, 0.02),
+    _share(
+        name="ring_in_addition",
+        chapter=FATES,
+        claim="Addition: in at most a third of the trials the classes form a ring, in whatever stride, that chance "
+        "does not explain (p < 0.01)",
+        source=f"{MANIFOLD}, exp_group1_addition/results/adjacency_analysis/adjacency_results.json",
+        published="no ring (adjacency 0.0)",
+        logs="stride 1 alone was looked at",
+        low=RARELY[0],
+        high=RARELY[1],
+        measure=share(below("winning_stride_p_value", 0.01)),
+        shown="winning_stride_score",
+        **_runs("addition"),
+    ),
+    _share(
+        name="takeover",
+        chapter=FATES,
+        kind=MECHANISM,
+        claim="Transformer of width 32, weight decay 1.5 and 2: an inner stride takes over from an outer one in at "
+        "least two thirds of the trials, within 400,000 steps",
+        source=f"{TAKEOVER}, one run for each weight decay",
+        published="2 of 2 (350,000 and 140,000 steps)",
+        low=MOSTLY[0],
+        high=MOSTLY[1],
+        measure=share(has("takeover_step")),
+        shown="takeover_step",
+        spaces=("takeover_small",),
+        select={"weight_decay": (1.5, 2.0), "width": 32, "steps": [400_000, 1e9]},
+    ),
+    _inner(
+        "inner_stride_4",
+        "MLP, p = 97: the inner winning stride is 4 in at least two thirds of the trials",
+        "2 of 2",
+        lambda outer, inner: 4,
+        (97,),
+    ),
+    _inner(
+        "inner_stride_gcd",
+        "MLP, p = 61, 73, 89, 113: the inner winning stride is gcd(outer, inner places)",
+        "at p = 97 alone",
+        gcd,
+        (61, 73, 89, 113),
+    ),
+    _inner(
+        "inner_stride_half",
+        "MLP, p = 61, 73, 89, 113: the inner winning stride is half of the inner places",
+        "at p = 97 the two rules agree",
+        lambda outer, inner: inner // 2,
+        (61, 73, 89, 113),
+    ),
+    _dimension("addition", 8, "8 (from 78)", "8 at step 7,000, before the grok step; 3 and 1 inside later dips", 6, 10),
+    _dimension("multiplication", 11, "11 (from 89)", "11 at steps 8,000 and 9,000", 8, 14),
+    Claim(
+        name="twonn_addition",
+        chapter=SHAPE,
+        claim="Addition: TwoNN dimension of the hidden test vectors at the last step",
+        source=f"{MANIFOLD}, results/dimension_analysis.json",
+        published="8 to 10 (from 20)",
+        points=(6.46, 6.99, 8.32),
+        logs="6.5 at step 8,000, 7.0 at 9,000, 8.3 at 10,000",
+        low=8,
+        high=10,
+        unit="dimensions",
+        measure=middle("twonn_dimension"),
+        shown="twonn_dimension",
+        **_runs("addition") | {"select": _runs("addition")["select"] | {"ending": "budget"}},
+    ),
+    *_bottleneck("addition", 17_500),
+    *_bottleneck("multiplication", 39_000),
+    _learnable("periodic", 1.0, 0.95, 1.0),
+    _learnable("lfsr_5", 1.0, 0.95, 1.0),
+    _learnable("lcg_simple", 1.0, 0.95, 1.0),
+    _learnable("lfsr_31", 0.502, 0.45, 0.55, "0.509 at step 500, 0.49 to 0.52 ever after"),
+    _learnable("lcg_glibc", 0.0041, 0.0, 0.02),
+    _learnable("csprng", 0.0033, 0.0, 0.02),
     _overlap("periodic"),
     _overlap("lfsr_5"),
     _overlap("lcg_simple"),
-    _context("short", (16, 20, 23), "0.50", 0.45, 0.55),
-    _context("long", (24, 28, 32), "1.00", 0.95, 1.0),
-    Claim(
-        "reverse_scaling",
-        ("seeds_reverse_scaling",),
-        "lfsr_31, 4 × 1024, at the learning rate of the small model: median final test accuracy",
-        f"{SEEDS}, 33 M weights, where learning rate and batch size were changed as well",
-        "0.005",
-        0.0,
-        0.05,
-        middle("final_test_accuracy"),
-        "accuracy",
-        {"task": "lfsr_31", "width": 1024, "learning_rate": 1e-3},
-        {"depth": 4, "heads": 16, "context": 16, "steps": 100_000},
-        "final_test_accuracy",
+    _ceiling(16, 0.5),
+    _ceiling(24, 1.0),
+    _context(32, PUBLISHED, 0.95, 1.0, "1.00", "0.99 at step 4,000"),
+    _context(16, MECHANISM, 0.45, 0.55, "0.50"),
+    _context(23, MECHANISM, 0.45, 0.55, "0.50"),
+    _context(24, MECHANISM, 0.95, 1.0, "1.00"),
+    _context(32, MECHANISM, 0.95, 1.0, "1.00"),
+    _accuracy(
+        name="reverse_scaling",
+        chapter=SEQUENCES,
+        claim="lfsr_31, 4 x 1024 with 16 heads: median test accuracy at the last step",
+        source=f"{LEARNABILITY}, results/lfsr_31_xlarge/train_log.json, one run, other learning rate and batch size",
+        published="0.005",
+        points=(0.005,),
+        low=0.0,
+        high=0.05,
+        measure=middle("final_test_accuracy"),
+        spaces=("seeds_reverse_scaling",),
+        select={"task": "lfsr_31", "width": 1024},
+        settings={"depth": 4, "heads": 16, "context": 16, "learning_rate": 5e-4, "batch_size": 128, "steps": 100_000},
+        shown="final_test_accuracy",
     ),
-    _goldilocks("lowest"),
-    _goldilocks("highest"),
-    Claim(
-        "precision",
-        ("precision",),
-        "Share grokked in bf16 minus that in fp32",
-        "no published value; asked here: precision changes it by less than 0.2",
-        "–",
-        -0.2,
-        0.2,
-        between({"precision": "bf16"}, {"precision": "fp32"}),
-        "difference of shares",
+    _zone(
+        "goldilocks_lowest",
+        "the share that generalizes is larger at the inner weight decays than at the lowest",
+        LIU,
+        inside_minus_end("lowest"),
+    ),
+    _zone(
+        "goldilocks_highest",
+        "the share that generalizes is larger at the inner weight decays than at the highest",
+        LIU,
+        inside_minus_end("highest"),
+    ),
+    _zone(
+        "more_data",
+        "the share that generalizes is larger at data fraction 0.7 than at 0.3",
+        f"{POWER}: less data, later generalization; Varma et al. 2023, arXiv 2309.02390: a critical size of the data",
+        between({"data_fraction": 0.7}, {"data_fraction": 0.3}),
+    ),
+    _zone(
+        "more_width",
+        "the share that generalizes is larger at width 96 than at 16",
+        f"{MANIFOLD}, paper, section 4.3: over-parameterized models are more prone to grokking",
+        between({"width": 96}, {"width": 16}),
+    ),
+    _difference(
+        name="precision",
+        chapter=MORE,
+        kind=ASKED,
+        claim="MLP, addition mod 59: bf16 changes the share that generalizes by less than 0.2 against fp32",
+        source="–",
+        published="–",
+        low=-0.2,
+        high=0.2,
+        measure=between({"precision": "bf16"}, {"precision": "fp32"}),
+        spaces=("precision",),
+    ),
+    _difference(
+        name="annealing",
+        chapter=MORE,
+        kind=ASKED,
+        claim="MLP, multiplication, 1,000,000 steps: a tenth of the weight decay from step 20,000 on raises the share "
+        "of evaluations at or above 0.99 late in the run to 0.9 or more",
+        source="–",
+        published="–",
+        low=0.9,
+        high=1.0,
+        measure=middle("late_high_share"),
+        spaces=("collapse_small",),
+        select={"late_weight_decay": 0.1, "task": "modular_multiplication", "steps": [200_000, 1e9]},
     ),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,40 +24,56 @@ from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from . import caption, style
 from .axis import text
-from .claims import CLAIMS, Claim, chosen
+from .claims import ASKED, CLAIMS, COMPUTED, MECHANISM, PUBLISHED, Claim
+from .measures import NOTHING, chosen
 from .statistics import Estimate
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
-COLOURS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GREY, NOT_MEASURED: "#cccccc"}
-DECIMALS = {"accuracy": 3, "optimiser steps": 0, "components": 1, "dimensions": 1, "oscillations": 1}
+COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GREY, NOT_MEASURED: "#cccccc"}
+OTHER = "other settings"
+KINDS_OF_EVIDENCE = {
+    PUBLISHED: "At the published settings",
+    OTHER: "The published network at other settings",
+    MECHANISM: "The mechanism at a smaller scale",
+    COMPUTED: "Computed from the task",
+    ASKED: "Asked here, without a published value",
+}
+DECIMALS = {"accuracy": 3, "optimizer steps": 0, "components": 1, "dimensions": 1, "oscillations": 1}
+STORY = (4, 4)  # lines of what holds, and of what does not
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim as measured: the experiment, the estimate (n = 0: no trials), the single trials behind it, the
-    settings in which they differ from the published ones, and the verdict."""
+    """One claim as measured: the estimate (n = 0: no trials), the trials behind it, the settings in which they differ
+    from the published ones, and the verdict."""
 
     claim: Claim
-    experiment: str
     measured: Estimate
     trials: pd.DataFrame
     other_settings: str
     verdict: str
 
+    @property
+    def kind(self) -> str:
+        """One of ``KINDS_OF_EVIDENCE``."""
+        return OTHER if self.claim.kind == PUBLISHED and self.other_settings else self.claim.kind
+
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: a row per claim."""
+    """``table``: a row for each claim. ``recorded``: ids of all finished trials at hand."""
 
     table: pd.DataFrame
     findings: tuple[Finding, ...]
+    recorded: frozenset[str]
 
 
 def summarise(tables: Mapping[str, pd.DataFrame]) -> Summary:
-    """From the finished trials of each experiment (name -> tidy table)."""
+    """From the finished trials of each sweep (name -> tidy table)."""
     findings = tuple(_finding(claim, tables) for claim in CLAIMS)
-    return Summary(pd.DataFrame([_row(f) for f in findings]), findings)
+    recorded = frozenset(trial for table in tables.values() for trial in table.trial)
+    return Summary(pd.DataFrame([_row(f) for f in findings]), findings, recorded)
 
 
 def verdict(measured: Estimate, low: float, high: float) -> str:
@@ -81,7 +97,7 @@ def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     for name, table in tables.items():
         paths.append(pictures / f"trials_{name}.csv")
         _keep(table, paths[-1])
-    sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in summary.findings if f.measured.n}
+    sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in _drawn(summary)}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
 
 
@@ -95,7 +111,7 @@ def gathered(folder: Path, tracking_uri: str | None = None) -> dict[str, pd.Data
             raise
         here = set()  # no store in this folder: the tables alone
     tables = {}
-    for name in sorted({name for claim in CLAIMS for name in claim.experiments}):
+    for name in sorted({name for claim in CLAIMS for name in claim.spaces}):
         found = [read(name, tracking_uri, everything=True).finished] if name in here else []
         file = folder / f"trials_{name}.csv"
         found += [kept(file)] if file.exists() else []
@@ -123,57 +139,108 @@ def _keep(table: pd.DataFrame, file: Path) -> None:
 
 def report(summary: Summary) -> str:
     """The page in Markdown."""
-    counts = summary.table.verdict.value_counts()
-    told = ", ".join(f"{counts.get(v, 0)} {v}" for v in COLOURS)
-    head = ["claim", "source", "published", "measured", "n", "counts as replicated", "verdict"]
-    table = _table(head, [_cells(f) for f in summary.findings])
-    pictures = [
-        f"### {f.claim.claim}\n\n![{f.claim.name}](replication/{f.claim.name}.png)\n"
-        for f in summary.findings
-        if f.measured.n
+    head = ["claim", "published", "measured", "n", "counts as replicated", "verdict"]
+    lines = [
+        "# Replication of the published claims",
+        "",
+        "Written by `python -m analysis replicate` from the recorded trials; no number here is typed by hand.",
+        "",
+        *_story(summary),
+        "",
+        "![All measured claims, each on its own scale](replication/overview.png)",
+        "",
+        *_counts(summary),
+        "",
+        "A claim replicates when the whole 95 % interval of the measurement lies in the range that counts as "
+        "replicating it, does not when none of it does, and is undecided otherwise. Shares: Wilson; medians: order "
+        "statistics, or Kaplan–Meier for steps, where trials without the event are censored at the steps they ran; "
+        "differences: Newcombe. A median of fewer than six trials has an open interval. A few seeds cannot show "
+        '"never" or "always": a third and two thirds of the trials stand for them. A trial that has generalized is not '
+        "undone by a longer budget; one that has not is censored, which confirms nothing beyond its budget. What is "
+        "computed from a task is checked, not estimated. Trials run at other settings than the published ones are "
+        "named as such: their verdict speaks of these settings alone.",
+        "",
     ]
-    return "\n".join(
-        [
-            "# Replication of the published claims",
-            "",
-            "Written by `python -m analysis replicate` from the recorded trials; no number here is typed by hand.",
-            "",
-            f"{len(summary.findings)} claims: {told}.",
-            "",
-            "A claim replicates when the whole 95 % interval of the measurement lies in the range that counts as "
-            "replicating it, does not when none of it does, and is undecided otherwise. Shares: Wilson; medians: order "
-            "statistics, or Kaplan–Meier for steps, where trials without the event are censored at the steps they ran; "
-            "differences: Newcombe. A median of fewer than six trials has an open interval. Trials run at other "
-            "settings than the published ones are named as such: their verdict speaks of these settings only.",
-            "",
-            *table,
-            "",
-            "![overview](replication/overview.png)",
-            "",
-            *_not_run(summary),
-            "## A figure per claim",
-            "",
-            *pictures,
-        ]
-    )
+    for chapter in dict.fromkeys(f.claim.chapter for f in summary.findings):
+        rows = [_cells(f) for f in summary.findings if f.claim.chapter == chapter]
+        lines += [f"## {chapter}", "", *_table(head, rows), ""]
+    lines += [*_not_run(summary), "## Sources", "", *_sources(summary), "", "## A figure for each claim", ""]
+    lines += [f"### {f.claim.claim}\n\n![{f.claim.name}](replication/{f.claim.name}.png)\n" for f in _drawn(summary)]
+    return "\n".join(lines)
+
+
+def _drawn(summary: Summary) -> list[Finding]:
+    return [f for f in summary.findings if f.measured.n and f.claim.kind != COMPUTED]
+
+
+def _story(summary: Summary) -> list[str]:
+    """What holds, what does not, what nobody knows yet: ten lines."""
+    lines = []
+    for verdict_, most, word in zip((REPLICATES, DOES_NOT), STORY, ("Holds", "Does not hold"), strict=True):
+        found = [f for f in summary.findings if f.verdict == verdict_ and f.kind not in (ASKED, COMPUTED)]
+        lines += [f"- **{word}.** {_sentence(f)}" for f in _one_of_each_chapter(found)[:most]]
+    for verdict_, words in ((UNDECIDED, "Too few trials to decide"), (NOT_MEASURED, "Nobody knows yet")):
+        names = [f.claim.name.replace("_", " ") for f in summary.findings if f.verdict == verdict_]
+        if names:
+            lines.append(f"- **{words}** ({len(names)}): {', '.join(names)}.")
+    return lines
+
+
+def _one_of_each_chapter(findings: list[Finding]) -> list[Finding]:
+    """The first of each chapter, then the second of each, so that no chapter fills the story."""
+    seen: dict[str, int] = {}
+    rank = {}
+    for finding in findings:
+        chapter = finding.claim.chapter
+        rank[finding.claim.name] = seen[chapter] = seen.get(chapter, -1) + 1
+    return sorted(findings, key=lambda finding: rank[finding.claim.name])
+
+
+def _sentence(finding: Finding) -> str:
+    claim = finding.claim
+    published = "; ".join(filter(None, (claim.published.strip("–"), claim.logs and f"logs: {claim.logs}")))
+    told = f"measured {_measured(finding)}, n = {finding.measured.n}, {finding.kind}"
+    return f"{claim.claim} ({f'published: {published}; ' if published else ''}{told})."
+
+
+def _counts(summary: Summary) -> list[str]:
+    """How many of each kind of evidence came out how."""
+    head, rows = ["", *COLORS, "in all"], []
+    for kind, words in KINDS_OF_EVIDENCE.items():
+        found = [f.verdict for f in summary.findings if f.kind == kind]
+        if found:
+            rows.append([words, *(str(found.count(v)) for v in COLORS), str(len(found))])
+    return _table(head, rows)
+
+
+def _sources(summary: Summary) -> list[str]:
+    by_source: dict[str, list[str]] = {}
+    for finding in summary.findings:
+        by_source.setdefault(finding.claim.source, []).append(finding.claim.name)
+    return [f"- {source}: {', '.join(names)}" for source, names in by_source.items() if source != "–"]
 
 
 def _not_run(summary: Summary) -> list[str]:
-    """The search spaces that were not run as published, and what they cost; both counted, not typed."""
+    """The search spaces with trials that nobody has recorded, what they cost, and the command; counted, not typed."""
     rows = []
-    for name in dict.fromkeys(name for claim in CLAIMS for name in claim.experiments):
-        measured = [f for f in summary.findings if f.experiment == name]
-        if measured and not any(f.other_settings for f in measured):
-            continue
-        how = "at other settings" if measured else "not at all"
-        for file in sorted(SPACES.glob(f"{name}*.py")):
-            trials = load(file).trials()
-            steps, hours = sum(trial.steps for trial in trials), seconds(trials) / 3600 / 2
-            rows.append([f"`{file.stem}`", how, str(len(trials)), f"{steps:,}", f"{hours:,.1f}"])
+    for file in _files(CLAIMS):
+        trials = load(file).trials()
+        missing = [trial for trial in trials if trial.id not in summary.recorded]
+        if missing:
+            steps, hours = sum(trial.steps for trial in missing), seconds(missing) / 3600 / 2
+            command = f"`python -m phasemap.sweep search_spaces/{file.name}`"
+            rows.append([command, f"{len(missing):,} of {len(trials):,}", f"{steps:,}", f"{hours:,.1f}"])
     if not rows:
         return []
-    head = ["search space", "run", "trials", "trial-steps", "hours on 2 cores, roughly"]
-    return ["## What was not run as published", "", *_table(head, rows), ""]
+    head = ["command", "trials not run", "trial-steps", "hours on 2 cores, roughly"]
+    return ["## What is not measured yet", "", *_table(head, rows), ""]
+
+
+def _files(claims: Iterable[Claim]) -> list[Path]:
+    """The search spaces of claims; two files may feed one sweep, each named after it."""
+    names = dict.fromkeys(name for claim in claims for name in claim.spaces)
+    known = {file.stem: file for file in sorted(SPACES.glob("*.py"))}
+    return [known[stem] for name in names for stem in (name, f"{name}_small", f"{name}_large") if stem in known]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -182,18 +249,22 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def draw(ax: Axes, finding: Finding) -> None:
-    """Range that replicates (shaded), measurement with interval, single trials below it."""
+    """Range that replicates (shaded), published values, measurement with interval, single trials below it."""
     claim, found = finding.claim, finding.measured
     values = _values(finding)
-    edge = _edges([claim.low, claim.high, found.value, found.low, found.high, *values], claim.unit)
+    edge = _edges([claim.low, claim.high, found.value, found.low, found.high, *values, *claim.points], claim.unit)
     ax.axvspan(max(claim.low, edge[0]), min(claim.high, edge[1]), color=style.BLUE, alpha=0.15, linewidth=0)
-    if len(values):
+    rows = {1.0: "measured"}
+    if values:
         ax.plot(values, [0.0] * len(values), "|", color="#333333", markersize=9, markeredgewidth=0.8)
-    _draw_estimate(ax, found, 1.0, COLOURS[finding.verdict], edge)
-    ax.set(ylim=(-0.6, 1.6), xlim=edge, xlabel=claim.unit)
-    rows = {0.0: f"trials ({len(values)})", 1.0: "measured"}
-    ax.set_yticks([y for y in rows if y or len(values)], [n for y, n in rows.items() if y or len(values)])
-    if claim.unit == "optimiser steps":
+        rows[0.0] = f"trials ({len(values)})"
+    if claim.points:
+        ax.plot(claim.points, [2.0] * len(claim.points), "D", color=style.PURPLE, markersize=4, fillstyle="none")
+        rows[2.0] = "published"
+    _draw_estimate(ax, found, 1.0, COLORS[finding.verdict], edge)
+    ax.set(ylim=(min(rows) - 0.6, max(rows) + 0.6), xlim=edge, xlabel=claim.unit)
+    ax.set_yticks(sorted(rows), [rows[y] for y in sorted(rows)])
+    if claim.unit == "optimizer steps":
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
@@ -202,12 +273,13 @@ def figure(finding: Finding) -> Figure:
     """One claim."""
     claim = finding.claim
     words = caption.join(
-        f"{claim.claim}. Published: {claim.published}. Shaded: counts as replicated ({_span(claim)}). Measured: "
-        f"{_told(finding)}, n = {finding.measured.n}: {finding.verdict}",
-        f"Ticks: {claim.shown.replace('_', ' ')} of the trials that have it" if len(_values(finding)) else "",
+        f"{claim.claim}. Published: {claim.published}{f' (logs: {claim.logs})' if claim.logs else ''}. Shaded: counts "
+        f"as replicated ({_span(claim)}). Measured: {_measured(finding)}, n = {finding.measured.n}: {finding.verdict}",
+        f"Ticks: {claim.shown.replace('_', ' ')} of the trials that have it" if _values(finding) else "",
+        "Diamonds: published values" if claim.points else "",
         finding.other_settings,
     )
-    sheet, axes = style.sheet(width=style.SINGLE, height=30 * style.MM, caption=words)
+    sheet, axes = style.sheet(width=style.SINGLE, height=36 * style.MM, caption=words)
     draw(axes[0, 0], finding)
     return sheet
 
@@ -215,43 +287,74 @@ def figure(finding: Finding) -> Figure:
 @style.applied()
 def overview(summary: Summary) -> Figure:
     """All measured claims, each on its own scale: the shaded range becomes 0 to 1."""
-    found = [f for f in summary.findings if f.measured.n]
+    found = _drawn(summary)
     if not found:
         return style.notice("No recorded trial speaks to a published claim yet.", "replication")
     words = (
-        "Each measurement with its 95 % interval, on the scale of its claim: the shaded stretch is the range that "
-        "counts as replicated. An arrow: the interval goes on; a large one with a number: the value itself lies there."
+        "Each measurement with its 95 % interval (dot), and the published values (diamonds), on the scale of its "
+        "claim: the shaded stretch is the range that counts as replicated. An arrow: the interval goes on; a large one "
+        "with a number: the value itself lies there. Filled dots: at the published settings; open ones: the mechanism "
+        "at a smaller scale, or other settings."
     )
-    sheet, axes = style.sheet(1, 1, style.DOUBLE, (12 + 5 * len(found)) * style.MM, words)
-    ax = axes[0, 0]
+    chapters = dict.fromkeys(f.claim.chapter for f in found)
+    lines = len(found) + len(chapters)
+    sheet, axes = style.sheet(1, 1, style.DOUBLE, (12 + 4.6 * lines) * style.MM, words)
+    ax, ticks = axes[0, 0], {}
     ax.axvspan(0, 1, color=style.BLUE, alpha=0.15, linewidth=0)
-    for i, finding in enumerate(found):
-        claim, measured = finding.claim, finding.measured
-        low, value, high = (
-            (v - claim.low) / (claim.high - claim.low) for v in (measured.low, measured.value, measured.high)
-        )
-        _draw_estimate(ax, Estimate(value, low, high, measured.n), i, COLOURS[finding.verdict], (-1.5, 2.5))
-        ax.annotate(
-            f"n = {measured.n}, {finding.verdict}" + (", other settings" if finding.other_settings else ""),
-            (1.03, i),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=6,
-        )
-    ax.set_yticks(range(len(found)), [f.claim.name.replace("_", " ") for f in found], fontsize=6.5)
-    ax.set(xlim=(-1.5, 2.5), ylim=(len(found) - 0.4, -0.6))
+    y = 0
+    for chapter in chapters:
+        ax.annotate(chapter, (-1.45, y), va="center", fontsize=7, fontweight="bold")
+        for finding in (f for f in found if f.claim.chapter == chapter):
+            y += 1
+            ticks[y] = finding.claim.name.replace("_", " ")
+            _overview_row(ax, finding, y)
+        y += 1
+    ax.set_yticks([*ticks], [*ticks.values()], fontsize=6.5)
+    ax.set(xlim=(-1.5, 2.5), ylim=(lines - 0.4, -0.6))
     ax.set_xticks([0, 1], ["low end", "high end"])
     return sheet
 
 
+def _overview_row(ax: Axes, finding: Finding, y: int) -> None:
+    claim, measured = finding.claim, finding.measured
+    low, value, high, *points = (
+        (v - claim.low) / (claim.high - claim.low)
+        for v in (measured.low, measured.value, measured.high, *sorted(set(claim.points)))
+    )
+    for point in points:
+        spot = min(max(point, -1.4), 2.4)
+        ax.plot(spot, y - 0.22, "D", color=style.PURPLE, markersize=3, fillstyle="none", markeredgewidth=0.7)
+        if spot != point:
+            ax.annotate(f"{point * (claim.high - claim.low) + claim.low:.3g}", (spot, y - 0.22), fontsize=5)
+    ours = finding.kind == PUBLISHED
+    _draw_estimate(ax, Estimate(value, low, high, measured.n), y, COLORS[finding.verdict], (-1.5, 2.5), ours)
+    ax.annotate(
+        f"n = {measured.n}, {finding.verdict}" + (f", {OTHER}" if finding.kind == OTHER else ""),
+        (1.03, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=6,
+    )
+
+
 def _finding(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Finding:
-    own = {name: chosen(tables[name], claim.select) for name in claim.experiments if name in tables}
-    name = next((name for name, trials in own.items() if len(trials)), None)
-    if name is None:
-        return Finding(claim, "", Estimate(math.nan, -math.inf, math.inf, 0), pd.DataFrame(), "", NOT_MEASURED)
-    trials, measured = own[name], claim.measure(own[name])
+    if claim.fact:
+        return _checked(claim, claim.fact())
+    own = [chosen(tables[name], claim.select) for name in claim.spaces if name in tables]
+    own = [trials for trials in own if len(trials)]
+    if not own or not claim.measure:
+        return Finding(claim, NOTHING, pd.DataFrame(), "", NOT_MEASURED)
+    trials = pd.concat(own, ignore_index=True).drop_duplicates("trial", ignore_index=True)
+    measured = claim.measure(trials)
     found = verdict(measured, claim.low, claim.high)
-    return Finding(claim, name, measured, trials, _differences(trials, claim), found)
+    return Finding(claim, measured, trials, _differences(trials, claim) if measured.n else "", found)
+
+
+def _checked(claim: Claim, values: list[float]) -> Finding:
+    """A fact holds if every value computed lies in its range; it has no interval."""
+    measured = Estimate(values[0], min(values), max(values), len(values))
+    found = REPLICATES if claim.low <= measured.low and measured.high <= claim.high else DOES_NOT
+    return Finding(claim, measured, pd.DataFrame(), "", found)
 
 
 def _differences(trials: pd.DataFrame, claim: Claim) -> str:
@@ -268,9 +371,12 @@ def _row(finding: Finding) -> dict[str, Any]:
     claim, measured = finding.claim, finding.measured
     return {
         "name": claim.name,
+        "chapter": claim.chapter,
         "claim": claim.claim,
         "source": claim.source,
         "published": claim.published,
+        "logs": claim.logs,
+        "kind": finding.kind,
         "measured": measured.value,
         "low": measured.low,
         "high": measured.high,
@@ -279,20 +385,22 @@ def _row(finding: Finding) -> dict[str, Any]:
         "range_high": claim.high,
         "other_settings": finding.other_settings,
         "verdict": finding.verdict,
-        "experiment": finding.experiment,
     }
 
 
 def _cells(finding: Finding) -> list[str]:
     claim = finding.claim
-    told = _told(finding) if finding.measured.n else "–"
+    published = claim.published + (f"<br>logs: {claim.logs}" if claim.logs else "")
+    measured = _measured(finding) if finding.measured.n else "–"
     other = f"<br>{finding.other_settings}" if finding.other_settings else ""
-    sure = f"**{finding.verdict}**" + (" (at these settings)" if other and finding.verdict != NOT_MEASURED else "")
-    return [claim.claim, claim.source, claim.published, told + other, str(finding.measured.n), _span(claim), sure]
+    sure = f"**{finding.verdict}**" + ("" if finding.kind == PUBLISHED else f"<br>{finding.kind}")
+    return [claim.claim, published, measured + other, str(finding.measured.n), _span(claim), sure]
 
 
-def _told(finding: Finding) -> str:
+def _measured(finding: Finding) -> str:
     measured, unit = finding.measured, finding.claim.unit
+    if finding.claim.kind == COMPUTED:
+        return f"{_number(measured.value, unit)}, computed"
     low, high = _number(measured.low, unit), _number(measured.high, unit)
     return f"{_number(measured.value, unit)} [{low}, {high}]"
 
@@ -303,7 +411,7 @@ def _span(claim: Claim) -> str:
 
 def _number(value: float, unit: str) -> str:
     if math.isinf(value):
-        return "not reached" if value > 0 and unit == "optimiser steps" else "open"
+        return "not reached" if value > 0 and unit == "optimizer steps" else "open"
     return f"{value:,.{DECIMALS.get(unit, 2)}f}"
 
 
@@ -321,7 +429,9 @@ def _edges(numbers: list[float], unit: str) -> tuple[float, float]:
     return max(min(finite) - room, 0.0), max(finite) + room
 
 
-def _draw_estimate(ax: Axes, found: Estimate, height: float, colour: str, edge: tuple[float, float]) -> None:
+def _draw_estimate(
+    ax: Axes, found: Estimate, height: float, colour: str, edge: tuple[float, float], filled: bool = True
+) -> None:
     low, high = max(found.low, edge[0]), min(found.high, edge[1])
     if low <= high:
         ax.plot([low, high], [height] * 2, color=colour, linewidth=1.2, solid_capstyle="butt")
@@ -329,7 +439,7 @@ def _draw_estimate(ax: Axes, found: Estimate, height: float, colour: str, edge: 
         spot = min(max(end, edge[0]), edge[1])
         ax.plot(spot, height, "|" if inside else arrow, color=colour, markersize=5, clip_on=False)
     if edge[0] <= found.value <= edge[1]:
-        ax.plot(found.value, height, "o", color=colour, markersize=4.5)
+        ax.plot(found.value, height, "o", color=colour, markersize=4.5, markerfacecolor=colour if filled else "white")
     elif math.isfinite(found.value):  # beyond the scale: it must not look as if nothing was measured
         side = 0 if found.value < edge[0] else 1
         ax.plot(edge[side], height, "<>"[side], color=colour, markersize=7, clip_on=False, zorder=4)

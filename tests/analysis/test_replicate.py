@@ -12,13 +12,20 @@ from analysis.statistics import Estimate
 from phasemap.plan.outcome import DEFINITIONS, Outcome
 from phasemap.plan.trial import FIELDS, Trial
 
+PUBLISHED = {"width": 128, "depth": 2, "heads": 4, "model": "transformer", "learning_rate": 1e-3, "weight_decay": 1.0}
+
 
 def success(n, of, **fields):
-    trials = [Trial(seed=s, steps=150_000, **fields) for s in range(of)]
+    """The published network over seeds: the first n end high, the others in a dip."""
+    trials = [Trial(seed=s, **{"steps": 150_000} | PUBLISHED | fields) for s in range(of)]
     grown = {"phase": "grokking", "grok_step": 9_000, "final_test_accuracy": 1.0}
     lost = {"phase": "collapse", "grok_step": 9_000, "final_test_accuracy": 0.3}
-    more = {"ending": "budget", "steps_run": 150_000, "oscillations": 15}
+    more = {"ending": "budget", "steps_run": fields.get("steps", 150_000), "oscillations": 15}
     return [(t, Outcome(**(grown if t.seed < n else lost), **more)) for t in trials]
+
+
+def found(**tables):
+    return {f.claim.name: f for f in replicate.summarise(tables).findings}
 
 
 @pytest.mark.parametrize(
@@ -35,13 +42,20 @@ def test_the_verdict_follows_from_interval_and_range(low, high, n, expected):
     assert replicate.verdict(Estimate(0.5, low, high, n), 0.3, 0.6) == expected
 
 
-def test_claims_are_named_once_and_speak_of_fields_that_exist():
+def test_claims_are_named_once_and_speak_of_fields_and_spaces_that_exist():
     names = [c.name for c in CLAIMS]
     assert len(set(names)) == len(names)
     for claim in CLAIMS:
         assert claim.low < claim.high, claim.name
-        assert set(claim.select) | set(claim.settings) <= set(FIELDS), claim.name
+        assert bool(claim.fact) != bool(claim.measure), claim.name
+        assert set(claim.select) | set(claim.settings) <= {*FIELDS, "ending"}, claim.name
         assert not claim.shown or claim.shown in DEFINITIONS, claim.name
+        assert claim.fact or replicate._files([claim]), claim.name
+
+
+def test_chapters_are_not_scattered():
+    chapters = [claim.chapter for claim in sorted(CLAIMS, key=lambda claim: claim.chapter)]
+    assert len(set(chapters)) == 7
 
 
 def test_a_value_beyond_the_scale_of_the_overview_has_a_mark():
@@ -52,25 +66,70 @@ def test_a_value_beyond_the_scale_of_the_overview_has_a_mark():
 
 
 def test_a_claim_is_measured_on_its_trials_only():
-    table = frame(success(20, 30) + success(0, 5, task="modular_multiplication"))
-    found = {f.claim.name: f for f in replicate.summarise({"seeds_success_rate": table}).findings}
-    addition = found["success_rate_addition"]
-    assert (addition.measured.n, round(addition.measured.value, 3), addition.verdict) == (30, 0.667, "replicates")
-    assert addition.other_settings == ""
-    assert found["success_rate_multiplication"].measured.n == 5
-    assert found["grok_step_addition"].verdict == "replicates"
-    assert found["oscillations"].measured.value == 15
-    assert found["collapse"].verdict == "not measured"
+    seen = found(seeds_success_rate=frame(success(20, 30) + success(0, 5, task="modular_multiplication")))
+    addition = seen["ends_high_addition"]
+    assert (addition.measured.n, round(addition.measured.value, 3)) == (30, 0.667)
+    assert (addition.other_settings, addition.kind) == ("", "published settings")
+    assert seen["ends_high_multiplication"].measured.n == 5
+    assert seen["grok_step_addition"].verdict == "replicates"
+    assert seen["oscillations"].measured.value == 15
+    assert seen["collapse"].verdict == "not measured"
 
 
-def test_trials_at_other_settings_are_named_as_such():
+def test_trials_of_several_sweeps_count_once_each():
+    both = success(5, 6)
+    seen = found(seeds_success_rate=frame(both[:4]), seeds_addition=frame(both[2:]))
+    assert seen["grok_step_addition"].measured.n == 6
+
+
+def test_a_trial_that_ended_before_the_step_without_the_event_says_nothing():
+    early, late = success(1, 1, steps=12_000), success(1, 2)[1:]
+    early = [(t, o.replace(grok_step=None, steps_run=12_000)) for t, o in early]
+    late = [(t, o.replace(grok_step=None)) for t, o in late]
+    stuck = found(seeds_success_rate=frame(early + late))["stuck_addition"].measured
+    assert (stuck.value, stuck.n) == (1.0, 1)
+
+
+def test_trials_at_other_settings_are_named_and_counted_as_such():
     table = frame(success(0, 12, modulus=59))
-    found = {f.claim.name: f for f in replicate.summarise({"seeds_success_rate": table}).findings}
-    addition = found["success_rate_addition"]
+    addition = found(seeds_success_rate=table)["ends_high_addition"]
     assert addition.other_settings == "At other settings: modulus 59 instead of 97"
+    assert addition.kind == "other settings"
     page = replicate.report(replicate.summarise({"seeds_success_rate": table}))
     assert "0.00 [0.00, 0.24]<br>At other settings: modulus 59 instead of 97" in page
-    assert "**undecided at this n** (at these settings)" in page
+    assert "**does not**<br>other settings" in page
+
+
+def test_the_rule_of_the_strides_follows_the_modulus():
+    """gcd and half agree at 97 and differ at 73: 1 and 4."""
+    shape = {"task": "modular_multiplication", "model": "mlp", "steps": 60_000}
+    trials = [Trial(seed=s, modulus=p, **shape) for p in (73, 97) for s in range(6)]
+    seen = found(strides_by_modulus=frame([(t, Outcome(inner_winning_stride=4.0, phase="grokking")) for t in trials]))
+    assert seen["inner_stride_4"].measured.value == 1
+    assert seen["inner_stride_gcd"].measured.value == 0
+    assert seen["inner_stride_half"].measured.value == 1
+    assert seen["inner_stride_half"].measured.n == 6
+
+
+def test_a_fact_is_checked_without_a_trial():
+    seen = found()
+    for name, value in (("overlap_lfsr_5", 1.0), ("ceiling_16", 0.5), ("ceiling_24", 1.0)):
+        assert (seen[name].measured.value, seen[name].verdict, seen[name].kind) == (value, "replicates", "computed")
+
+
+def test_the_report_opens_with_what_holds_and_what_does_not_and_what_nobody_knows():
+    page = replicate.report(replicate.summarise({"seeds_success_rate": frame(success(29, 30, width=128))}))
+    opening = page.split("![")[0]
+    assert "**Holds.** Addition: median step at which test accuracy reaches 0.9 (published: 8,000 to 10,000" in opening
+    assert "**Does not hold.** Addition: two thirds of the seeds" in opening
+    assert "**Nobody knows yet** (" in opening
+    assert len(opening.strip().splitlines()) <= 4 + 10
+
+
+def test_published_values_stand_in_the_figures():
+    finding = found(seeds_success_rate=frame(success(20, 30)))["grok_step_addition"]
+    drawn = [line for line in replicate.figure(finding).axes[0].lines if line.get_marker() == "D"]
+    assert sorted(drawn[0].get_xdata()) == [9_000, 9_000, 9_000, 10_000]
 
 
 def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
@@ -79,13 +138,13 @@ def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
         store.add(*pair, lines=False)
     assert main(["replicate", "--tracking-uri", store.uri, "--out", str(tmp_path / "docs")]) == 0
     report = (tmp_path / "docs" / "replication.md").read_text()
-    claims, _, left = report.partition("## What was not run as published")
-    assert claims.count("\n| ") == len(CLAIMS) + 2  # head and rule
-    assert "| `seeds_takeover` | not at all | 32 | 32,000,000 | " in left
+    claims, _, left = report.partition("## What is not measured yet")
+    assert all(claims.count(f"\n| {claim.claim} |") == 1 for claim in CLAIMS)
+    assert "| `python -m phasemap.sweep search_spaces/seeds_takeover.py` | 32 of 32 | 32,000,000 | " in left
     assert "0.83 [0.44, 0.97]" in report
-    for name in ("overview.png", "success_rate_addition.png", "replication.csv", "trials_seeds_success_rate.csv"):
+    for name in ("overview.png", "ends_high_addition.png", "replication.csv", "trials_seeds_success_rate.csv"):
         assert (tmp_path / "docs" / "replication" / name).stat().st_size > 500
-    assert "replication/success_rate_addition.png" in report
+    assert "replication/ends_high_addition.png" in report
     assert str(tmp_path / "docs" / "replication.md") in capsys.readouterr().out
 
 
@@ -116,4 +175,4 @@ def test_an_outcome_that_meant_something_else_then_is_absent(tmp_path):
 def test_a_store_without_such_trials_says_so(store, tmp_path):
     paths = replicate.write(tmp_path, store.uri)
     assert [p.name for p in paths] == ["replication.md", "replication.csv", "overview.png"]
-    assert f"{len(CLAIMS)} claims: 0 replicates" in paths[0].read_text()
+    assert "| At the published settings | 0 | 0 | 0 | " in paths[0].read_text()

@@ -1,0 +1,157 @@
+"""What a published claim is measured by: trials -> an estimate with its interval.
+
+``claims.py`` names these functions; every one takes the tidy table of the trials that a claim speaks of. The few at
+the end compute a fact from the task and need no trial.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from phasemap.numerics.random_streams import shuffled
+from phasemap.plan.trial import make_trial, train_examples
+from phasemap.tasks.task import overlap
+
+from .statistics import Estimate, event_time, median, rate_difference, wilson
+
+Measure = Callable[[pd.DataFrame], Estimate]
+NOTHING = Estimate(math.nan, -math.inf, math.inf, 0)
+SEEDS = range(6)  # of the training sets on which a fact is checked
+
+
+def middle(column: str) -> Measure:
+    """Median of an outcome over the trials that have it."""
+    return lambda trials: median(trials[column].dropna())
+
+
+def time_to(event: str) -> Measure:
+    """Kaplan–Meier median of the step of an event; trials without it are censored at the steps they ran."""
+    return lambda trials: event_time(trials, event).median
+
+
+def share(event: Callable[[pd.DataFrame], pd.Series]) -> Measure:
+    """Share of trials in which the event holds, with Wilson's interval."""
+    return lambda trials: wilson(int(event(trials).sum()), len(trials))
+
+
+def share_within(event: str, steps: int) -> Measure:
+    """Share of trials with the event at or before a step. A trial that ended earlier without it says nothing."""
+
+    def within(trials: pd.DataFrame) -> Estimate:
+        seen = trials[event] <= steps
+        told = seen | (trials.steps_run >= steps) | (trials.phase == "diverged")
+        return wilson(int(seen.sum()), int(told.sum()))
+
+    return within
+
+
+def share_without(event: str, steps: int) -> Measure:
+    """One minus ``share_within``: the trials that ran so long and never had the event."""
+
+    def without(trials: pd.DataFrame) -> Estimate:
+        found = share_within(event, steps)(trials)
+        return Estimate(1 - found.value, 1 - found.high, 1 - found.low, found.n)
+
+    return without
+
+
+def generalized(trials: pd.DataFrame) -> pd.Series:
+    return trials.grok_step.notna()
+
+
+def ends_high(trials: pd.DataFrame) -> pd.Series:
+    return trials.final_test_accuracy >= trials.grok_threshold
+
+
+def below(column: str, value: float) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda trials: trials[column] < value
+
+
+def has(column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda trials: trials[column].notna()
+
+
+def inner_stride_is(rule: Callable[[int, int], int]) -> Callable[[pd.DataFrame], pd.Series]:
+    """Whether a trial's inner winning stride is what a rule of (outer places, inner places) predicts."""
+
+    def holds(trials: pd.DataFrame) -> pd.Series:
+        predicted = [rule(*_places(modulus)) for modulus in trials.modulus]
+        return trials.inner_winning_stride == pd.Series(predicted, index=trials.index)
+
+    return holds
+
+
+def _places(modulus: int) -> tuple[int, int]:
+    """Cosets, and members of each, in which multiplication mod p is read."""
+    group = make_trial({"task": "modular_multiplication", "modulus": modulus}).shape.examples.group
+    assert group is not None  # a cyclic task
+    return group.cosets, group.order // group.cosets
+
+
+def difference(first: str, other: str) -> Measure:
+    """Median over the trials of one outcome minus another of the same trial."""
+    return lambda trials: median((trials[first] - trials[other]).dropna())
+
+
+def between(first: Mapping[str, Any], other: Mapping[str, Any]) -> Measure:
+    """Share generalized in one arm minus that in the other (Newcombe)."""
+
+    def arms(trials: pd.DataFrame) -> Estimate:
+        a, b = chosen(trials, first), chosen(trials, other)
+        if a.empty or b.empty:
+            return NOTHING
+        return rate_difference(int(generalized(a).sum()), len(a), int(generalized(b).sum()), len(b))
+
+    return arms
+
+
+def inside_minus_end(end: str) -> Measure:
+    """Share generalized at the inner weight decays minus that at the "lowest" or the "highest"."""
+
+    def arms(trials: pd.DataFrame) -> Estimate:
+        values = sorted(trials.weight_decay.unique())
+        if len(values) < 3:
+            return NOTHING
+        outer = values[0] if end == "lowest" else values[-1]
+        return between({"weight_decay": tuple(values[1:-1])}, {"weight_decay": outer})(trials)
+
+    return arms
+
+
+def chosen(trials: pd.DataFrame, select: Mapping[str, Any]) -> pd.DataFrame:
+    """The trials whose columns have these values; a pair (low, high) in brackets [...] is a range, a tuple a choice."""
+    for name, value in select.items():
+        column = trials[name]
+        if isinstance(value, list):
+            trials = trials[column.between(*value)]
+        else:
+            trials = trials[column.isin(value if isinstance(value, tuple) else (value,))]
+    return trials
+
+
+def overlaps(task: str) -> Callable[[], list[float]]:
+    """Share of test windows that also stand in the training set, for several training sets of 30 %."""
+
+    def computed() -> list[float]:
+        trial = make_trial({"task": task, "context": 16, "data_fraction": 0.3, "model": "transformer"})
+        examples = trial.shape.examples
+        found = []
+        for seed in SEEDS:
+            order = shuffled(seed, len(examples.labels)).numpy()
+            train = np.zeros(len(order), bool)
+            train[order[: train_examples(len(order), 0.3)]] = True
+            found.append(overlap(examples.distinct, train, ~train))
+        return found
+
+    return computed
+
+
+def ceiling(task: str, context: int) -> Callable[[], list[float]]:
+    """The best accuracy that any predictor can reach from so many tokens."""
+    values = {"task": task, "context": context, "data_fraction": 0.3, "model": "transformer"}
+    return lambda: [make_trial(values).shape.examples.ceiling]
