@@ -261,3 +261,18 @@ def test_phases_that_the_evaluations_cannot_tell_are_warned_of_before_the_start(
 def test_watching_a_mistyped_sweep_names_the_one_that_was_meant(again, capsys):
     assert sweep.main(["tiny.py", "--watch", "--name", "tinny"]) == 2
     assert "(did you mean tiny?)" in capsys.readouterr().err
+
+
+def test_a_sweep_run_from_python_leaves_the_signals_of_its_program_alone(folder):
+    code = """
+import signal
+import phasemap
+mine = lambda number, frame: None
+signal.signal(signal.SIGTERM, mine)
+space = phasemap.Space(weight_decay=[1.0], model="mlp", width=8, modulus=7, steps=10, evaluate_every=5)
+sweep = phasemap.run(space, name="mine", local=True, figures=False)
+assert len(sweep.table) == 1
+print(signal.getsignal(signal.SIGTERM) is mine)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True"

@@ -62,7 +62,7 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         opened = _recorder(name, space, options, source, file)
     try:
         # however it ends, the recorder closes the parent run and lets go of the sweep
-        with opened as recorder:
+        with _signals_heeded(), opened as recorder:
             sweep = Sweep(name, space, trials, recorder)
             status = _train(sweep, options) if sweep.remains() else OK
             return _finish(sweep, options, status)
@@ -203,7 +203,6 @@ def _values(space: Space) -> dict[str, str]:
 
 def _train(sweep: Sweep, options: Options) -> int:
     """Runs what is missing, by Ray or in this process. Returns the exit status."""
-    _heed_signals()
     storage = _storage(sweep, options)
     try:
         return _trained(sweep, options, storage)
@@ -249,9 +248,12 @@ def _prepared(sweep: Sweep, options: Options, storage: str) -> Work:
     return _work(sweep, options, slots, storage)
 
 
-def _heed_signals() -> None:
-    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals."""
+@contextmanager
+def _signals_heeded() -> Iterator[None]:
+    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals; a kernel
+    goes on afterwards, with its own handlers."""
     if threading.current_thread() is not threading.main_thread():
+        yield
         return
     screens = [number for number in (1, 2) if os.isatty(number)]
 
@@ -262,9 +264,15 @@ def _heed_signals() -> None:
                 os.dup2(nowhere, screen)
         signal.raise_signal(signal.SIGINT)
 
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [number for number, handler in before.items() if handler != signal.SIG_IGN]  # SIGHUP under nohup
+    for number in heeded:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number] or signal.SIG_DFL)
 
 
 @contextmanager
