@@ -218,7 +218,9 @@ class Replay:
     def tpe(self, repeat: int) -> Callable[[], np.ndarray]:
         """The usual tuner, which minimises the step at which a trial groks."""
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=repeat, n_startup_trials=STARTUP))
-        space = {name: optuna.distributions.FloatDistribution(0, 1) for name in self.truth.axes.names}
+        space: dict[str, optuna.distributions.BaseDistribution] = {
+            name: optuna.distributions.FloatDistribution(0, 1) for name in self.truth.axes.names
+        }
         waiting: list[optuna.Trial] = []
 
         def ask() -> np.ndarray:

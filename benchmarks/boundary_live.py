@@ -16,20 +16,18 @@ Writes benchmarks/results/boundary_live.csv (a row per trial) and boundary_live_
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
 import time
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 
 # ruff: noqa: E402 - threads are counted when numpy and torch are imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
 
+import boundary as boundary_benchmark
 import loops
 import numpy as np
 import pandas as pd
@@ -90,33 +88,33 @@ def seconds_per_step(width: int, steps: int = 100) -> float:
     return (time.process_time() - start) / steps
 
 
-def judged(table: pd.DataFrame, bench: ModuleType) -> tuple[float, float]:
+def judged(table: pd.DataFrame) -> tuple[float, float]:
     """Error of a sweep's trials read with the map, and of their cells drawn by majority."""
-    truth = bench.dense(DENSE)
-    names = [p for p in bench.PHASES if p in set(pd.read_csv(DENSE).phase)]
+    truth = boundary_benchmark.dense(DENSE)
+    names = [p for p in boundary_benchmark.PHASES if p in set(pd.read_csv(DENSE).phase)]
     rows = truth.axes.values(truth.lattice)
     covered = np.array([row["width"] >= 16 for row in rows])
     lattice, likeliest = truth.lattice[covered], truth.likeliest[covered]
     points = truth.axes.unit(table.to_dict("records"))
-    found = PhaseMap.fit(points, table.phase.tolist(), truth.axes, bench.PHASES).phase(lattice)
+    found = PhaseMap.fit(points, table.phase.tolist(), truth.axes, boundary_benchmark.PHASES).phase(lattice)
     cells = table.groupby(["weight_decay", "width"]).phase.agg(lambda phases: phases.mode()[0]).reset_index()
     nearest = ((lattice[:, None] - truth.axes.unit(cells.to_dict("records"))) ** 2).sum(2).argmin(1)
     wanted = np.array(names)[likeliest]
     return float((np.array(found) != wanted).mean()), float((cells.phase.to_numpy()[nearest] != wanted).mean())
 
 
-def report(bench: ModuleType) -> None:
+def report() -> None:
     """Prints both tables."""
     trials, cost = pd.read_csv(TRIALS), pd.read_csv(COST).set_index("what").core_seconds
     main, boundary = (trials[trials.sweep == name] for name in (MAIN, BOUNDARY))
     if DENSE.exists():
-        read, drawn = judged(main, bench)
+        read, drawn = judged(main)
         lines = [
             ("main job, cells drawn", len(main), main, drawn),
             ("main job, read with the map", len(main), main, read),
         ]
         for n in range(24, len(boundary) + 1, 8):
-            lines.append((BOUNDARY, n, boundary[:n], judged(boundary[:n], bench)[0]))
+            lines.append((BOUNDARY, n, boundary[:n], judged(boundary[:n])[0]))
         rows = [
             {"map": what, "trials": n, "steps": part.steps_run.sum(), "minutes": part.minutes.max(), "error": error}
             for what, n, part, error in lines
@@ -146,11 +144,7 @@ def main() -> None:
         for width in load(SPACES / f"{BOUNDARY}.py").grid["width"]:
             rows.append({"what": f"published loop, a step at width {width}", "core_seconds": seconds_per_step(width)})
         pd.DataFrame(rows).round(6).to_csv(COST, index=False)
-    spec = importlib.util.spec_from_file_location("boundary_benchmark", HERE / "boundary.py")
-    bench = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = bench  # dataclasses look their module up
-    spec.loader.exec_module(bench)
-    report(bench)
+    report()
 
 
 if __name__ == "__main__":

@@ -80,8 +80,9 @@ def run(trials: int, served: bool) -> tuple[float, float, list[int]]:
 
 def _recorded(uri: str, trials: int) -> list[int]:
     client = connect(uri)
-    experiment = client.get_experiment_by_name("space").experiment_id
-    runs = search(client, experiment, "tags.`phasemap.kind` = 'trial'")
+    experiment = client.get_experiment_by_name("space")
+    assert experiment
+    runs = search(client, experiment.experiment_id, "tags.`phasemap.kind` = 'trial'")
     seeds = [int(found.data.params["seed"]) for found in runs if found.info.status == "FINISHED"]
     kinds = {frozenset(found.data.metrics) for found in runs}
     if sorted(seeds) != list(range(trials)) or len(kinds) != 1:
@@ -96,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     wall0, cpu0, _ = run(1, arguments.server)
     print(f"start-up: {wall0:.1f} s", flush=True)
-    kept = [HEADER]
+    kept: list[tuple[str, ...]] = [HEADER]
     name = "server" if arguments.server else "sqlite"
     if RESULTS.exists():
         with RESULTS.open(newline="") as file:

@@ -10,10 +10,12 @@ boundaries also the share of lines on which none was reported, and the reported 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the checkout's analysis, which is not installed
 
 import numpy as np
 import pandas as pd

@@ -25,7 +25,8 @@ import one_core  # noqa: F401
 # isort: split
 import loops
 import torch
-from speed import loop, rate
+from speed import loop
+from turns import rate
 
 from phasemap.plan.space import load
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import one_core  # noqa: F401
 
@@ -46,7 +47,7 @@ class Perceptron(nn.Module):
 
 def cases() -> list[tuple[Trial, Trial]]:
     """By hand and plain: the same shape, data and rates."""
-    shared = {"data_fraction": 0.4, "steps": 1_000_000, "seed": 0, "weight_decay": 1.0}
+    shared: dict[str, Any] = {"data_fraction": 0.4, "steps": 1_000_000, "seed": 0, "weight_decay": 1.0}
     mlp = {**shared, "modulus": 59, "learning_rate": 1e-2}
     pairs = []
     for width in (32, 128):

@@ -21,12 +21,14 @@ import one_core  # noqa: F401
 import torch
 
 from phasemap.plan.stack import COMPILE_PAYS, best_size
-from phasemap.plan.trial import PROBES, Trial, make_trial
-from phasemap.training.evaluate import measure, probes
+from phasemap.plan.trial import Trial, make_trial
+from phasemap.probes import names
+from phasemap.training.evaluate import Stacked, measure, probes
 from phasemap.training.train import Training, begin
 
 RESULTS = Path(__file__).parent / "results" / "probes.csv"
-SHAPES = {
+EXTRA = ("homology", "picture")  # by libraries that are not installed with phasemap
+SHAPES: dict[str, dict[str, object]] = {
     "mlp 48, p 59": {"model": "mlp", "width": 48, "depth": 1, "modulus": 59, "steps": 2_000, "evaluate_every": 100},
     "transformer 32, p 59": {"width": 32, "modulus": 59, "steps": 15_000},
     "transformer 128, p 97": {"steps": 15_000},
@@ -54,10 +56,9 @@ def stack(values: dict[str, object], size: int) -> Training:
 
 def looked_at(training: Training, trial: Trial, last: bool) -> Callable[[], object]:
     """A call of the trial's probes on all of the stack."""
-    model = type(training.model)(trial, training.task)
-    rows, sides = list(range(len(training.trials))), (training.tokens, training.labels)
-    seen = measure(model, training.flat, *sides, training.split, keep=True)
-    return lambda: probes(model, training.flat, *sides, training.split.test, seen, rows, last)
+    stacked = Stacked(trial.shape, training.flat, training.inputs, training.labels, training.split)
+    seen = measure(stacked, keep=True)
+    return lambda: probes(stacked, seen, list(range(len(training.trials))), last)
 
 
 def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
@@ -65,7 +66,7 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
     training = stack(values, size)
     trial = training.trials[0]
     spent = {}
-    for probe in ("", *(each for each in PROBES if each != "homology")):
+    for probe in ("", *(each for each in names() if each not in EXTRA)):
         asked = trial.replace(probes=probe)
         spent[probe] = [seconds(looked_at(training, asked, last)) / size for last in (False, True)]
     rows: list[dict[str, object]] = []
@@ -73,8 +74,8 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
         alone = (step - spent[""][0], end - spent[""][1]) if probe else (step, end)
         label = probe or "weight norm"
         rows.append({"shape": name, "what": label, "ms a step": _ms(alone[0]), "ms at the end": _ms(alone[1])})
-    sides = training.model, training.flat, training.tokens, training.labels, training.split
-    evaluation = seconds(lambda: measure(*sides, keep=False)) / size
+    stacked = Stacked(trial.shape, training.flat, training.inputs, training.labels, training.split)
+    evaluation = seconds(lambda: measure(stacked, keep=False)) / size
     step = seconds(lambda: training.advance(training.step + 64)) / 64 / size
     probing = seconds(looked_at(training, trial, last=False)) / size
     interval = trial.evaluate_every * step

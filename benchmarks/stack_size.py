@@ -19,7 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from speed import RESULTS, rate, stack
+from speed import stack
+from turns import RESULTS, rate
 
 from phasemap.plan.stack import best_size
 from phasemap.plan.stack import memory as stack_memory

@@ -24,6 +24,14 @@ Rates = dict[str, list[float]]  # of each contender, a rate for each round
 Row = dict[str, float | str]
 
 
+def rate(go: Go, seconds: float) -> float:
+    """Trial-steps per second of processor time."""
+    start, done = time.process_time(), 0
+    while time.process_time() - start < seconds:
+        done += go()
+    return done / (time.process_time() - start)
+
+
 def ratio(ours: list[float], theirs: list[float]) -> float:
     """Median over the rounds."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
@@ -79,25 +87,27 @@ def _contend(contender: Callable[[int, str], Go], number: int, name: str, second
     go(), go()
     print("ready", flush=True)
     for _ in sys.stdin:
-        start, done = time.process_time(), 0
-        while time.process_time() - start < seconds:
-            done += go()
-        print(done / (time.process_time() - start), flush=True)
+        print(rate(go, seconds), flush=True)
 
 
 def _rates(file: str, number: int, names: Sequence[str], seconds: float, rounds: int) -> Rates:
     command = [sys.executable, file, "--seconds", str(seconds), "--contend", str(number)]
-    processes, found = {}, {}
+    processes = {}
+    found: Rates = {name: [] for name in names}
     for name in names:  # one after the other, so that compiling disturbs nobody
         processes[name] = subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert processes[name].stdout.readline() == "ready\n", name
-        found[name] = []
+        assert _line(processes[name]) == "ready\n", name
     for _ in range(rounds):
         for name, process in processes.items():
+            assert process.stdin
             process.stdin.write("go\n")
             process.stdin.flush()
-            found[name].append(float(process.stdout.readline()))
+            found[name].append(float(_line(process)))
     for process in processes.values():
-        process.stdin.close()
-        process.wait()
+        process.communicate()
     return found
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()

@@ -213,7 +213,7 @@ class Planner:
         self,
         n: int,
         known_points: np.ndarray,
-        known_labels: Sequence[Any],
+        known_labels: Sequence[Any] | np.ndarray,
         pending_points: np.ndarray | None = None,
         shared: Sequence[str] = (),
     ) -> np.ndarray:
@@ -238,7 +238,7 @@ class Planner:
         count = CANDIDATES if len(history.points) <= 512 else CANDIDATES // 2
         return np.concatenate([chosen, pick(n - len(chosen), history, self._candidates(draws, shared, count))])
 
-    def uncertainty(self, known_points: np.ndarray, known_labels: Sequence[Any]) -> float:
+    def uncertainty(self, known_points: np.ndarray, known_labels: Sequence[Any] | np.ndarray) -> float:
         """Share of the map expected to be drawn in the wrong phase, from 0 to 1; 1 before the design is done.
 
         A sweep ends when this falls below its target. Errs on the high side where boundaries are sharp. While only
@@ -253,7 +253,7 @@ class Planner:
             return 3 / count
         return PhaseMap.fit(history.points, history.labels.tolist(), self.axes).uncertainty()
 
-    def _history(self, points: np.ndarray, labels: Sequence[Any], pending: np.ndarray | None) -> History:
+    def _history(self, points: np.ndarray, labels: Sequence[Any] | np.ndarray, pending: np.ndarray | None) -> History:
         width = len(self.axes.axes)
         points = np.asarray(points, float).reshape(-1, width)
         valid = np.array([is_label(label) for label in labels], bool)

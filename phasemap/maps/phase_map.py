@@ -147,7 +147,7 @@ class PhaseMap:
     def fit(
         cls,
         points: np.ndarray,
-        labels: Sequence[Any],
+        labels: Sequence[Any] | np.ndarray,
         axes: Axes | None = None,
         phases: Sequence[Any] | None = None,
         kernels: Sequence[Kernel | None] | None = None,
