@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from phasemap.numerics.random_streams import shuffled
 from phasemap.plan.trial import make_trial, train_examples
 from phasemap.tasks.task import overlap
 
@@ -142,7 +141,7 @@ def overlaps(task: str) -> Callable[[], list[float]]:
         examples = trial.shape.examples
         found = []
         for seed in SEEDS:
-            order = shuffled(seed, len(examples.labels)).numpy()
+            order = np.random.default_rng(seed).permutation(len(examples.labels))
             train = np.zeros(len(order), bool)
             train[order[: train_examples(len(order), 0.3)]] = True
             found.append(overlap(examples.distinct, train, ~train))

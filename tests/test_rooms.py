@@ -17,7 +17,7 @@ FILES = {
 }
 DOORS = {  # library -> the modules that may import it
     "ray": {"phasemap.scheduling.cluster", "phasemap.scheduling.ray_tune"},
-    "mlflow": {f"phasemap.record.{room}" for room in ("client", "claim", "writer", "reader")},
+    "mlflow": {f"phasemap.record.{room}" for room in ("client", "claim", "writer", "live", "reader")},
     "optuna": {"phasemap.maps.boundary_sampler", "phasemap.maps.explorer"},
 }
 TENSORS = {

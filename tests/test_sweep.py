@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from phasemap import sweep
 from phasemap.plan.space import load
+from phasemap.record import live
 from phasemap.scheduling import worker
 
 SPACE = """
@@ -276,3 +277,22 @@ print(signal.getsignal(signal.SIGTERM) is mine)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_a_sweep_whose_curves_are_shown_while_it_trains_leaves_the_same_record(stored, monkeypatch):
+    assert here("--name", "plain") == 0
+    monkeypatch.setattr(worker, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(worker, "CURVES_EVERY", 0.0)
+    monkeypatch.setattr(live, "SHARE", 1e3)
+    shown, write = [], live.Live._write
+    monkeypatch.setattr(live.Live, "_write", lambda self, one: (shown.append(one.trial.id), write(self, one)))
+    assert here("--name", "live") == 0
+    plain, other = (
+        [run.data for run in sorted(runs(stored, name=name), key=lambda run: run.data.tags["phasemap.trial"])]
+        for name in ("plain", "live")
+    )
+    assert set(shown) <= {run.tags["phasemap.trial"] for run in other}
+    assert shown
+    assert [run.params for run in other] == [run.params for run in plain]
+    for run, same in zip(other, plain, strict=True):
+        assert run.metrics | {"train_seconds": 0} == same.metrics | {"train_seconds": 0}

@@ -355,6 +355,7 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
     work = Work(
         record=lambda result: recorder.result(result, lambda: store.remove(result.trial.id)),
         check=recorder.check,
+        live=recorder.live,
         fail=recorder.failure,
         say=print,
         slots=slots.count,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from phasemap.plan.outcome import Result
+from phasemap.plan.outcome import Curve, Result
 from phasemap.plan.trial import Shape, Trial, train_examples
 
 CACHED = 2**17  # numbers in a layer's output that leave half of a core's cache free (1 MiB)
@@ -59,6 +59,8 @@ class Report:
     results: tuple[Result, ...] = ()
     notes: tuple[str, ...] = ()
     saved: bool = False  # a checkpoint was written: what died later would go on from there
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)  # trial id -> further points, now and then
+    began: float = 0.0  # of the stack, in seconds since 1970
 
 
 @dataclass(frozen=True)

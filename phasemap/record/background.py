@@ -108,8 +108,9 @@ class Background:
         self._thread.join()
         self.check()
 
-    def abandon(self, status: str, error: BaseException | None) -> None:
-        """Lets go of the sweep after an error, within seconds: what is queued is left, and runs again."""
+    def abandon(self, status: str, error: BaseException | None, last: Callable[[], None] = lambda: None) -> None:
+        """Lets go of the sweep after an error, within seconds: what is queued is left, and runs again. ``last`` is done
+        once the thread has ended."""
         if self.closed:
             return
         self.closed = True
@@ -120,6 +121,7 @@ class Background:
             self._thread.join()
             with suppress(Exception):  # the error that ended the run is the one to be seen
                 self.claim.release(status)
+                last()
 
         parting = threading.Thread(target=part, daemon=True)
         parting.start()

@@ -1,8 +1,8 @@
 """The only writer: one result -> one MLflow run, whole or not at all.
 
 A run is created, filled and only then set FINISHED; a trial counts as done only when a FINISHED run
-bears its id. What a dead driver left RUNNING is closed as KILLED and deleted at the next start. One process
-writes, in one thread, with few large calls (one costs a server as much as fifty metrics).
+bears its id. Runs without a result, of a dead driver or of trials that had not ended, are deleted at the next
+start. One process writes in one thread, with few large calls (one costs a server as much as fifty metrics).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from phasemap.record import client as store  # first: it sets what MLflow reads when imported  # isort: skip
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.asked import Asked
-from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Outcome, Result
+from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Curve, Outcome, Result
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
@@ -31,6 +31,7 @@ from phasemap.record import background, mlflow_views
 from phasemap.record.background import Answer, Away, Background, Job
 from phasemap.record.claim import Claim, Held, Lost
 from phasemap.record.environment import environment, origin
+from phasemap.record.live import Live, finite
 
 __all__ = ("Away", "Held", "Lost", "Recorder")
 
@@ -91,6 +92,7 @@ class Recorder:
                 "it, and the same command continues"
             ) from error
         self._jobs = Background(self.claim, uri, lambda text: self.say(text))
+        self._live = Live(self.client, lambda trial, began: self._create(trial, {}, _milliseconds(began)))
 
     def _begin(self, source: str) -> None:
         try:
@@ -113,7 +115,7 @@ class Recorder:
             self.close("FINISHED")
         else:
             interrupted = issubclass(kind, (KeyboardInterrupt, SystemExit))
-            self._jobs.abandon("KILLED" if interrupted else "FAILED", error)
+            self._jobs.abandon("KILLED" if interrupted else "FAILED", error, self._live.close)
 
     def result(self, result: Result, then: Callable[[], None] = lambda: None) -> None:
         """Queues a finished trial; ``then`` runs once it is recorded."""
@@ -123,6 +125,13 @@ class Recorder:
             self._write_failure(result.trial, reason)
 
         self._jobs.put(Job(lambda: self._write(result), f"trial {result.trial.id}", then, failed))
+
+    def live(self, trial: Trial, curves: Mapping[str, Curve], began: float) -> None:
+        """Takes further points of the curves of a trial that still trains; they are written when there is time."""
+        self._live.add(trial, curves, began)
+        if not self._jobs.waiting and self._live.due():
+            write = lambda: self._live.write(lambda: not self._jobs.waiting)  # noqa: E731
+            self._jobs.put(Job(write, "the curves of trials at work"))
 
     def failure(self, trial: Trial, reason: str) -> None:
         """Queues a trial that could not be run; it is not done, and runs again next time."""
@@ -189,6 +198,7 @@ class Recorder:
         """Records what is queued, then ends the parent run and lets go of the sweep; raises as ``check`` does."""
         if not self._jobs.closed:
             self.totals()
+            self._jobs.put(Job(self._live.close, "the trials at work"))
         self._jobs.close(status)
 
     # ------------------------------------------------------------------ the store
@@ -256,7 +266,7 @@ class Recorder:
         phases = self._phases()
         for run in self._search("tags.`phasemap.kind` = 'trial'"):
             trial = run.data.tags.get("phasemap.trial")
-            if run.info.status == "RUNNING":  # a dead driver was writing it; one that only slept is refused so
+            if run.info.status in ("RUNNING", "KILLED"):  # without its result; a driver that only slept is refused so
                 self.client.set_terminated(run.info.run_id, "KILLED")
                 self.client.delete_run(run.info.run_id)
             elif run.info.status == "FINISHED" and trial:
@@ -280,14 +290,20 @@ class Recorder:
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
         tags["phasemap.definitions"] = json.dumps(DEFINITION_VERSIONS)
-        run = self._create(result.trial, tags, _milliseconds(result.began))
-        if run is not None:
-            self._fill(run, result)
+        run, last = self._live.run(result.trial)
+        if run:
+            self.client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
+        else:
+            run = self._create(result.trial, tags, _milliseconds(result.began)) or ""
+        if run:
+            self._fill(run, result, last)
+        self._live.ended(result.trial)
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
         self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
 
-    def _fill(self, run: str, result: Result) -> None:
-        metrics = list(_metrics(result.outcome, result))
+    def _fill(self, run: str, result: Result, last: Mapping[str, int]) -> None:
+        """``last``: the step up to which each curve stands there already."""
+        metrics = [one for one in _metrics(result.outcome, result) if one.step > last.get(one.key, -1)]
         self.client.log_batch(run, metrics[:900], _params(result.trial))
         for start in range(900, len(metrics), 1_000):
             self.client.log_batch(run, metrics[start : start + 1_000])
@@ -310,10 +326,11 @@ class Recorder:
         self._write_description()
 
     def _write_failure(self, trial: Trial, reason: str) -> None:
-        run = self._create(trial, {"failure": reason[:5_000]})
-        if run is not None:
-            self.client.log_batch(run, params=_params(trial))
+        run = self._live.run(trial)[0] or self._create(trial, {}) or ""
+        if run:
+            self.client.log_batch(run, params=_params(trial), tags=[RunTag("failure", reason[:5_000])])
             self.client.set_terminated(run, "FAILED")
+        self._live.ended(trial)
 
     def _create(self, trial: Trial, tags: dict[str, str], began: int | None = None) -> str | None:
         """A new child run; None if the trial turns out to be recorded. A job that is tried again,
@@ -351,9 +368,8 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
     """Curves at their steps, other outcomes at the last step."""
     now, last = _milliseconds(result.ended) or int(time.time() * 1_000), outcome.steps_run or 0
     for key, (steps, values) in result.curves.items():
-        for step, value in zip(steps, values, strict=True):
-            if value == value and abs(value) != float("inf"):  # stores disagree on what is not finite
-                yield Metric(key, float(value), now, step)
+        for step, value in finite(zip(steps, values, strict=True)):
+            yield Metric(key, value, now, step)
     for name, value in outcome.values.items():
         if isinstance(value, (int, float)) and name not in result.curves:
             yield Metric(name, float(value), now, last)

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from phasemap.plan.outcome import Result
+from phasemap.plan.outcome import Curve, Result
 from phasemap.plan.stack import CPU_LARGEST, Report, Stack
 from phasemap.plan.trial import Shape, Trial
 from phasemap.scheduling.cutting import Cutting, Slot
@@ -55,6 +55,7 @@ class Work:
         say: called with each line a person should read.
         more: called when nothing waits: further stacks (from a sampler), or none.
         cutting: trials of which a slot takes as many as are best for it when it is free.
+        live: called with further points of the curves of a trial that still trains, and when its stack began.
         check: called often; raises when nothing more can be recorded, and the work must end.
     """
 
@@ -65,6 +66,7 @@ class Work:
     queue: deque[Stack] = field(default_factory=deque)  # stacks that run as they are
     cutting: Cutting | None = None  # trials that wait to be cut into stacks
     check: Callable[[], None] = lambda: None
+    live: Callable[[Trial, Mapping[str, Curve], float], None] = lambda trial, curves, began: None
     running: dict[str, Running] = field(default_factory=dict)
     phases: Counter[str] = field(default_factory=Counter)
     noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
@@ -201,6 +203,9 @@ class Work:
                 self.trials_done += 1
                 self.phases[str(result.outcome.phase)] += 1
                 self.record(result)
+            for trial_id, curves in report.curves.items():
+                if trial_id in running.left:
+                    self.live(running.left[trial_id], curves, report.began)
 
     def overdue(self, at_work: Container[str], waited: float) -> list[tuple[str, float]]:
         """Adds ``waited`` seconds of silence to these stacks; those that were silent for too long, and how long."""

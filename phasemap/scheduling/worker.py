@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from phasemap.plan.outcome import Curve
 from phasemap.plan.stack import Report, Stack, memory
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
@@ -24,6 +25,7 @@ SHARE_OF_MEMORY = 0.9  # of what is free when a stack begins
 # For tests, where nodes declare GPUs that they do not have: set to 1, stacks placed on a GPU compute on the CPU.
 ON_CPU = "PHASEMAP_CUDA_ON_CPU"
 REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
+CURVES_EVERY = 30.0  # seconds between reports that bring the curves of trials that still train
 
 
 def free_memory(device: str) -> float:
@@ -55,6 +57,7 @@ class StackRun:
         self._notes: list[str] = []
         self._cost = 0.0  # seconds the last checkpoint took
         self._saved = False  # since the last report
+        self._told: dict[tuple[str, str], int] = {}  # (trial id, curve) -> points reported
 
     def __iter__(self) -> Iterator[Report]:
         try:
@@ -82,12 +85,15 @@ class StackRun:
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
         begun, began = time.perf_counter(), time.time()
+        told = time.monotonic()
         for results in train(training):
             results = [replace(result, began=began, ended=time.time()) for result in results]
             seconds += time.perf_counter() - begun
             if results or seconds > REPORT_EVERY:
-                steps = (training.step - step) * count
-                yield Report(steps, seconds, tuple(results), self._take_notes(), self._saved)
+                steps, curves = (training.step - step) * count, {}
+                if time.monotonic() - told > CURVES_EVERY:
+                    curves, told = self._take_curves(training), time.monotonic()
+                yield Report(steps, seconds, tuple(results), self._take_notes(), self._saved, curves, began)
                 self._saved, seconds, step, count = False, 0.0, training.step, len(training.trials)
             if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
                 self.checkpoint()
@@ -109,6 +115,18 @@ class StackRun:
                 "stopped"
             )
         self._cost = time.monotonic() - start
+
+    def _take_curves(self, training: Training) -> dict[str, dict[str, Curve]]:
+        """The points since the last time, of the trials that still train."""
+        taken: dict[str, dict[str, Curve]] = {}
+        for trial in training.trials:
+            for key, points in training.curves.get(trial.id, {}).items():
+                new = points[self._told.get((trial.id, key), 0) :]
+                self._told[trial.id, key] = len(points)
+                if new:
+                    steps, values = zip(*new, strict=True)
+                    taken.setdefault(trial.id, {})[key] = (steps, values)
+        return taken
 
     def _take_notes(self) -> tuple[str, ...]:
         notes, self._notes = tuple(self._notes), []
