@@ -23,6 +23,7 @@ from .measures import (
     has,
     inner_stride_is,
     inside_minus_end,
+    is_phase,
     middle,
     overlaps,
     share,
@@ -43,6 +44,7 @@ TAKEOVER = "the published takeover study (in neither repository)"
 README_FINDINGS = f"{MANIFOLD}, README, Core Findings"
 LIU = "Liu et al. 2022, arXiv 2205.10343, section 4"
 PRIETO = "Prieto et al. 2025, arXiv 2501.04697"
+OMNIGROK = "Liu et al. 2023, arXiv 2210.01117, on MNIST; here scikit-learn's digits, 200 of them to train on"
 POWER = "Power et al. 2022, arXiv 2201.02177"
 
 ADDITION: dict[str, Any] = {"task": "modular_addition", "modulus": 97, "data_fraction": 0.3, "weight_decay": 1.0}
@@ -361,6 +363,23 @@ def _context(context: int, kind: Kind, low: float, high: float, published: str, 
     )
 
 
+def _digits(name: str, claim: str, published: str, span: tuple[float, float], measure: Measure, **select: Any) -> Claim:
+    return _share(
+        name=name,
+        chapter=ZONE,
+        kind=MECHANISM,
+        claim=f"Digits, MLP, mean squared error, within 20,000 steps: {claim}",
+        source=OMNIGROK,
+        published=published,
+        low=span[0],
+        high=span[1],
+        measure=measure,
+        shown="grok_step",
+        spaces=("digits",),
+        select={"steps": [20_000, 1e9]} | select,
+    )
+
+
 def _zone(name: str, claim: str, source: str, measure: Measure) -> Claim:
     return _difference(
         name=name,
@@ -635,6 +654,32 @@ CLAIMS: tuple[Claim, ...] = (
         "the share that generalizes is larger at width 96 than at 16",
         f"{MANIFOLD}, paper, section 4.3: over-parameterized models are more prone to grokking",
         between({"width": 96}, {"width": 16}),
+    ),
+    _digits(
+        "digits_grok",
+        "at 4 and 8 times the usual initial weights and weight decay 0.1, at least two thirds of the trials grok",
+        "groks",
+        MOSTLY,
+        share(is_phase("grokking")),
+        initial_scale=[4.0, 8.0],
+        weight_decay=0.1,
+    ),
+    _digits(
+        "digits_without_decay",
+        "the same without weight decay: at most a third generalizes",
+        "does not, or very late",
+        RARELY,
+        share(generalized),
+        initial_scale=[4.0, 8.0],
+        weight_decay=0.0,
+    ),
+    _digits(
+        "digits_usual_weights",
+        "at the usual initial weights, at least two thirds generalize as they memorize (comprehension)",
+        "no grokking",
+        MOSTLY,
+        share(is_phase("comprehension")),
+        initial_scale=1.0,
     ),
     _difference(
         name="precision",

@@ -67,6 +67,10 @@ def ends_high(trials: pd.DataFrame) -> pd.Series:
     return trials.final_test_accuracy >= trials.grok_threshold
 
 
+def is_phase(phase: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda trials: trials.phase == phase
+
+
 def below(column: str, value: float) -> Callable[[pd.DataFrame], pd.Series]:
     return lambda trials: trials[column] < value
 
