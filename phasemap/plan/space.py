@@ -317,7 +317,7 @@ class Space:
             value = [value]
         if not len(value):
             return [f"{name}: an axis needs a value, got an empty one; add a value or remove the axis"]
-        if len(value) > MOST_VALUES:
+        if _too_long(value):
             return [f"{name}: an axis may have {MOST_VALUES:,} values, got {len(value):,}; shorten it"]
         try:
             counts = Counter(self.coerce(name, one) for one in value)
@@ -330,9 +330,10 @@ class Space:
         ]
 
     def _sound_values(self, name: str) -> list[Any]:
-        """What can be read of an axis or a fixed value, each once, so that one fault does not hide others."""
+        """What can be read of an axis or a fixed value, each once, so that one fault does not hide others. Of an axis
+        that is too long the first one will do."""
         value, found = self.values[name], []
-        for one in _listed(value)[:MOST_VALUES]:
+        for one in _listed(value[:1] if _is_axis(value) and _too_long(value) else value):
             try:
                 found.append(self.coerce(name, one))
             except Fault:
@@ -482,6 +483,10 @@ def _is_distribution(value: Any) -> bool:
 
 def _is_axis(value: Any) -> bool:
     return isinstance(value, (list, tuple, range)) or _is_distribution(value)
+
+
+def _too_long(axis: Any) -> bool:
+    return not _is_distribution(axis) and len(axis) > MOST_VALUES
 
 
 def _range(text: str) -> Iterable[str]:

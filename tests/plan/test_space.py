@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
-from phasemap.plan.space import MOST_FAULTS, Space, explain, load
+from phasemap.plan.space import MOST_FAULTS, MOST_VALUES, Space, explain, load
 from phasemap.plan.trial import Fault, Trial
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
@@ -96,6 +96,16 @@ def test_an_unknown_axis_is_answered_with_the_known_ones():
 def test_an_empty_axis_is_refused(empty):
     message = "width: an axis needs a value, got an empty one; add a value or remove the axis"
     assert faults(Space(width=empty).trials) == [message]
+
+
+@pytest.mark.parametrize("seeds", [range(10**12), range(MOST_VALUES + 1)], ids=len)
+def test_an_axis_that_is_too_long_is_refused_before_its_trials_are_made(seeds, monkeypatch):
+    """A billion values took all memory of the machine, and a hundred thousand half a minute."""
+    made = []
+    monkeypatch.setattr("phasemap.plan.space.make_trial", lambda values, parts: made.append(values) or Trial(**values))
+    message = f"seed: an axis may have 100,000 values, got {len(seeds):,}; shorten it"
+    assert faults(Space(seed=seeds, weight_decay=[0.1, 1]).trials) == [message]
+    assert len(made) == 2
 
 
 def test_doubled_values_are_refused_even_if_written_differently():
