@@ -15,7 +15,7 @@ from phasemap.command import execution, terminal
 from phasemap.command.execution import BAD_INPUT, INTERRUPTED
 from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.fields import Fault
-from phasemap.plan.space import explain, load
+from phasemap.plan.space import explain, load, source_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return execution.dry_run(name, space, chosen)
     if arguments.watch:
         return execution.watch(name, space, chosen)
-    source = arguments.space.read_text(encoding="utf-8") + "".join(f"\n# --set {text}" for text in arguments.set)
+    source = source_of(arguments.space) + "".join(f"\n# --set {text}" for text in arguments.set)
     return execution.execute(name, space, chosen, source, str(arguments.space))
 
 

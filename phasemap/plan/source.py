@@ -142,7 +142,7 @@ class _Reader:
             return
         self.seen.add(id(module))
         self.modules.append(module)
-        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        tree = ast.parse(Path(str(module.__file__)).read_bytes())
         yield f"{module.__name__} {ast.unparse(_bare(tree))}"
         for name in _imported(tree):
             inner = _import(name)

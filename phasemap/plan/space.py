@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
+from importlib.util import decode_source, find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -360,6 +360,7 @@ def load(path: Path) -> Space:
     if not path.is_file():
         near = sorted(str(file) for file in path.parent.glob("*.py"))[:MOST_FAULTS] if path.parent.is_dir() else []
         raise Fault([f"must be a file, found none; {'there are ' + ', '.join(near) if near else 'check the path'}"])
+    source_of(path)  # for the record: a fault of the file
     content = vars(_executed(path.resolve()))
     spaces = {name: value for name, value in content.items() if isinstance(value, Space)}
     if len(spaces) != 1:
@@ -368,6 +369,20 @@ def load(path: Path) -> Space:
     space = next(iter(spaces.values()))
     object.__setattr__(space, "namespace", content)
     return space
+
+
+def source_of(path: Path) -> str:
+    """The text of a file of Python, in the encoding that it names.
+
+    Raises:
+        Fault: it cannot be read so.
+    """
+    try:
+        return decode_source(path.read_bytes())
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise Fault(
+            [f"must be readable, in UTF-8 or in the encoding that its first line names, got {error}; save it so"]
+        ) from error
 
 
 def _executed(path: Path) -> ModuleType:

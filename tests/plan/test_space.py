@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
-from phasemap.plan.space import MOST_FAULTS, MOST_VALUES, Space, explain, load
+from phasemap.plan.space import MOST_FAULTS, MOST_VALUES, Space, explain, load, source_of
 from phasemap.plan.trial import Fault, Trial
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
@@ -64,6 +64,16 @@ def test_a_file_that_is_not_python_is_refused(tmp_path):
     message = faults(load, written(tmp_path, "space = Space(\n"))[0]
     assert "must run to its end, raised SyntaxError: " in message
     assert "line 1" in message
+
+
+def test_a_file_may_name_its_encoding_and_one_that_is_in_another_is_refused(tmp_path):
+    text = "# -*- coding: latin-1 -*-\n# d\xe9croissance\nfrom phasemap import Space\nspace = Space()\n"
+    (tmp_path / "space.py").write_bytes(text.encode("latin-1"))
+    assert load(tmp_path / "space.py").trials() == [Trial()]
+    assert source_of(tmp_path / "space.py") == text
+    (tmp_path / "space.py").write_bytes(text.partition("\n")[2].encode("latin-1"))
+    (message,) = faults(load, tmp_path / "space.py")
+    assert message.startswith("must be readable, in UTF-8 or in the encoding that its first line names, got ")
 
 
 def test_the_last_axis_varies_fastest():
