@@ -85,7 +85,8 @@ def _read(kind: type, value: Any) -> Any:
     if type(value).__module__ == "numpy" and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, str) and kind is not str:
-        value = json.loads(value.strip().lower().replace("_", "").removeprefix("+"))
+        text = value.strip().lower().replace("_", "").removeprefix("+")
+        value = float(text) if kind is float else json.loads(text)
     if kind is bool and isinstance(value, bool):
         return value
     if isinstance(value, bool):

@@ -79,8 +79,13 @@ class Space:
         **values: Any,
     ):
         parts, problems, plain = _read(values)
-        settings = {"values": plain, "parts": parts, "sampler": sampler, "trials_wanted": trials, "target": target}
-        settings |= {"sampler_seed": sampler_seed, "objective": objective, "direction": direction}
+        settings = {"values": plain, "parts": parts, "sampler": sampler, "trials_wanted": _plain(trials)}
+        settings |= {
+            "target": _plain(target),
+            "sampler_seed": _plain(sampler_seed),
+            "objective": objective,
+            "direction": direction,
+        }
         settings |= {"problems": problems, "namespace": {}}
         for name, value in settings.items():
             object.__setattr__(self, name, value)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
@@ -166,6 +167,14 @@ def test_settings_are_checked():
     assert faults(Space(sampler="boundary").check) == [message]
     message = "weight_decay: the grid sampler takes lists only, got a distribution; write a list, or choose a sampler"
     assert faults(Space(weight_decay=FloatDistribution(0.1, 3)).check) == [message]
+
+
+def test_settings_may_be_numbers_of_numpy():
+    space = Space(
+        weight_decay=[0.1, 1], sampler="sobol", trials=np.int64(8), sampler_seed=np.uint8(3), target=np.float32(0.5)
+    )
+    space.check()
+    assert (space.trials_wanted, space.sampler_seed, space.target) == (8, 3, 0.5)
 
 
 def test_a_distribution_is_an_axis_of_the_other_samplers():

@@ -181,6 +181,8 @@ def test_text_is_read_as_the_fields_type():
     assert coerce("width", "64") == coerce("width", 64.0) == 64
     assert type(coerce("width", 64.0)) is int
     assert coerce("weight_decay", "1e-3") == 0.001
+    assert coerce("weight_decay", ".5") == coerce("weight_decay", "+0.50") == 0.5
+    assert coerce("weight_decay", "1.") == coerce("weight_decay", "01") == 1.0
     assert coerce("clone_blocks", "True") is True
     assert coerce("task", "modular_division") == "modular_division"
 
