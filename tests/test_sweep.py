@@ -110,6 +110,11 @@ def test_a_dry_run_says_what_it_would_cost_and_starts_nothing(folder):
     assert [file.name for file in folder.iterdir()] == ["tiny.py"]
 
 
+def test_a_dry_run_lists_the_ends_of_a_long_axis(folder, capsys):
+    assert sweep.main(["tiny.py", "--dry-run", "--set", "seed=0..59"]) == 0
+    assert "  seed: 0, 1, 2, …, 59 (60 values)\n" in capsys.readouterr().out
+
+
 def test_the_first_run_records_every_trial_and_draws(swept):
     folder, done = swept
     assert done.returncode == 0, done.stderr

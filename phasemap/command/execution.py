@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from phasemap.scheduling.queue import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+LISTED = 50  # values of an axis that a dry run prints
 
 
 def execute(name: str, space: Space, options: Options, source: str, file: str) -> int:
@@ -151,7 +152,7 @@ def dry_run(name: str, space: Space, options: Options) -> int:
     needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
     print(f"  about {needed} of training on {count(slots, 'core slot')} of this machine, to a factor of two")
     for axis, values in space.grid.items():
-        print(f"  {axis}: {', '.join(terminal.short(value) for value in values)}")
+        print(f"  {axis}: {_listing(values)}")
     shapes = Counter(stack.shape for stack in stacks)
     differing = _differing(list(shapes))
     for shape, parts in shapes.items():
@@ -164,6 +165,14 @@ def dry_run(name: str, space: Space, options: Options) -> int:
         print(f"  {told}: {count(held, 'trial')} in {cut}, {count(steps, 'trial-step')}")
     _warn(trials)
     return OK
+
+
+def _listing(values: list) -> str:
+    """The values of an axis; of a long one its ends, and how many there are."""
+    shown = [terminal.short(value) for value in values]
+    if len(shown) <= LISTED:
+        return ", ".join(shown)
+    return f"{', '.join(shown[:3])}, …, {shown[-1]} ({count(len(shown), 'value')})"
 
 
 def _warn(trials: list[Trial]) -> None:
