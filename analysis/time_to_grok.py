@@ -5,7 +5,9 @@ The curve of a group that never reaches one half has no median, and none is made
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -98,10 +100,27 @@ def figure(summary: Summary) -> Figure:
         ax.tick_params(labelbottom=i + columns >= len(titles))
     style.hide_rest(axes, len(titles))
     if summary.by:
-        handles, names = axes[0, 0].get_legend_handles_labels()
+        handles = _handles(axes.flat[: len(titles)])
         heading = summary.by.replace("_", " ") + ("" if summary.panel else " (generalised / n)")
-        sheet.legend(handles, names, title=heading, title_fontsize=7, alignment="left", loc="outside right upper")
+        sheet.legend(
+            handles.values(),
+            handles.keys(),
+            title=heading,
+            title_fontsize=7,
+            alignment="left",
+            loc="outside right upper",
+        )
     return sheet
+
+
+def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
+    """A line of each name: one that is grey in a panel, where no trial generalised, has its colour in another."""
+    found: dict[str, Any] = {}
+    for ax in panels:
+        for line, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            if name not in found or found[name].get_color() == style.GREY:
+                found[name] = line
+    return found
 
 
 def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:

@@ -123,6 +123,18 @@ def test_curves_at_zero_are_one_grey_line_and_all_others_differ(small):
     assert len({str(line._dash_pattern) for name, line in lines.items() if "(6/" in name}) == 6
 
 
+def test_the_legend_shows_a_curve_as_it_looks_where_a_trial_generalised(small):
+    nowhere = small.assign(depth=1, grok_step=float("nan"))
+    table = pd.concat([nowhere, small.assign(depth=2)])
+    sheet = time_to_grok.figure(time_to_grok.summarise(table, "weight_decay", "depth"))
+    drawn = {line.get_label(): line for ax in sheet.axes for line in ax.lines if line.get_color() != style.GREY}
+    (legend,) = sheet.legends
+    for line, text in zip(legend.get_lines(), legend.get_texts(), strict=True):
+        shown = drawn.get(text.get_text())
+        assert line.get_color() == (shown.get_color() if shown else style.GREY)
+    assert {line.get_color() for line in legend.get_lines()} != {style.GREY}
+
+
 def test_a_rule_of_ones_own_is_named_and_its_phases_differ_from_ours(small):
     table = small.assign(phase=small.phase.replace("grokking", "early"), phases="pace")
     table.attrs["phases"] = ("early", "late", "comprehension", "diverged")
