@@ -206,7 +206,7 @@ def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     shown = browsed(path.read_text(), acts, tmp_path, "at.depth=2")
     body = re.search(r"<body[^>]*>", shown).group(0)
     rate, time = wilson(int(cell.grok_step.notna().sum()), 3), grok_time(cell)
-    assert f"grokked {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
+    assert f"generalised {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
     median = f"{time.median.value:,.0f}" if np.isfinite(time.median.value) else "not reached"
     assert f"(Kaplan–Meier): {median}" in body
     assert 'data-curves="6"' in body
@@ -246,7 +246,7 @@ def test_the_page_by_keyboard_in_its_address_and_on_a_phone(page, tmp_path):
     """
     shown = browsed(text, acts, tmp_path, "colour=rate")
     saw = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", shown).group(0)))
-    assert saw["bar"] == "share grokked: dark 0, light 1"
+    assert saw["bar"] == "share generalised: dark 0, light 1"
     assert saw["stops"] == "1"
     assert saw["start"] == "weight_decay=0.1 width=64"
     assert saw["moved"] == saw["kept"] == "weight_decay=0.4 width=128"
