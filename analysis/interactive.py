@@ -32,7 +32,7 @@ def of_sweep(sweep: Sweep) -> str:
 
 def page(sweep: Sweep, curves: pd.DataFrame) -> str:
     """HTML, from the trials and their accuracy curves (run_id, key, step, value)."""
-    told = json.dumps(summarise(sweep, curves), separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    told = json.dumps(summarise(sweep, curves), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", told)
 
 
