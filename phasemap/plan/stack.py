@@ -94,7 +94,7 @@ class Plan:
     measure: Callable[[Trial, int], int] | None = None  # the best size here, up to the second argument
 
     def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
-        """All trials in stacks of one shape each, the dearest first so that no slot ends late."""
+        """All trials in stacks of one shape each, the most expensive first so that no slot ends late."""
         shapes: dict[Shape, list[Trial]] = {}
         for trial in trials:
             shapes.setdefault(trial.shape, []).append(trial)

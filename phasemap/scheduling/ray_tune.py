@@ -37,7 +37,7 @@ LOOK_EVERY = 5.0  # seconds between two looks at the cluster and at silent worke
 
 
 class NodeLost(RuntimeError):
-    """The Ray node that the driver talks through has died: nothing runs any more, and Tune would wait for ever."""
+    """The Ray node that the driver talks through has died: nothing runs any more, and Tune would wait without end."""
 
 
 @dataclass(frozen=True, repr=False)

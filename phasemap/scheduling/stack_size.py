@@ -1,7 +1,7 @@
 """How many trials of a shape train fastest together on this machine: measured once, and remembered.
 
 Measured by a few eager steps of stacks that double in size, because what decides is how much of a
-stack's work the caches hold. Only speed hangs on the answer: a trial's numbers are the same in any
+stack's work the caches hold. Only speed depends on the answer: a trial's numbers are the same in any
 stack.
 """
 
