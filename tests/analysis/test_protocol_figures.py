@@ -44,6 +44,7 @@ def test_the_floor_is_the_fewest_units_with_half_of_the_trials(tmp_path):
     assert summary.table.rate.tolist() == [0, 0.5, 1]
     assert summary.table.step.tolist() == [np.inf, 2000, 600]
     assert summary.floors == {"all trials": 16}
+    assert "the units of a bottleneck (a layer with a ReLU) before the readout" in summary.caption
     saved(bottleneck.figure(summary), tmp_path)
     none = bottleneck.summarise(frame(pairs[:4]))
     assert none.floors == {"all trials": None}
