@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -68,7 +68,6 @@ class Work:
     check: Callable[[], None] = lambda: None
     live: Callable[[Trial, Mapping[str, Curve], float], None] = lambda trial, curves, began: None
     running: dict[str, Running] = field(default_factory=dict)
-    phases: Counter[str] = field(default_factory=Counter)
     noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
     trials_done: int = 0
     trials_failed: int = 0
@@ -201,7 +200,6 @@ class Work:
                     continue  # it was reported before its worker died
                 running.steps -= int(result.trial.steps - result.outcome.steps_run)  # it settled early
                 self.trials_done += 1
-                self.phases[str(result.outcome.phase)] += 1
                 self.record(result)
             for trial_id, curves in report.curves.items():
                 if trial_id in running.left:

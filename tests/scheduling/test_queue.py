@@ -67,7 +67,6 @@ def test_stacks_come_in_their_order_and_are_in_flight_until_they_end():
     assert desk.recorded == [*first.trials, *second.trials]
     assert desk.work.trials_done == 5
     assert desk.work.trial_steps == 20
-    assert desk.work.phases == {"confusion": 5}
     assert desk.said == []
 
 
