@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read by mlflow when it is imported
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -130,9 +131,10 @@ def database(uri: str) -> Path | None:
     if scheme != "sqlite":
         return None
     path = Path(uri.partition(":///")[2])
-    if str(path) in (".", ":memory:") or path.is_dir() or "?" in str(path) or "\0" in str(path):
+    broken = "?" in str(path) or "\0" in str(path) or unquote(str(path)) != str(path)  # %20 would be read as a space
+    if str(path) in (".", ":memory:") or path.is_dir() or broken:
         raise ValueError(
-            f"tracking database {uri}: must be a file whose path has no ?, got {str(path)!r}; "
+            f"tracking database {uri}: must be a file whose path has no ? and no code such as %20, got {str(path)!r}; "
             "choose another with --tracking-uri sqlite:////path/mlflow.db"
         )
     return path

@@ -145,7 +145,12 @@ def page(tmp_path_factory):
         for step, value in line
     ]
     lines = type(trials)(rows, columns=["run_id", "key", "step", "value"])
-    sweep = Sweep("a </script> <!-- <script> <img src=x onerror=document.title=1> sweep", ("weight_decay", "width", "depth", "seed"), trials, experiment_id="7")
+    sweep = Sweep(
+        "a </script> <!-- <script> <img src=x onerror=document.title=1> sweep",
+        ("weight_decay", "width", "depth", "seed"),
+        trials,
+        experiment_id="7",
+    )
     path = tmp_path_factory.mktemp("page") / "map.html"
     path.write_text(interactive.page(sweep, lines))
     return path, trials

@@ -129,7 +129,17 @@ def test_certificates_are_checked_as_mlflows_variables_say(tmp_path, monkeypatch
     assert len(asked) == 4
 
 
-NO_STORES = ("sqlite://", "sqlite:///", "sqlite:///:memory:", "/tmp", "file:///tmp/x", "", "a/b?c", "sqlite:///a?b.db")
+NO_STORES = (
+    "sqlite://",
+    "sqlite:///",
+    "sqlite:///:memory:",
+    "/tmp",
+    "file:///tmp/x",
+    "",
+    "a/b?c",
+    "sqlite:///a?b.db",
+    "sqlite:////a%20b/m.db",
+)
 
 
 @pytest.mark.parametrize("uri", NO_STORES)
