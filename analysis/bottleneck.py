@@ -43,8 +43,8 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
     told = "; ".join(f"{text(v)}: {'not reached' if f is None else f}" for v, f in floors.items())
     words = caption.join(
         "Share of trials that generalised (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against "
-        "the units of a bottleneck (a layer with a ReLU) before the readout; open triangle: median not reached within the budget "
-        "(dashed)",
+        "the units of a bottleneck (a layer with a ReLU) before the readout; open triangle: median not reached within "
+        "the budget (dashed)",
         f"Floor, the fewest units at which half of the trials generalise: {told}",
         rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
