@@ -22,6 +22,7 @@ from phasemap.training.train import Training, may_be_stacked, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
 SHARE_OF_MEMORY = 0.9  # of what is free when a stack begins
+GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # For tests, where nodes declare GPUs that they do not have: set to 1, stacks placed on a GPU compute on the CPU.
 ON_CPU = "PHASEMAP_CUDA_ON_CPU"
 REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
@@ -34,9 +35,28 @@ def free_memory(device: str) -> float:
         return SHARE_OF_MEMORY * torch.cuda.mem_get_info()[0]
     try:
         told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return SHARE_OF_MEMORY * 1024 * int(told["MemAvailable"].split()[0])
+        return SHARE_OF_MEMORY * min(1024 * int(told["MemAvailable"].split()[0]), _lent_memory())
     except (OSError, KeyError, ValueError):
         return math.inf  # a system that does not tell
+
+
+def _lent_memory() -> float:
+    """Bytes that are left under the limits of a container or a batch job: those of this process's control groups."""
+    try:
+        own = next(line for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::")).removeprefix("0::/")
+    except (OSError, StopIteration):
+        return math.inf
+    group = GROUPS / own
+    return min(_left(one) for one in (group, *group.parents) if one.is_relative_to(GROUPS))
+
+
+def _left(group: Path) -> float:
+    try:
+        most, held = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return most - held + int(counts["inactive_file"])  # the system takes these pages back first
+    except (OSError, KeyError, ValueError):  # no limit is "max"
+        return math.inf
 
 
 def parts(trials: tuple[Trial, ...], free: float) -> list[tuple[Trial, ...]]:

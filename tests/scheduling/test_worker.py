@@ -23,6 +23,21 @@ def test_this_machine_tells_its_memory():
     assert 2**20 < worker.free_memory("cpu") < 2**50
 
 
+def test_the_limit_of_a_container_or_a_job_counts(tmp_path, monkeypatch):
+    """A job's group has no limit of its own, the one above it has; files in memory can be given back."""
+    group = tmp_path / "groups" / "job" / "step"
+    group.mkdir(parents=True)
+    (tmp_path / "own").write_text("4:memory:/old\n0::/job/step\n")
+    for name, text in (("max", "max\n"), ("current", "900\n"), ("stat", "anon 600\ninactive_file 300\n")):
+        (group / f"memory.{name}").write_text(text)
+        (group.parent / f"memory.{name}").write_text(text.replace("max", "1000"))
+    monkeypatch.setattr(worker, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(worker, "OWN_GROUP", tmp_path / "own")
+    assert worker.free_memory("cpu") == pytest.approx(worker.SHARE_OF_MEMORY * 400)
+    (group.parent / "memory.max").write_text("max\n")
+    assert worker.free_memory("cpu") > 2**20
+
+
 def test_what_runs_in_parts_gives_the_results_of_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "free_memory", lambda device: 2.0 * memory(MLP))
     run = worker.StackRun(Stack(TRIALS), Storage(str(tmp_path)), "cpu", 60)
