@@ -68,6 +68,7 @@ FIGURES: dict[str, ModuleType] = {
     )
 }
 PAGE = "interactive_map"
+ABSENT = 3  # exit status: a figure named cannot be drawn
 OPTIONS = {  # of figures: what they may be told to show
     "phase_diagram": ("x", "y"),
     "grok_step_map": ("x", "y"),
@@ -185,7 +186,7 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit status 2 for bad input."""
+    """The command. Exit status 2 for bad input, 3 where a figure named cannot be drawn."""
     parser = Parser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
@@ -219,7 +220,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(fault, file=sys.stderr)
         return 2
     print("\n".join(str(path) for path in paths))
-    return 0
+    absent = [figure for figure in chosen.figures if not _is_drawn(figure, paths)]
+    for figure in absent:
+        print(f"{chosen.name}: {figure} cannot be drawn; {figure}.png says why", file=sys.stderr)
+    return ABSENT if absent else 0
+
+
+def _is_drawn(figure: str, paths: Iterable[Path]) -> bool:
+    """Beside each figure stand its numbers, but beside one that only says why it cannot be drawn, and the page."""
+    return figure == PAGE or any(path.suffix == ".csv" and path.stem.startswith(figure) for path in paths)
 
 
 if __name__ == "__main__":

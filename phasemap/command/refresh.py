@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EVERY = 300.0  # seconds between two drawings, and before the first: a short sweep draws at its end alone
 FIGURES = ("phase_diagram", "interactive_map")
+DRAWN = (0, 3)  # exit statuses; 3: one of them cannot be, and its picture says why
 
 
 class Refresh:
@@ -76,7 +77,9 @@ class Refresh:
         while True:
             try:
                 told = drawing.communicate(timeout=0.2)[1]
-                return (told.strip().splitlines() or ["it ended without a word"])[-1] if drawing.returncode else ""
+                if drawing.returncode in DRAWN:
+                    return ""
+                return (told.strip().splitlines() or ["it ended without a word"])[-1]
             except subprocess.TimeoutExpired:
                 if self._stop.is_set():
                     drawing.kill()

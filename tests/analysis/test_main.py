@@ -27,8 +27,12 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
     assert dict(matplotlib.rcParams) == before
 
 
-def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path):
-    assert main(["sweep", "success_rate", "takeover", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
+def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path, capsys):
+    where = ["--tracking-uri", store.uri, "--out", str(tmp_path)]
+    assert main(["sweep", "success_rate", "interactive_map", *where]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["sweep", "success_rate", "takeover", *where]) == 3
+    assert capsys.readouterr().err == "sweep: takeover cannot be drawn; takeover.png says why\n"
     assert (tmp_path / "success_rate.csv").exists()
     assert "inner stride" in (tmp_path / "takeover.svg").read_text()
     assert not (tmp_path / "takeover.csv").exists()
