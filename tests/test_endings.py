@@ -251,6 +251,7 @@ def test_a_moved_folder_runs_no_recorded_point_of_a_sampler_again(folder, capsys
     os.chdir(moved)
     assert here("sampled.py") == 0
     told = capsys.readouterr().out
+    assert f"sampled keeps its files in {folder}/mlruns/sampled, where its database lay when it began" in told
     assert "the sampler's list of trials cannot be read" in told
     assert "all 4 trials are recorded; nothing to do" in told
     found = [run.data.tags["phasemap.trial"] for run in runs(moved, "sampled")]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from phasemap.record import client as store  # first: it sets what MLflow reads when imported  # isort: skip
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -205,10 +206,9 @@ class Recorder:
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.name)
+        file, ours = store.database(self.uri), f"mlruns/{self.name}"
+        place = (file.parent / ours).as_uri() if file else None
         if found is None:
-            place = None
-            if file := store.database(self.uri):
-                place = (file.parent / "mlruns" / self.name).as_uri()
             try:
                 return self.client.create_experiment(self.name, artifact_location=place)
             except MlflowException:  # another driver was quicker
@@ -220,6 +220,9 @@ class Recorder:
                 f"experiment {self.name}: must not be deleted, found it in the store's bin; "
                 f"restore it with `mlflow experiments restore -x {found.experiment_id}` or choose another --name"
             )
+        if place and found.artifact_location != place and unquote(found.artifact_location).endswith(f"/{ours}"):
+            where = unquote(found.artifact_location).removeprefix("file://")
+            self.say(f"{self.name} keeps its files in {where}, where its database lay when it began")
         return found.experiment_id
 
     def _parent(self) -> tuple[str, dict[str, str] | None]:
