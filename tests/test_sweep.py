@@ -110,6 +110,14 @@ def test_a_dry_run_says_what_it_would_cost_and_starts_nothing(folder):
     assert [file.name for file in folder.iterdir()] == ["tiny.py"]
 
 
+def test_a_dry_run_names_each_shape_by_all_that_differs(folder, capsys):
+    assert sweep.main(["tiny.py", "--dry-run", "--set", "width=8,16", "--set", "depth=1,2", "--set", "seed=0"]) == 0
+    shapes = [line for line in capsys.readouterr().out.splitlines() if " in " in line and "stack" in line][1:]
+    assert sorted(shape.partition(":")[0].strip() for shape in shapes) == [
+        f"depth {depth}, width {width}" for depth in (1, 2) for width in (16, 8)
+    ]
+
+
 def test_a_dry_run_lists_the_ends_of_a_long_axis(folder, capsys):
     assert sweep.main(["tiny.py", "--dry-run", "--set", "seed=0..59"]) == 0
     assert "  seed: 0, 1, 2, …, 59 (60 values)\n" in capsys.readouterr().out

@@ -153,6 +153,15 @@ def test_the_sweep_carries_its_source_its_environment_and_every_definition(uri, 
         assert f"**{name}**: {definition}" in parent.data.tags["mlflow.note.content"]
 
 
+def test_the_description_links_to_the_phases_that_trials_have_and_to_no_other(uri):
+    recorder = opened(uri)
+    recorder.result(result(TRIALS[0], "grokking"))
+    recorder.close("FINISHED")
+    text = MlflowClient(tracking_uri=uri).get_run(recorder.parent).data.tags["mlflow.note.content"]
+    assert "[grokking](" in text
+    assert "[confusion](" not in text
+
+
 def test_recorded_trials_are_known_to_the_next_driver(uri):
     recorder = opened(uri)
     for trial in TRIALS[:3]:
