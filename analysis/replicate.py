@@ -134,7 +134,7 @@ def kept(file: Path) -> pd.DataFrame:
 
 def _keep(table: pd.DataFrame, file: Path) -> None:
     versions = json.dumps(DEFINITION_VERSIONS)
-    table.dropna(axis=1, how="all").drop(columns="run_id").assign(definitions=versions).to_csv(file, index=False)
+    table.drop(columns="run_id").dropna(axis=1, how="all").assign(definitions=versions).to_csv(file, index=False)
 
 
 def report(summary: Summary) -> str:
@@ -155,8 +155,9 @@ def report(summary: Summary) -> str:
         "replicating it, does not when none of it does, and is undecided otherwise. Shares: Wilson; medians: order "
         "statistics, or Kaplan–Meier for steps, where trials without the event are censored at the steps they ran; "
         "differences: Newcombe. A median of fewer than six trials has an open interval. A few seeds cannot show "
-        '"never" or "always": a third and two thirds of the trials stand for them. A trial that has generalized is not '
-        "undone by a longer budget; one that has not is censored, which confirms nothing beyond its budget. What is "
+        '"never" or "always": a third and two thirds of the trials stand for them. A verdict speaks of the steps that its '
+        "claim names: a trial that has generalized is not undone by a longer budget, and one that has not may still do "
+        "so. What is "
         "computed from a task is checked, not estimated. Trials run at other settings than the published ones are "
         "named as such: their verdict speaks of these settings alone.",
         "",

@@ -163,6 +163,18 @@ def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(tmp_pa
         assert table.sort_values("seed")[name].tolist() == whole.sort_values("seed")[name].tolist(), name
 
 
+def test_a_machine_without_a_sweep_passes_its_table_on_unchanged(store, tmp_path):
+    (tmp_path / "one").mkdir()
+    other = Store(tmp_path / "one", "seeds_success_rate", "seed")
+    for pair in success(5, 6):
+        other.add(*pair, lines=False)
+    replicate.write(tmp_path / "docs", other.uri)
+    table = (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text()
+    for _ in range(2):
+        replicate.write(tmp_path / "docs", store.uri)
+        assert (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text() == table
+
+
 def test_an_outcome_that_meant_something_else_then_is_absent(tmp_path):
     table = frame(success(2, 2)).assign(takeover_step=[1_000.0, 2_000.0])
     table.drop(columns="norm").to_csv(tmp_path / "old.csv", index=False)
