@@ -155,11 +155,10 @@ def report(summary: Summary) -> str:
         "replicating it, does not when none of it does, and is undecided otherwise. Shares: Wilson; medians: order "
         "statistics, or Kaplan–Meier for steps, where trials without the event are censored at the steps they ran; "
         "differences: Newcombe. A median of fewer than six trials has an open interval. A few seeds cannot show "
-        '"never" or "always": a third and two thirds of the trials stand for them. A verdict speaks of the steps that its '
-        "claim names: a trial that has generalized is not undone by a longer budget, and one that has not may still do "
-        "so. What is "
-        "computed from a task is checked, not estimated. Trials run at other settings than the published ones are "
-        "named as such: their verdict speaks of these settings alone.",
+        "'never' or 'always': a third and two thirds of the trials stand for them. A verdict speaks of the steps "
+        "that its claim names: a trial that has generalized is not undone by a longer budget, and one that has not "
+        "may still do so. What is computed from a task is checked, not estimated. Trials run at other settings "
+        "than the published ones are named as such: their verdict speaks of these settings alone.",
         "",
     ]
     for chapter in dict.fromkeys(f.claim.chapter for f in summary.findings):
