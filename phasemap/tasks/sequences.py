@@ -1,7 +1,7 @@
 """The six token generators of the learnability boundary, and what their windows give away.
 
-Each generator yields one stream of 10,000 tokens from one fixed state, so a sequence task is a pure
-function of its name and context. The generators that take a number start from ``START``, the seed
+Each generator yields one stream from one fixed state, so a sequence task is a pure function of its name,
+its context and the length of the stream. The generators that take a number start from ``START``, the seed
 of the published runs. Windows are cut here; which of them train is drawn elsewhere.
 """
 
@@ -11,30 +11,40 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from typing import Annotated
 
 import numpy as np
 
-from phasemap.fields import Fault
+from phasemap.fields import Fault, Rule
 from phasemap.tasks.parity import Context
 from phasemap.tasks.task import Task
 
 __all__ = ("csprng", "lcg_glibc", "lcg_simple", "lfsr_5", "lfsr_31", "periodic")
 
-LENGTH = 10_000  # tokens of a stream
+LENGTH = 10_000  # tokens of a published stream
+FEWEST_WINDOWS = 1_001
+SHORTEST, LONGEST = FEWEST_WINDOWS + 1, 1_000_000  # tokens of a stream
+MOST_SHOWN = 2**27  # tokens of all windows (1 GiB)
 START = 42
 GLIBC = (1103515245, 12345)  # multiplier and increment of the C standard's example rand()
 HIDDEN = ("lcg_glibc", "lfsr_31", "csprng")  # windows hardly recur: equal ones cannot be counted
 SAMPLE = 256  # windows on which the ceiling of lcg_glibc is averaged
+Length = Annotated[
+    int,
+    "tokens of the stream that a sequence task is cut from",
+    Rule(lambda n: n >= SHORTEST, f"must be at least {SHORTEST}", f"use {LENGTH} or more"),
+    Rule(lambda n: n <= LONGEST, f"must be at most {LONGEST}", "lower it"),
+]
 
 
-def stream(name: str) -> np.ndarray:
-    """The first 10,000 tokens [10000] of a generator, int64."""
-    return np.fromiter(islice(GENERATORS[name](), LENGTH), np.int64, LENGTH)
+def stream(name: str, length: int = LENGTH) -> np.ndarray:
+    """The first tokens [length] of a generator, int64."""
+    return np.fromiter(islice(GENERATORS[name](), length), np.int64, length)
 
 
-def windows(name: str, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every run of ``context`` tokens [10000 - context, context], and the token after it."""
-    tokens = stream(name)
+def windows(name: str, context: int, length: int = LENGTH) -> tuple[np.ndarray, np.ndarray]:
+    """Every run of ``context`` tokens [length - context, context], and the token after it."""
+    tokens = stream(name, length)
     return np.lib.stride_tricks.sliding_window_view(tokens, context)[:-1].copy(), tokens[context:]
 
 
@@ -43,12 +53,12 @@ def vocabulary(name: str) -> int:
     return 2 if name in ("periodic", "lfsr_5") else 256
 
 
-def hidden_ceiling(name: str, context: int) -> float:
+def hidden_ceiling(name: str, context: int, length: int = LENGTH) -> float:
     """Best accuracy of a ``HIDDEN`` generator from a window, the state it leaves open being uniform."""
     if name == "lfsr_31":
         return 0.5 ** lfsr_31_unknown_bits(context)
     if name == "lcg_glibc":
-        return lcg_glibc_ceiling(context)
+        return lcg_glibc_ceiling(context, length)
     return 1 / vocabulary(name)
 
 
@@ -67,13 +77,13 @@ def lfsr_31_unknown_bits(context: int) -> int:
     return _rank([*seen, *coming]) - _rank(seen)
 
 
-def lcg_glibc_ceiling(context: int) -> float:
+def lcg_glibc_ceiling(context: int, length: int = LENGTH) -> float:
     """Mean probability of the likeliest next token, over ``SAMPLE`` windows of the stream.
 
     Bits 16-23 of the state never depend on higher ones, so a window leaves at most the 2^16 values
     of the low bits at its first token open; those that replay the window are counted.
     """
-    tokens, _ = windows("lcg_glibc", context)
+    tokens, _ = windows("lcg_glibc", context, length)
     chosen = np.linspace(0, len(tokens) - 1, SAMPLE).astype(int)
     return float(np.mean([_likeliest(window) for window in tokens[chosen]]))
 
@@ -160,47 +170,51 @@ GENERATORS = {
     "lfsr_31": _lfsr_31,
     "csprng": _csprng,
 }
-LONGEST_CONTEXT = LENGTH - 1_001  # leaves more than 1,000 windows
 
 
-def periodic(context: Context = 16) -> Task:
+def periodic(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """0000111 again and again"""
-    return _task("periodic", context, shows=4)
+    return _task("periodic", context, stream_length, shows=4)
 
 
-def lfsr_5(context: Context = 16) -> Task:
+def lfsr_5(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """A 5-bit feedback shift register"""
-    return _task("lfsr_5", context, shows=5)
+    return _task("lfsr_5", context, stream_length, shows=5)
 
 
-def lcg_simple(context: Context = 16) -> Task:
+def lcg_simple(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """x <- (3 x + 7) mod 256, shown whole"""
-    return _task("lcg_simple", context)
+    return _task("lcg_simple", context, stream_length)
 
 
-def lcg_glibc(context: Context = 16) -> Task:
+def lcg_glibc(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """Bits 16-23 of the C standard's example rand()"""
-    return _task("lcg_glibc", context)
+    return _task("lcg_glibc", context, stream_length)
 
 
-def lfsr_31(context: Context = 16) -> Task:
+def lfsr_31(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """The low 8 bits of a 31-bit feedback shift register"""
-    return _task("lfsr_31", context)
+    return _task("lfsr_31", context, stream_length)
 
 
-def csprng(context: Context = 16) -> Task:
+def csprng(context: Context = 16, stream_length: Length = LENGTH) -> Task:
     """SHA-256 in counter mode: random to any predictor"""
-    return _task("csprng", context)
+    return _task("csprng", context, stream_length)
 
 
-def _task(name: str, context: int, shows: int = 1) -> Task:
+def _task(name: str, context: int, length: int, shows: int = 1) -> Task:
     """``shows``: tokens from which on the next one is certain."""
-    if not 1 <= context <= LONGEST_CONTEXT:
-        raise Fault([f"context: {name} needs 1 to {LONGEST_CONTEXT} tokens, got {context}; use 16"])
+    longest = length - FEWEST_WINDOWS
+    if not 1 <= context <= longest:
+        cure = f"use {min(16, longest)}, or a longer stream_length"
+        raise Fault([f"context: {name} needs 1 to {longest} tokens, got {context}; {cure}"])
+    if (length - context) * context > MOST_SHOWN:
+        shown = f"{length - context} windows of {context} tokens"
+        raise Fault([f"stream_length: {name} must show at most {MOST_SHOWN} tokens, got {shown}; lower one of the two"])
     if context < shows:
         raise Fault([f"context: {name} shows its rule from {shows} tokens on, got {context}; use {shows} or more"])
-    inputs, labels = windows(name, context)
-    ceiling = partial(hidden_ceiling, name, context) if name in HIDDEN else None
+    inputs, labels = windows(name, context, length)
+    ceiling = partial(hidden_ceiling, name, context, length) if name in HIDDEN else None
     size = vocabulary(name)
     return Task(
         inputs,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from phasemap.fields import Fault
 from phasemap.plan.component import load_task
+from phasemap.plan.trial import make_trial
 from phasemap.tasks import sequences
 from phasemap.tasks.task import Task, distinct_index, overlap
 
@@ -69,6 +71,47 @@ def test_windows_show_the_tokens_before_their_label(context):
     for i in (0, 7, len(tokens) - 1):
         np.testing.assert_array_equal(tokens[i], stream[i : i + context])
         assert labels[i] == stream[i + context]
+
+
+@pytest.mark.parametrize("name", sequences.GENERATORS)
+def test_a_longer_stream_goes_on_where_the_shorter_one_ends(name):
+    short, long = (sequences.windows(name, 16, length) for length in (10_000, 25_000))
+    assert len(long[1]) == 25_000 - 16
+    for shorter, longer in zip(short, long, strict=True):
+        np.testing.assert_array_equal(shorter, longer[: len(shorter)])
+    assert len(load_task(name, stream_length=25_000).labels) == 25_000 - 16
+    assert len(load_task(name).labels) == 10_000 - 16
+
+
+def test_the_length_of_the_stream_is_part_of_a_trial_and_its_default_of_none():
+    assert make_trial({"task": "lcg_glibc"}).id == "245ac794cd80ce7d"
+    assert make_trial({"task": "lcg_glibc", "stream_length": 10_000}).id == "245ac794cd80ce7d"
+    assert make_trial({"task": "lcg_glibc", "stream_length": 20_000}).id != "245ac794cd80ce7d"
+
+
+@pytest.mark.parametrize(
+    ("context", "length", "message"),
+    [
+        (16, 1_001, "stream_length: must be at least 1002, got 1001; use 10000 or more"),
+        (16, 1_000_001, "stream_length: must be at most 1000000, got 1000001; lower it"),
+        (16, 1_010, "context: csprng needs 1 to 9 tokens, got 16; use 9, or a longer stream_length"),
+        (
+            200,
+            1_000_000,
+            "stream_length: csprng must show at most 134217728 tokens, got 999800 windows of 200 tokens; "
+            "lower one of the two",
+        ),
+    ],
+)
+def test_a_stream_too_short_or_too_long_is_refused(context, length, message):
+    with pytest.raises(Fault) as caught:
+        make_trial({"task": "csprng", "context": context, "stream_length": length})
+    assert caught.value.faults == [message]
+
+
+def test_more_of_the_stream_moves_no_ceiling():
+    assert load_task("lfsr_31", stream_length=20_000).ceiling == load_task("lfsr_31").ceiling == 0.5
+    assert load_task("lcg_glibc", stream_length=20_000).ceiling == load_task("lcg_glibc").ceiling == 1
 
 
 @pytest.mark.parametrize(
