@@ -29,6 +29,7 @@ THILAK = "[Thilak et al. 2022](https://arxiv.org/abs/2206.04817)"
 GAO = "[Gao et al. 2017](https://doi.org/10.1101/214262)"
 OMNIGROK = "[Liu et al. 2023](https://arxiv.org/abs/2210.01117)"
 NANDA = "after [Nanda et al. 2023](https://arxiv.org/abs/2301.05217)"
+CHIZAT = "after [Chizat et al. 2019](https://arxiv.org/abs/1812.07956)"
 BAUER = "ripser, [Bauer 2021](https://doi.org/10.1007/s41468-021-00071-5)"
 OURS = "phasemap"
 EVENTS, TRAIN = "training/events.py", "training/train.py"
@@ -59,6 +60,10 @@ SOURCES = {  # outcome -> where the idea comes from, if it is not ours
     "inner_spectrum_frequencies": NANDA,
     "inner_dominant_frequency": NANDA,
     "inner_dominant_share": NANDA,
+    "restricted_loss": NANDA,
+    "excluded_loss": NANDA,
+    "key_frequencies": NANDA,
+    "initial_distance": CHIZAT,
     "weight_norm": OMNIGROK,
     "betti0": BAUER,
     "betti1": BAUER,

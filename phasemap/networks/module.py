@@ -163,6 +163,10 @@ class ModuleNetwork(Network):
         named = {f"inner.{name}": one for name, one in weights.items()}
         return vmap(partial(self._call, self.looking), in_dims=(0, _axis(inputs)))(named, _given(inputs))
 
+    def logits_again(self, weights: dict[str, Tensor], inputs: Tensor, hidden: Tensor) -> Tensor:
+        """By a whole pass: what a module does after its hidden vectors is not known apart."""
+        return self.look(weights, inputs)[1]
+
     def _call(self, module: nn.Module, weights: dict[str, Tensor], inputs: Tensor) -> Any:
         return functional_call(module, weights, (inputs,))
 

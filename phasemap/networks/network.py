@@ -115,6 +115,10 @@ class Network:
         hidden = self.hidden(weights, inputs)
         return hidden, self.readout(weights, hidden)
 
+    def logits_again(self, weights: dict[str, Tensor], inputs: Tensor, hidden: Tensor) -> Tensor:
+        """Logits [K, B, C] of inputs whose hidden vectors [K, B, D] are known from a look."""
+        return self.readout(weights, hidden)
+
     def cost(self, batch: int) -> float:
         """Multiply-adds of one training step of one trial, roughly."""
         return 6.0 * batch * self.parameters

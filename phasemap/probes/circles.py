@@ -38,10 +38,15 @@ def class_vectors(hidden: Tensor, labels: Tensor, chosen: Tensor, classes: int) 
 
 def whole_circle(vectors: Tensor, group: Group) -> Tensor:
     """The group's own circle: [K, C, D] -> [K, 1, order, D]."""
-    class_at = np.full(group.order, -1)
+    return vectors[:, torch.from_numpy(class_at(group)).to(vectors.device)][:, None]
+
+
+def class_at(group: Group) -> np.ndarray:
+    """The class at each place of the circle, [order]."""
+    found = np.full(group.order, -1)
     inside = np.flatnonzero(group.exponent >= 0)
-    class_at[group.exponent[inside]] = inside
-    return vectors[:, torch.from_numpy(class_at).to(vectors.device)][:, None]
+    found[group.exponent[inside]] = inside
+    return found
 
 
 def outer_circle(vectors: Tensor, group: Group) -> Tensor | None:

@@ -70,7 +70,7 @@ def spectrum(circles: Tensor) -> Spectrum:
 def power(circles: Tensor) -> Tensor:
     """Share of the power at each frequency 1..n/2: [K, G, n, D] -> [K, n // 2]."""
     vectors, finite = only_finite(circles.double())
-    angle = _angles(circles.shape[2], circles.device)
+    angle = angles(circles.shape[2], circles.device)
     found = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
     found = found * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
     whole = vectors.sub(vectors.mean(2, keepdim=True)).square().sum((1, 2, 3))
@@ -98,7 +98,7 @@ def nearest_stride(shares: Tensor, places: int) -> Tensor:
     return distance.argmin(1) + 1
 
 
-def _angles(places: int, device: torch.device) -> Tensor:
+def angles(places: int, device: torch.device) -> Tensor:
     """2 pi f k / n for the frequencies f = 1..n/2 and the places k: [n // 2, n]."""
     frequency = torch.arange(1, places // 2 + 1, device=device)[:, None]
     return 2 * torch.pi / places * (frequency * torch.arange(places, device=device) % places).double()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 from phasemap import probes
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import FIELDS, Shape
-from phasemap.probes import circles
+from phasemap.probes import batch, circles
 
 Found = dict[str, Tensor]  # name -> [K]
 Picture = tuple[tuple[float, float, int], ...]  # x, y, class
@@ -31,6 +31,7 @@ RESERVED = frozenset({*FIELDS, *DEFINITIONS, *CURVES, PICTURE, "trial", "run_id"
 ALLOWED = re.compile(r"[\w\-: ][\w.\-: ]*(/[\w\-: ][\w.\-: ]*)*")  # a part of MLflow's names
 LONGEST = 250  # characters of a name in MLflow
 SHOWN = 200  # characters of an error
+OWN = ("flat", "hidden", "predictions", "losses", "train", "test")  # what a view has of each trial
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,18 @@ class View:
     labels: Tensor  # [N]
     hidden: Tensor  # [K, N, D]
     predictions: Tensor  # [K, N] classes
+    losses: Tensor  # [K, N]
+    train: Tensor  # [K, N] bool
     test: Tensor  # [K, N] bool
+    start: Callable[[], Tensor]  # draws the initial weights [K, P]
     last: bool  # the trials end here
+
+    def logits(self) -> Iterator[tuple[slice, Tensor]]:
+        """Block after block of the examples with their logits [K, n, C]: all at once could be too many to hold."""
+        network = self.shape.network
+        weights = network.layout.split(self.flat)
+        for block in batch.blocks(len(self.inputs)):
+            yield block, network.logits_again(weights, self.inputs[None, block], self.hidden[:, block])
 
     @cached_property
     def vectors(self) -> Tensor:
@@ -64,8 +75,8 @@ class View:
     def one(self, k: int) -> View:
         """The view of trial k alone, K = 1."""
         row = slice(k, k + 1)
-        own = {name: getattr(self, name)[row] for name in ("flat", "hidden", "predictions", "test")}
-        return replace(self, **own)
+        own = {name: getattr(self, name)[row] for name in OWN}
+        return replace(self, **own, start=lambda: self.start()[row])
 
 
 Probe = Callable[[View], Any]  # returns name -> [K]: tensors, arrays or lists of numbers

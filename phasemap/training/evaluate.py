@@ -5,17 +5,17 @@ Forward passes only. [K, ...] in, one Python number per trial out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Shape
 from phasemap.probes.batch import total
 from phasemap.probes.view import Look, View, asked, run
 from phasemap.tasks.task import Task
-from phasemap.training.update import losses
 
 CHUNK = 2_048  # examples per forward pass; a constant, so that no number depends on the stack
 PROBED = 2**27  # hidden numbers held at once (0.5 GiB)
@@ -54,28 +54,28 @@ class Stacked:
     inputs: Tensor  # [N, ...]
     labels: Tensor  # [N]
     split: Split
+    start: Callable[[], Tensor]  # the weights they started from, [K, P]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One forward pass over all examples; the vectors are kept only where probes will ask for them."""
+    """One forward pass over all examples; hidden vectors are kept only where probes will ask for them."""
 
     curves: dict[str, list[float]]
-    vectors: tuple[Tensor, Tensor] | None  # hidden [K, N, D] and predictions [K, N]
+    looked: Looked | None
+
+
+Looked = tuple[Tensor, Tensor, Tensor]  # hidden vectors [K, N, D], predictions and losses [K, N]
 
 
 @torch.no_grad()
 def measure(stack: Stacked, keep: bool) -> Seen:
     """Accuracies and losses of all trials, at every evaluation; hidden vectors are kept for the probes if asked."""
-    trials, count = len(stack.flat), len(stack.inputs)
-    keep = keep and trials * count * stack.shape.network.width <= PROBED
-    parts = []
-    for chunk, hidden, logits in _forward(stack.shape, stack.flat, stack.inputs):
-        wanted, predictions = stack.labels[chunk].expand(trials, -1), logits.argmax(-1)
-        loss = losses(stack.shape.loss, logits, wanted)
-        parts.append((predictions == wanted, loss, *((hidden, predictions) if keep else ())))
-    hits, loss, *kept = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    return Seen(_averages(hits, loss, stack.split), (kept[0], kept[1]) if kept else None)
+    keep = keep and len(stack.flat) * len(stack.inputs) * stack.shape.network.width <= PROBED
+    parts = (looked if keep else looked[1:] for looked in _forward(stack, stack.flat))
+    *hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+    curves = _averages(predictions == stack.labels, loss, stack.split)
+    return Seen(curves, (hidden[0], predictions, loss) if keep else None)
 
 
 @torch.no_grad()
@@ -84,25 +84,32 @@ def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> list[Look
     looks: list[Look] = []
     size = max(1, PROBED // (len(stack.inputs) * stack.shape.network.width))
     for some in (rows[start : start + size] for start in range(0, len(rows), size)):
-        if seen.vectors:
-            hidden, predictions = (part[some] for part in seen.vectors)
-        else:
-            forward = _forward(stack.shape, stack.flat[some], stack.inputs)
-            looked = [(hidden, logits.argmax(-1)) for _, hidden, logits in forward]
-            hidden, predictions = (torch.cat(part, 1) for part in zip(*looked, strict=True))
-        test = stack.split.test[some]
-        view = View(stack.shape, stack.flat[some], stack.inputs, stack.labels, hidden, predictions, test, last)
-        looks += run(view, asked(stack.shape))
+        looks += run(view(stack, seen, some, last), asked(stack.shape))
     return looks
 
 
-def _forward(shape: Shape, flat: Tensor, inputs: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """(examples, hidden [K, n, D], logits [K, n, C]) of chunk after chunk of all N examples."""
-    network = shape.network
+@torch.no_grad()
+def view(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> View:
+    """What probes may look at in these rows of the stack."""
+    flat = stack.flat[rows]
+    if seen.looked:
+        hidden, predictions, loss = (part[rows] for part in seen.looked)
+    else:
+        hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*_forward(stack, flat), strict=True))
+    sides = stack.split.train[rows], stack.split.test[rows]
+    own = hidden, predictions, loss, *sides
+    return View(stack.shape, flat, stack.inputs, stack.labels, *own, lambda: stack.start()[rows], last)
+
+
+def _forward(stack: Stacked, flat: Tensor) -> Iterator[Looked]:
+    """Hidden vectors [K, n, D], predictions and losses [K, n] of chunk after chunk of all N examples."""
+    network = stack.shape.network
     weights = network.layout.split(flat)
-    for start in range(0, len(inputs), CHUNK):
-        chunk = slice(start, min(start + CHUNK, len(inputs)))
-        yield chunk, *network.look(weights, inputs[None, chunk])
+    for start in range(0, len(stack.inputs), CHUNK):
+        chunk = slice(start, min(start + CHUNK, len(stack.inputs)))
+        hidden, logits = network.look(weights, stack.inputs[None, chunk])
+        labels = stack.labels[chunk].expand(len(flat), -1)
+        yield hidden, logits.argmax(-1), losses(stack.shape.loss, logits, labels)
 
 
 def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:

@@ -33,6 +33,7 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
     grokked = first_reaching(test, trial.grok_threshold)
     settled = settled_step(test, trial.grok_threshold, trial.settle_evaluations)
     outer, inner = (curves.get(f"{side}winning_stride_score", EMPTY) for side in ("", "inner_"))
+    taken_over = takeover(outer, inner)
     end = train[0][-1] if train[0] else None  # of the trial: a curve that stops before it has no value there
     finals = {f"final_{name}": last(curves.get(name, EMPTY), end) for name in FINALS}
     probed = {name: curve for name, curve in curves.items() if name not in FINALS and "/" not in name}
@@ -45,7 +46,9 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
         "slingshots": slingshots(curves.get("train_loss", EMPTY), memorized),
         "jump_steps": jump_steps(test),
         **high_shares(test, grokked),
-        "takeover_step": takeover_step(outer, inner),
+        "takeover_step": taken_over[0] if taken_over else None,
+        "takeover_accuracy": lowest_within(test, taken_over),
+        "outer_stride_run": stride_run(outer, curves.get("weight_norm", outer)[0]),
         "both_strides_score": both_strides(outer, inner),
         "best_test_accuracy": max(_finite(test[1]), default=None),
         **finals,
@@ -129,14 +132,32 @@ def _spikes(loss: float, before: Sequence[float]) -> bool:
     return math.isfinite(loss) and loss > SPIKE * median(before)
 
 
-def takeover_step(outer: Curve, inner: Curve) -> int | None:
-    """First of three probes in a row with the outer stride score below 0.5 and the inner one at or
-    above it, after the outer one had been at or above it. Without an inner reading there is none."""
+def takeover(outer: Curve, inner: Curve) -> tuple[int, ...]:
+    """Steps of the first three probes in a row with the outer stride score below 0.5 and the inner one at or
+    above it, after the outer one had been at or above it. Without an inner reading there are none."""
     known = _together(outer, inner)
     taken = [there < TAKEN_OVER <= inside for _, there, inside in known]
     strong = next((i for i, (_, there, _) in enumerate(known) if there >= TAKEN_OVER), len(known))
     starts = range(strong + 1, len(known) - TAKEOVER_PROBES + 1)
-    return next((known[i][0] for i in starts if all(taken[i : i + TAKEOVER_PROBES])), None)
+    first = next((i for i in starts if all(taken[i : i + TAKEOVER_PROBES])), len(known))
+    return tuple(step for step, _, _ in known[first : first + TAKEOVER_PROBES])
+
+
+def lowest_within(curve: Curve, window: Sequence[int]) -> float | None:
+    """The smallest value from the first to the last step of a window."""
+    inside = [value for step, value in zip(*curve, strict=True) if window and window[0] <= step <= window[-1]]
+    return min(_finite(inside), default=None)
+
+
+def stride_run(outer: Curve, probed: Sequence[int]) -> int | None:
+    """Steps of the longest run of probes in a row with the outer stride score at or above 0.5; None if it was never
+    read. A probe stands for the steps since the one before, and one that reads no stride ends a run."""
+    scores = dict(zip(*outer, strict=True))
+    longest = run = before = 0
+    for step in probed:
+        run = run + step - before if scores.get(step, math.nan) >= TAKEN_OVER else 0
+        longest, before = max(longest, run), step
+    return longest if scores else None
 
 
 def both_strides(outer: Curve, inner: Curve) -> float | None:

@@ -56,7 +56,15 @@ class Training:
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
         self._step = _engine(shape, self.compiled)
         self.graphs: Graphs | None = None
+        self._start: Tensor | None = None
         self._draw_splits()
+
+    def start(self) -> Tensor:
+        """The weights that the trials started from, [K, P]: drawn anew from their seeds when first asked for, so that
+        no checkpoint keeps them."""
+        if self._start is None:
+            self._start = started(self.trials, self.device)
+        return self._start
 
     def _draw_splits(self) -> None:
         shape = self.trials[0]
@@ -71,6 +79,7 @@ class Training:
         rows = torch.tensor(chosen, device=self.device, dtype=torch.int64)
         self.trials = tuple(self.trials[k] for k in chosen)
         self.flat, self.mean, self.square = (part[rows].contiguous() for part in (self.flat, self.mean, self.square))
+        self._start = None if self._start is None else self._start[rows]
         self.graphs = None  # they know the old tensors
         if chosen:
             self._draw_splits()
@@ -113,7 +122,7 @@ class Training:
         start = time.perf_counter()
         shape, everyone = self.trials[0], list(range(len(self.trials)))
         look = probing(shape, self.step) or self.step >= shape.steps
-        seen = measure(self._stacked(), keep=look)
+        seen = measure(self.stacked(), keep=look)
         self._add_points(everyone, seen.curves)
         sound = self.flat.isfinite().all(1) & torch.tensor(seen.curves["train_loss"], device=self.device).isfinite()
         endings = [self._ending(k, fine) for k, fine in enumerate(sound.tolist())]
@@ -132,11 +141,12 @@ class Training:
             self.keep(going)
         return results
 
-    def _stacked(self) -> Stacked:
-        return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split)
+    def stacked(self) -> Stacked:
+        """The trials as they stand, for what is measured on them."""
+        return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split, self.start)
 
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
-        return probes(self._stacked(), seen, rows, last)
+        return probes(self.stacked(), seen, rows, last)
 
     def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
         for name, column in found.items():
@@ -221,10 +231,15 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     differ in the last bits; each is the same in every stack."""
     device = torch.device(device)
     prepare(device)
+    flat = started(trials, device)
+    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+
+
+def started(trials: tuple[Trial, ...], device: torch.device) -> Tensor:
+    """Initial weights [K, P]."""
     network = trials[0].shape.network
     rows = [network.initial(random_streams.weight_seed(t.seed)) * t.initial_scale for t in trials]
-    flat = torch.stack(rows).to(device)
-    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+    return torch.stack(rows).to(device)
 
 
 def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:

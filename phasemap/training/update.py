@@ -1,4 +1,4 @@
-"""The update of a stack: losses, their slopes, and the rates of every step.
+"""The update of a stack: the slopes of its losses, and the rates of every step.
 
 Hyperparameters that may differ between trials are [K, 1] tensors, so a new value recompiles nothing
 and no loop runs over trials.
@@ -10,22 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from phasemap.networks.network import Layout
+from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
-
-
-def losses(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss of every example. logits [K, B, C], labels [K, B] -> [K, B]."""
-    if kind == "cross_entropy":
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
-    if kind == "mean_squared_error":  # against one-hot labels, mean over classes
-        return (logits - F.one_hot(labels, logits.shape[-1])).square().mean(-1)
-    # StableMax (Prieto et al. 2025, arXiv 2501.04697): exp replaced by x + 1, or 1 / (1 - x) below 0
-    weights = torch.where(logits >= 0, logits + 1, 1 / (1 - logits.clamp(max=0)))
-    shares = weights / weights.sum(-1, keepdim=True)
-    return -shares.gather(-1, labels[..., None])[..., 0].log()
 
 
 def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from phasemap.plan.component import load_task
-from phasemap.probes import activation, attention, dimension, information, purity, spectrum, stride
+from phasemap.probes import activation, attention, dimension, information, purity, spectrum, spread, stride
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
+from phasemap.probes.progress import progress
+from phasemap.probes.within_class import within_class_share
 
 TASK = load_task("modular_multiplication", modulus=17)
 GROUP = TASK.group
@@ -49,6 +51,17 @@ def attention_entropy(hidden: Tensor, chosen: Tensor) -> Tensor:
     return attention.attention_entropy(attention.attention_weights(tokens[:, :, :1], tokens, heads=2), chosen)
 
 
+def of_logits(name: str) -> Probe:
+    """The first hidden values as logits, in blocks."""
+
+    def measure(hidden: Tensor, chosen: Tensor) -> Tensor:
+        logits = hidden[:, :, : TASK.classes]
+        cuts = [slice(start, start + 100) for start in range(0, len(LABELS), 100)]
+        return progress(lambda: ((cut, logits[:, cut]) for cut in cuts), TASK, chosen, "cross_entropy")[name]
+
+    return measure
+
+
 PROBES: dict[str, Probe] = {
     "pca95": on_variances(dimension.pca_dimension),
     "pca99": on_variances(lambda variances: dimension.pca_dimension(variances, 0.99)),
@@ -62,6 +75,12 @@ PROBES: dict[str, Probe] = {
     "learned_bits": bits,
     "attention_entropy": attention_entropy,
     "coset_purity": coset_purity,
+    "within_class_share": lambda hidden, chosen: within_class_share(hidden, LABELS, chosen, TASK.classes),
+    "loss_spread": lambda hidden, chosen: spread.loss_spread(hidden.sum(2), chosen),
+    "loss_percentile": lambda hidden, chosen: spread.loss_percentile(hidden.sum(2), chosen, 95),
+    "restricted_loss": of_logits("restricted_loss"),
+    "excluded_loss": of_logits("excluded_loss"),
+    "key_frequencies": of_logits("key_frequencies"),
     "frequencies": on_circles(lambda circles: spectrum.spectrum(circles).frequencies),
     "dominant_share": on_circles(lambda circles: spectrum.spectrum(circles).dominant_share),
     "predicted_stride": on_circles(lambda circles: spectrum.spectrum(circles).predicted_stride),
@@ -105,7 +124,20 @@ def test_trial_reads_the_same_alone_and_beside_a_diverged_neighbour(name: str, t
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("name", ["pca95", "largest_variance", "twonn", "sparsity", "norm", "deviation", "largest"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pca95",
+        "largest_variance",
+        "twonn",
+        "sparsity",
+        "norm",
+        "deviation",
+        "largest",
+        "loss_spread",
+        "loss_percentile",
+    ],
+)
 def test_trial_reads_the_same_at_the_size_of_the_published_protocol(name: str) -> None:
     hidden, chosen = mixed_stack(97 * 97, 128)
     together = PROBES[name](hidden, chosen)
@@ -122,7 +154,19 @@ def test_probe_does_not_write_to_what_it_reads(name: str) -> None:
     assert torch.equal(chosen, copies[1])
 
 
-NO_EXTENT = {"sparsity", "norm", "deviation", "largest", "attention_entropy", "learned_bits"}  # of the values alone
+NO_EXTENT = {  # of the values alone
+    *(
+        "sparsity",
+        "norm",
+        "deviation",
+        "largest",
+        "attention_entropy",
+        "learned_bits",
+        "loss_spread",
+        "loss_percentile",
+    ),
+    *("restricted_loss", "excluded_loss", "key_frequencies"),
+}
 
 
 @pytest.mark.parametrize("name", [name for name in PROBES if name not in NO_EXTENT])

@@ -22,11 +22,8 @@ def view() -> View:
     """Three trials after 10 steps, at their end."""
     training = begin(tuple(TRIALS))
     training.advance(10)
-    inputs, labels, test = training.inputs, training.labels, training.split.test
-    network, shape = training.network, training.trials[0].shape
-    hidden = network.hidden(network.layout.split(training.flat), inputs[None])
-    predictions = torch.zeros(3, len(labels), dtype=torch.int64)
-    return View(shape, training.flat, inputs, labels, hidden, predictions, test, last=True)
+    stack = training.stacked()
+    return evaluate.view(stack, evaluate.measure(stack, keep=True), [0, 1, 2], last=True)
 
 
 def one(view: View, function, name: str = "sharpest") -> list[Look]:

@@ -31,6 +31,10 @@ def curves_of(probes: str, trial=MULTIPLICATION) -> set[str]:
         ("purity", {"coset_purity"}),
         ("stride", STRIDES),
         ("attention", {"attention_entropy", "attention_entropy/block0", "attention_entropy/block1"}),
+        ("progress", {"restricted_loss", "excluded_loss", "key_frequencies"}),
+        ("within_class", {"within_class_share"}),
+        ("distance", {"initial_distance"}),
+        ("spread", {"loss_spread", "loss_percentile5", "loss_percentile95"}),
     ],
 )
 def test_a_probe_records_its_own_curves_and_the_weight_norm_is_always_there(probes, curves):

@@ -102,8 +102,12 @@ def test_slingshots_compare_with_the_last_five_only() -> None:
     assert found(train_accuracy=[1.0] * 9, train_loss=losses)["slingshots"] == 1
 
 
+def strides(outer: list[float], inner: list[float], **others: list[float]) -> dict[str, object]:
+    return found(winning_stride_score=outer, inner_winning_stride_score=inner, **others)
+
+
 def takeover(outer: list[float], inner: list[float]) -> object:
-    return found(winning_stride_score=outer, inner_winning_stride_score=inner)["takeover_step"]
+    return strides(outer, inner)["takeover_step"]
 
 
 def test_a_takeover_needs_the_inner_stride_for_three_probes() -> None:
@@ -114,6 +118,54 @@ def test_a_takeover_needs_the_inner_stride_for_three_probes() -> None:
     assert takeover([0.2] * 6, [0.9] * 6) is None  # nothing to take over from
     assert found(winning_stride_score=outer)["takeover_step"] is None  # addition has no inner circle
     assert takeover([0.9, NAN, 0.3, 0.3, 0.3], [0.9, 0.9, 0.9, 0.6, 0.7]) == 300
+
+
+STORIES = {  # outer score, inner score -> takeover_step, outer_stride_run, both_strides_score
+    "a takeover": ([0.1, 0.9, 1.0, 0.8, 0.2, 0.1, 0.3, 0.2], [0.0, 0.1, 0.2, 0.4, 0.7, 0.8, 0.9, 0.7], 500, 300, 0.4),
+    "a dip that is none": ([0.9, 0.9, 0.2, 0.3, 0.9, 0.9, 0.9], [0.1, 0.1, 0.8, 0.8, 0.2, 0.2, 0.2], None, 300, 0.3),
+    "a dip before the takeover": ([0.9, 0.2, 0.9, 0.1, 0.1, 0.1], [0.1, 0.8, 0.1, 0.8, 0.8, 0.8], 400, 100, 0.2),
+    "an outer stride lost to nothing": ([0.9, 0.9, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.2, 0.2], None, 200, 0.1),
+    "an oscillation": ([0.9, 0.1, 0.9, 0.1, 0.9, 0.1], [0.1, 0.9, 0.1, 0.9, 0.1, 0.9], None, 100, 0.1),
+    "both at once": ([0.2, 0.9, 0.7, 0.9], [0.9, 0.6, 0.8, 0.4], None, 300, 0.7),
+    "an end inside a dip": ([0.2, 0.9, 0.9, 0.1, 0.1], [0.1, 0.1, 0.1, 0.9, 0.9], None, 200, 0.1),
+    "never an outer stride": ([0.2, 0.3, 0.4, 0.1], [0.9, 0.9, 0.9, 0.9], None, 0, 0.4),
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_the_story_of_two_strides(story: str) -> None:
+    outer, inner, *expected = STORIES[story]
+    values = strides(outer, inner)
+    assert [values[name] for name in ("takeover_step", "outer_stride_run", "both_strides_score")] == expected
+
+
+def test_a_hop_from_stride_to_stride_is_neither_a_takeover_nor_the_end_of_a_run() -> None:
+    values = strides([0.9, 1.0, 0.6, 0.9, 0.9], [0.2] * 5, winning_stride=[2.0, 2.0, 5.0, 5.0, 1.0])
+    assert (values["takeover_step"], values["outer_stride_run"]) == (None, 500)
+
+
+def test_the_accuracy_at_a_takeover_is_the_lowest_while_it_happens() -> None:
+    """Evaluations at every probe and midway between two."""
+    outer, inner = curve([0.9, 0.9, 0.2, 0.2, 0.2, 0.9]), curve([0.1, 0.1, 0.8, 0.8, 0.8, 0.1])
+    steps = tuple(range(50, 650, 50))
+    accuracy = [0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 0.9, 0.95, 0.85, 0.99, 0.2, 0.1]  # 300 to 500: 1.0 to 0.99
+    curves = {"winning_stride_score": outer, "inner_winning_stride_score": inner}
+    values = events(TRIAL, curves | {"test_accuracy": (steps, tuple(accuracy))}, False)
+    assert (values["takeover_step"], values["takeover_accuracy"]) == (300, 0.85)
+    broken = [*accuracy[:8], NAN, *accuracy[9:]]
+    assert events(TRIAL, curves | {"test_accuracy": (steps, tuple(broken))}, False)["takeover_accuracy"] == 0.9
+    assert events(TRIAL, curves, False)["takeover_accuracy"] is None
+    assert strides([0.9] * 4, [0.1] * 4, test_accuracy=[1.0] * 4)["takeover_accuracy"] is None
+
+
+def test_a_run_of_the_outer_stride_is_counted_in_steps() -> None:
+    """Of probes at unequal distances; one that reads no stride, as of hidden vectors that are all one, ends it."""
+    steps, scores = (10, 20, 40, 80, 160, 200), (0.4, 0.5, 0.9, 0.3, 0.7, 0.2)
+    outer = {"winning_stride_score": (steps, scores)}
+    assert events(TRIAL, outer, False)["outer_stride_run"] == 80  # one probe, 80 to 160; the two before it 30
+    blind = {"winning_stride_score": ((10, 20, 40, 160), (0.9, 0.9, 0.9, 0.9)), "weight_norm": (steps, (1.0,) * 6)}
+    assert events(TRIAL, blind, False)["outer_stride_run"] == 80  # 160 alone; together with 10 to 40 it were 120
+    assert found(test_accuracy=[1.0])["outer_stride_run"] is None
 
 
 def test_both_strides_are_read_at_one_probe() -> None:
@@ -127,6 +179,9 @@ def test_the_jump_starts_at_the_last_low_evaluation_before_it() -> None:
     assert found(test_accuracy=[0.05, 1.0])["jump_steps"] == 100
     assert found(test_accuracy=[0.2, 1.0])["jump_steps"] is None
     assert found(test_accuracy=[0.05, 0.5])["jump_steps"] is None
+    assert found(test_accuracy=[0.1, 0.3, 0.5, 0.7, 0.9])["jump_steps"] == 400  # a slope
+    assert found(test_accuracy=[0.05, 0.8, 0.05, 0.9])["jump_steps"] == 100  # a dip on the way
+    assert found(test_accuracy=[0.05, 0.95, 0.05, 0.4, 0.95])["jump_steps"] == 100  # and one after it
 
 
 def test_high_shares_are_taken_in_halves_after_the_grok_step() -> None:
@@ -134,6 +189,28 @@ def test_high_shares_are_taken_in_halves_after_the_grok_step() -> None:
     assert (values["early_high_share"], values["late_high_share"]) == (1.0, 0.0)
     assert found(test_accuracy=[0.1, 0.9])["late_high_share"] is None
     assert found(test_accuracy=[0.1, 0.2])["early_high_share"] is None
+
+
+@pytest.mark.parametrize(
+    ("after", "early", "late"),
+    [
+        ([1.0, 1.0, 1.0, 1.0], 1.0, 1.0),
+        ([1.0, 0.3, 1.0, 0.3, 1.0, 0.3], 2 / 3, 1 / 3),  # an oscillation; the third of six is the middle, and early
+        ([1.0, 1.0, 1.0, 0.99, 0.2, 0.98], 1.0, 1 / 3),  # an end inside a dip
+        ([0.9, 0.95, 1.0, 1.0], 0.0, 1.0),
+        ([1.0, NAN, NAN, 1.0], 0.5, 0.5),  # an accuracy that is no number is not high
+        ([0.99], None, 1.0),  # one evaluation is the end
+    ],
+)
+def test_high_shares_by_hand(after: list[float], early: float | None, late: float) -> None:
+    values = found(test_accuracy=[0.1, 0.95, *after])
+    assert (values["early_high_share"], values["late_high_share"]) == (early, late)
+
+
+def test_high_shares_halve_the_steps_not_the_evaluations() -> None:
+    curve = (10, 20, 30, 40, 50, 100, 210), (0.95, 1.0, 1.0, 1.0, 1.0, 0.2, 0.3)  # the middle of 10 and 210 is 110
+    values = events(TRIAL, {"test_accuracy": curve}, False)
+    assert (values["early_high_share"], values["late_high_share"]) == (0.8, 0.0)
 
 
 def test_the_smallest_dimension_is_that_before_the_network_crashes() -> None:

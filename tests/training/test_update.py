@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.networks.network import Layout, Piece, Start
+from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
-from phasemap.training.update import Rates, losses, orthogonal, rates, slope
+from phasemap.training.update import Rates, orthogonal, rates, slope
 
 LAYOUT = Layout((Piece("a", (5, 4), Start("constant", 0.0)), Piece("b", (7,), Start("constant", 0.0))))
 CPU = torch.device("cpu")
