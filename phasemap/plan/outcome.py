@@ -32,8 +32,8 @@ OWN = {
     "takeover_step": "first of 3 probes in a row with the outer stride score < 0.5 and the inner one >= 0.5, after the "
     "outer one had been >= 0.5 (multiplication and division only)",
     "takeover_accuracy": "lowest test accuracy at any evaluation from takeover_step to the third of its probes",
-    "outer_stride_run": "steps of the longest run of probes in a row with winning_stride_score >= 0.5, whichever "
-    "stride wins; a probe stands for the steps since the one before, and 0 means that there was none",
+    "outer_stride_run": "steps of the longest run of probes with winning_stride_score >= 0.5, whichever stride wins; a "
+    "probe stands for the steps since the one before",
     "both_strides_score": "largest min(winning_stride_score, inner_winning_stride_score) at any probe (multiplication "
     "and division only)",
     "jump_steps": "steps from the last evaluation with test accuracy <= 0.1 to the first with >= 0.9; never less than "

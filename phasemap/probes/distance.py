@@ -11,7 +11,7 @@ from phasemap.probes.batch import nan_unless, total
 from phasemap.probes.view import Found, View
 
 CURVES = {
-    "initial_distance": "Euclidean distance of all weights from the initial ones, relative to the norm of these",
+    "initial_distance": "Euclidean distance of all weights from the initial ones / norm of these",
 }
 
 

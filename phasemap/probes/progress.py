@@ -38,11 +38,9 @@ from phasemap.probes.view import Found, View
 from phasemap.tasks.task import Task
 
 CURVES = {
-    "restricted_loss": "mean loss over all examples of the logits' mean and key frequencies alone (tasks whose answers "
-    "are evenly spread over a cyclic group)",
-    "excluded_loss": "mean training loss of the logits without their key frequencies (the same tasks)",
-    "key_frequencies": "frequencies of the answer, of 1 to n/2, with at least 2 x an even share of the power of the "
-    "logits",
+    "restricted_loss": "mean loss of all examples by the logits' mean and key frequencies alone (cyclic groups only)",
+    "excluded_loss": "mean training loss of the logits without their key frequencies",
+    "key_frequencies": "frequencies of the answer with at least 2 x an even share of the logits' power",
 }
 
 Blocks = Callable[[], Iterable[tuple[slice, Tensor]]]
@@ -109,7 +107,8 @@ def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Found:
     part = key_part(means, key)
     restricted = losses(loss, part + means.mean(1, keepdim=True), answer.expand(len(part), -1))
     excluded = [
-        losses(loss, given - part[:, place[block]], labels[block].expand(len(part), -1)) for block, given in logits()
+        losses(loss, given - part.to(given.dtype)[:, place[block]], labels[block].expand(len(part), -1))
+        for block, given in logits()
     ]
     sound = finite_trials(means)
     return {

@@ -9,9 +9,9 @@ from phasemap.probes.batch import mean_chosen, nan_unless
 from phasemap.probes.view import Found, View
 
 CURVES = {
-    "loss_spread": "standard deviation of the losses of the training examples",
+    "loss_spread": "standard deviation of the training examples' losses",
     "loss_percentile5": "loss that 5 % of the training examples do not exceed",
-    "loss_percentile95": "loss that 95 % of the training examples do not exceed",
+    "loss_percentile95": "the same for 95 %",
 }
 
 

@@ -11,13 +11,14 @@ from phasemap.probes.circles import class_vectors
 from phasemap.probes.view import Found, View
 
 CURVES = {
-    "within_class_share": "share of the variance of the hidden test vectors that lies within classes: 0 if every class "
-    "is one point, (N - C)/(N - 1) on average if N vectors know nothing of C classes",
+    "within_class_share": "share of the variance of the hidden test vectors within classes; 0 if each is one point",
 }
 
 
 def within_class_share(hidden: Tensor, labels: Tensor, chosen: Tensor, classes: int) -> Tensor:
     """Squared distances from the class means over those from the mean of all, summed over the chosen examples.
+
+    If N vectors know nothing of C classes it is (N - C) / (N - 1) on average.
 
     Args:
         hidden: [K, N, D].

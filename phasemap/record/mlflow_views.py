@@ -59,14 +59,15 @@ def description(name: str, experiment: str, parent: str, named: Iterable[str] = 
     """Markdown for the experiment and the parent run: where to look, and what each metric means."""
     figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
     phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named) or "none yet"
-    definitions = "\n".join(f"- **{key}**: {text}" for key, text in DEFINITIONS.items())
+    definitions = "\n".join(f"- {'~ ' * (key in CURVES)}**{key}**: {text}" for key, text in DEFINITIONS.items())
+    undefined = ", ".join(key for key in CURVES if key not in DEFINITIONS)
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 
 - [All trials]({address("", experiment)[1:]}), [their curves]({address("", experiment, charts=True)[1:]})
 - By phase (tag `phase`): {phases}
 - [Interactive map]({figures}/interactive_map.html{MODE}), [phase diagram]({figures}/phase_diagram.png{MODE})
 
-Curves, at optimiser steps: {", ".join(CURVES)}. A metric that is absent did not happen.
+A metric that is absent did not happen. Curves, at optimizer steps, are those with a ~, and {undefined}.
 
 {definitions}
 """
