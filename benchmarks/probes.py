@@ -2,17 +2,18 @@
 
     python benchmarks/probes.py
 
-One core, eager steps for the shares (compiled ones are a third faster). Prints a table and writes
-benchmarks/results/probes.csv: milliseconds a trial at a probe step and at a trial's end, and evaluation plus the
-default probes at the default cadence over training, for three shapes of trial.
+One core, and compiled steps, as trials so long take them. Prints a table and writes benchmarks/results/probes.csv:
+milliseconds a trial at a probe step and at a trial's end, and evaluation plus the default probes at the default cadence
+over training, for three shapes of trial.
 """
 
 from __future__ import annotations
 
 import csv
-import statistics
+import dataclasses
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import one_core  # noqa: F401
@@ -20,14 +21,16 @@ import one_core  # noqa: F401
 # isort: split
 import torch
 
+from phasemap import probes
 from phasemap.plan.stack import COMPILE_PAYS, best_size
-from phasemap.plan.trial import Trial, make_trial
-from phasemap.probes import names
-from phasemap.training.evaluate import Stacked, measure, probes
+from phasemap.plan.trial import make_trial
+from phasemap.training import evaluate
 from phasemap.training.train import Training, begin
 
+Name = tuple[str, bool]  # what is measured, and whether at a trial's end
+STEPS = 64
+ROUNDS, REPEATS = 3, 3
 RESULTS = Path(__file__).parent / "results" / "probes.csv"
-EXTRA = ("homology", "picture")  # by libraries that are not installed with phasemap
 SHAPES: dict[str, dict[str, object]] = {
     "mlp 48, p 59": {"model": "mlp", "width": 48, "depth": 1, "modulus": 59, "steps": 2_000, "evaluate_every": 100},
     "transformer 32, p 59": {"width": 32, "modulus": 59, "steps": 15_000},
@@ -35,15 +38,19 @@ SHAPES: dict[str, dict[str, object]] = {
 }
 
 
-def seconds(run: Callable[[], object], repeats: int = 5) -> float:
-    """Median processor time of a call."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+def seconds(calls: Mapping[Name, Callable[[], object]]) -> dict[Name, float]:
+    """Least processor time of each call: what neighbors on the machine add to the others is no cost of ours. The calls
+    take turns, each several times in a row, the first of which warms the caches. Probes with a library of their own
+    tear up the heap: they come in a second call of this, after all the others."""
+    times: dict[Name, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            call()
+            for _ in range(REPEATS):
+                start = time.process_time()
+                call()
+                times[name].append(time.process_time() - start)
+    return {name: min(spent) for name, spent in times.items()}
 
 
 def stack(values: dict[str, object], size: int) -> Training:
@@ -54,32 +61,30 @@ def stack(values: dict[str, object], size: int) -> Training:
     return training
 
 
-def looked_at(training: Training, trial: Trial, last: bool) -> Callable[[], object]:
-    """A call of the trial's probes on all of the stack."""
-    stacked = Stacked(trial.shape, training.flat, training.inputs, training.labels, training.split)
-    seen = measure(stacked, keep=True)
-    return lambda: probes(stacked, seen, list(range(len(training.trials))), last)
-
-
 def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
+    torch.set_num_threads(1)
     size = best_size(make_trial(values), gpu=False)
     training = stack(values, size)
-    trial = training.trials[0]
-    spent = {}
-    for probe in ("", *(each for each in names() if each not in EXTRA)):
-        asked = trial.replace(probes=probe)
-        spent[probe] = [seconds(looked_at(training, asked, last)) / size for last in (False, True)]
+    trial, stacked = training.trials[0], training.stacked()
+    seen, everyone = evaluate.measure(stacked, keep=True), list(range(size))
+
+    def looking(asked: str, last: bool) -> Callable[[], object]:
+        own = dataclasses.replace(stacked, shape=trial.replace(probes=asked).shape)
+        return lambda: evaluate.probes(own, seen, everyone, last)
+
+    named = ("", *(probe for probe in probes.names() if probe not in probes.needs()))
+    calls = {(asked, last): looking(asked, last) for asked in (*named, trial.probes) for last in (False, True)}
+    calls["evaluation", False] = lambda: evaluate.measure(stacked, keep=False)
+    calls["training step", False] = lambda: training.advance(training.step + STEPS)
+    last_of_all = {(asked, last): looking(asked, last) for asked in probes.needs() for last in (False, True)}
+    spent = {key: value / size for key, value in (seconds(calls) | seconds(last_of_all)).items()}
     rows: list[dict[str, object]] = []
-    for probe, (step, end) in spent.items():
-        alone = (step - spent[""][0], end - spent[""][1]) if probe else (step, end)
-        label = probe or "weight norm"
+    for asked in (*named, *probes.needs()):
+        alone = [spent[asked, last] - (spent["", last] if asked else 0) for last in (False, True)]
+        label = asked or "weight norm"
         rows.append({"shape": name, "what": label, "ms a step": _ms(alone[0]), "ms at the end": _ms(alone[1])})
-    stacked = Stacked(trial.shape, training.flat, training.inputs, training.labels, training.split)
-    evaluation = seconds(lambda: measure(stacked, keep=False)) / size
-    step = seconds(lambda: training.advance(training.step + 64)) / 64 / size
-    probing = seconds(looked_at(training, trial, last=False)) / size
-    interval = trial.evaluate_every * step
-    share = evaluation / interval + probing / (trial.probe_interval * step)
+    evaluation, step = spent["evaluation", False], spent["training step", False] / STEPS
+    share = evaluation / (trial.evaluate_every * step) + spent[trial.probes, False] / (trial.probe_interval * step)
     rows.append({"shape": name, "what": "evaluation", "ms a step": _ms(evaluation), "ms at the end": ""})
     rows.append({"shape": name, "what": "training step", "ms a step": _ms(step), "ms at the end": ""})
     rows.append({"shape": name, "what": "evaluation and probes / training", "ms a step": f"{share:.1%}"})
@@ -91,12 +96,12 @@ def _ms(value: float) -> str:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     rows = []
-    for name, values in SHAPES.items():
-        for row in rows_of(name, values):
-            rows.append(row)
-            print("  ".join(f"{value:<34}" for value in row.values()), flush=True)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a heap of its own for each shape
+        for case in SHAPES.items():
+            for row in pool.apply(rows_of, case):
+                rows.append(row)
+                print("  ".join(f"{value:<34}" for value in row.values()), flush=True)
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, ("shape", "what", "ms a step", "ms at the end"))
         writer.writeheader()
