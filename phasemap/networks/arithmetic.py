@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,23 +19,33 @@ from torch.nn import functional as F
 from phasemap.networks import layers
 from phasemap.numerics.matmul import LINE
 
+KNOWN = "_known"  # a linear layer's attribute: its product, where it was made elsewhere (first_layer.py)
+
 
 def adopt(module: nn.Module) -> None:
     """Gives the module's linear layers and embeddings a forward of ours; unusual ones keep torch's."""
     for one in module.modules():
-        if type(one) is nn.Linear:
+        if is_linear(one):
             one.forward = MethodType(_linear, one)  # type: ignore[method-assign]
-        elif type(one) is nn.Embedding and _is_plain(one):
+        elif is_embedding(one):
             one.forward = MethodType(_embedding, one)  # type: ignore[method-assign]
 
 
-def _is_plain(one: nn.Embedding) -> bool:
+def is_linear(one: nn.Module) -> TypeGuard[nn.Linear]:
+    return type(one) is nn.Linear
+
+
+def is_embedding(one: nn.Module) -> TypeGuard[nn.Embedding]:
+    if type(one) is not nn.Embedding:
+        return False
     return one.padding_idx is None and one.max_norm is None and not (one.scale_grad_by_freq or one.sparse)
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:
-    out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
-    out = out.reshape(*x.shape[:-1], out.shape[-1])
+    out = getattr(self, KNOWN, None)
+    if out is None:
+        out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
+        out = out.reshape(*x.shape[:-1], out.shape[-1])
     return out if self.bias is None else out + self.bias
 
 

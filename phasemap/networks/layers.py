@@ -51,6 +51,29 @@ def positions(tokens: Tensor, vocabulary: int) -> Tensor:
     return (tokens + torch.arange(tokens.shape[2], device=tokens.device) * vocabulary).flatten(1)
 
 
+def looked_up(table: Tensor, weight: Tensor, tokens: Tensor, concatenated: bool, precision: str = "fp32") -> Tensor:
+    """A linear layer on the vectors of T tokens, summed or concatenated: each distinct token is projected once.
+
+    Args:
+        table: [K, 1 or T, V, D], for all positions or one for each.
+        weight: [K, D or T·D, out].
+        tokens: [K or 1, B, T].
+
+    Returns:
+        [K, B, out].
+    """
+    (trials, _, vocabulary, width), length = table.shape, tokens.shape[-1]
+    if concatenated:
+        tables = table.expand(-1, length, -1, -1).reshape(trials * length, vocabulary, width)
+        projected = product(tables, weight.reshape(trials * length, width, -1), precision)
+    else:
+        projected = product(table.reshape(trials, -1, width), weight, precision)
+    projected = projected.view(trials, -1, weight.shape[-1])
+    step = vocabulary if projected.shape[1] > vocabulary else 0
+    looked = [gather(projected, tokens[..., t] + t * step) for t in range(length)]
+    return sum(looked[1:], start=looked[0])
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32") -> Tensor:
     """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked."""
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))

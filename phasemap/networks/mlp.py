@@ -70,17 +70,8 @@ class MLP(TokenNetwork):
         first = weights["layer0.weight"]
         if self.task.is_real:
             return self.product(inputs.flatten(2).expand(len(first), -1, -1), first)
-        (trials, _, vocabulary, width), length = weights["table"].shape, inputs.shape[-1]
-        table = weights["table"].expand(-1, length if self.embedding == "concatenate" else -1, -1, -1)
-        if self.embedding == "concatenate":
-            rows = table.reshape(trials * length, vocabulary, width)
-            projected = self.product(rows, first.reshape(trials * length, width, width))
-        else:
-            projected = self.product(table.reshape(trials, -1, width), first)
-        projected = projected.view(trials, -1, width)
-        step = vocabulary if table.shape[1] > 1 else 0
-        looked = [networks.layers.gather(projected, inputs[..., t] + t * step) for t in range(length)]
-        return sum(looked[1:], start=looked[0])
+        joined = self.embedding == "concatenate"
+        return networks.layers.looked_up(weights["table"], first, inputs, joined, self.precision)
 
     def cost(self, batch: int) -> float:
         first = (

@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 
 from phasemap.fields import Fault
 from phasemap.networks.arithmetic import adopt
+from phasemap.networks.first_layer import FirstLayer, find, known
 from phasemap.networks.network import Layout, Network, Piece, Start
 from phasemap.plan.component import Component
 from phasemap.plan.source import place, place_of
@@ -27,6 +28,7 @@ from phasemap.tasks.task import Task
 
 ALIGNED = 16  # numbers: pieces start at whole cache lines, because libraries round differently elsewhere
 TRIED = 3  # examples shown to a module before it is trusted
+SEEN = 512  # examples at which its layers on embeddings are found
 
 
 class _Look(nn.Module):
@@ -71,9 +73,11 @@ class ModuleNetwork(Network):
         adopt(self.module)
         self.looking = _Look(self.module)
         self.trained = {name: one for name, one in self.module.named_parameters() if one.requires_grad}
+        self.first: tuple[FirstLayer, ...] = ()
         if not self.trained:
             raise Fault([f"model: {self._where}{chosen.name} must have parameters to train, got none; add some"])
         self.width = self._tried()
+        self.first = self._first_layers()
 
     @property
     def _where(self) -> str:
@@ -136,6 +140,29 @@ class ModuleNetwork(Network):
             raise Fault([f"model: {self._where}{name} {fault}" for fault in faults])
         return int(hidden.shape[2])
 
+    def _first_layers(self) -> tuple[FirstLayer, ...]:
+        """Those that are applied to whole tables: logits, hidden vectors and gradients stay the same."""
+        if self.task.is_real:
+            return ()
+        generator = torch.Generator().manual_seed(0)
+        order = torch.randperm(len(self.task.inputs), generator=generator)
+        inputs = torch.from_numpy(self.task.inputs)[order[:SEEN]]
+        weights = {name: torch.randn(2, *one.shape, generator=generator) for name, one in self.trained.items()}
+        try:
+            with _plain_attention():
+                found = find(self.module, self.trained, partial(self._call, self.module), inputs)
+                ways = [self._slopes(weights, inputs, first) for first in ((), found)] if found else []
+        except Exception:  # whatever a user's forward may raise at weights that no training gives
+            return ()
+        return found if all((ours - own).norm() <= 1e-2 * own.norm() for own, ours in zip(*ways, strict=True)) else ()
+
+    def _slopes(self, weights: dict[str, Tensor], inputs: Tensor, first: tuple[FirstLayer, ...]) -> tuple[Tensor, ...]:
+        """Hidden vectors, logits, and the gradients of their squares' sum."""
+        given = {name: (one / max((1, *one.shape)) ** 0.5).requires_grad_() for name, one in weights.items()}
+        seen = self._run(self.looking, "inner.", given, inputs[None], first)
+        size = sum(one.square().sum() for one in seen)
+        return *seen, *torch.autograd.grad(size, list(given.values()), allow_unused=True, materialize_grads=True)
+
     @staticmethod
     def _frozen(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         return ((name, one) for name, one in module.named_parameters() if not one.requires_grad)
@@ -157,11 +184,24 @@ class ModuleNetwork(Network):
         return self.layout.join({name: parts[name].detach() for name in self.trained})
 
     def logits(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        return vmap(partial(self._call, self.module), in_dims=(0, _axis(inputs)))(weights, _given(inputs))
+        return self._run(self.module, "", weights, inputs, self._paying(weights, inputs))
 
     def look(self, weights: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
-        named = {f"inner.{name}": one for name, one in weights.items()}
-        return vmap(partial(self._call, self.looking), in_dims=(0, _axis(inputs)))(named, _given(inputs))
+        return self._run(self.looking, "inner.", weights, inputs, self._paying(weights, inputs))
+
+    def _paying(self, weights: dict[str, Tensor], inputs: Tensor) -> tuple[FirstLayer, ...]:
+        return tuple(one for one in self.first if one.pays(weights, inputs.shape[1]))
+
+    def _run(
+        self,
+        module: nn.Module,
+        prefix: str,
+        weights: dict[str, Tensor],
+        inputs: Tensor,
+        first: tuple[FirstLayer, ...],
+    ) -> Any:
+        named = {prefix + name: one for name, one in {**weights, **known(first, weights, inputs)}.items()}
+        return vmap(partial(self._call, module), in_dims=(0, _axis(inputs)))(named, _given(inputs))
 
     def logits_again(self, weights: dict[str, Tensor], inputs: Tensor, hidden: Tensor) -> Tensor:
         """By a whole pass: what a module does after its hidden vectors is not known apart."""
