@@ -1,7 +1,7 @@
 """From MLflow to figures: one reader, statistics, and one module per figure.
 
-Every figure is ``figure(summarise(table, ...))`` and can be drawn into any axes with
-``draw(ax, summarise(table, ...))``. Trains nothing and writes nothing to MLflow.
+Every figure is ``figure(summarize(table, ...))`` and can be drawn into any axes with
+``draw(ax, summarize(table, ...))``. Trains nothing and writes nothing to MLflow.
 """
 
 __all__ = ("load_curves", "load_table", "read")

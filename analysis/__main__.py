@@ -36,7 +36,7 @@ from . import (
     precision,
     probability_map,
     replicate,
-    resummarise,
+    resummarize,
     reverse_scaling,
     stride_spectrum,
     style,
@@ -93,7 +93,7 @@ def draw_named(
 ) -> list[Path]:
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
-    With ``thresholds`` (see ``resummarise.py``) all is summarised anew from the logged curves. ``outcomes``: one
+    With ``thresholds`` (see ``resummarize.py``) all is summarized anew from the logged curves. ``outcomes``: one
     outcome map each. ``x`` and ``y``: the axes of the maps.
 
     Raises:
@@ -105,7 +105,7 @@ def draw_named(
         _check_options(figures, {"outcome": outcomes, "x": x, "y": y})
     sweep = read(name, tracking_uri)
     if thresholds:
-        sweep = resummarise.resummarise(sweep, **thresholds)
+        sweep = resummarize.resummarize(sweep, **thresholds)
     axis.map_axes(sweep, x, y)
     for outcome in outcomes:
         outcome_map.check(sweep.finished, outcome)
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for side in ("x", "y"):
         parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {', '.join(OPTIONS)}")
-    for setting in resummarise.SETTINGS:
+    for setting in resummarize.SETTINGS:
         parser.add_argument(
             f"--{setting.replace('_', '-')}",
             type=KINDS[setting],
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     parser.add_argument("--no-captions", action="store_true", help="figures without the words below them")
     chosen = parser.parse_args(arguments)
-    thresholds = {s: getattr(chosen, s) for s in resummarise.SETTINGS if getattr(chosen, s) is not None}
+    thresholds = {s: getattr(chosen, s) for s in resummarize.SETTINGS if getattr(chosen, s) is not None}
     try:
         with terminal.Doing(f"{chosen.name}: drawing", plain=False), style.captions(not chosen.no_captions):
             if chosen.name == "replicate":

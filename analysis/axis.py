@@ -29,11 +29,11 @@ UNITS = {
     "batch_size": "examples",
     "data_fraction": "share of examples",
     "context": "tokens",
-    "steps": "optimiser steps",
-    "warmup": "optimiser steps",
-    "decay_switch": "optimiser steps",
+    "steps": "optimizer steps",
+    "warmup": "optimizer steps",
+    "decay_switch": "optimizer steps",
     "train_seconds": "s",
-    **dict.fromkeys(EVENTS, "optimiser steps"),
+    **dict.fromkeys(EVENTS, "optimizer steps"),
 }
 
 
@@ -57,7 +57,7 @@ class Axis:
 
     @property
     def edges(self) -> np.ndarray:
-        """Borders [n + 1] of the cells, halfway between neighbours on the scale."""
+        """Borders [n + 1] of the cells, halfway between neighbors on the scale."""
         places = self.places(self.values)
         flat = np.log(places) if self.scale == "log" else places
         gaps = np.diff(flat) if len(flat) > 1 else np.ones(1)
@@ -161,7 +161,7 @@ def short(number: float) -> str:
 
 
 def _log_spaced(values: Iterable[float]) -> bool:
-    """Whether ratios of neighbours vary less than their differences, over at least a factor 4."""
+    """Whether ratios of neighbors vary less than their differences, over at least a factor 4."""
     v = np.array(list(values), dtype=np.float64)
     if len(v) < 3 or v.min() <= 0 or v.max() / v.min() < 4:
         return False

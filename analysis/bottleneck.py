@@ -1,6 +1,6 @@
-"""Bottleneck floor: share generalised and grok step against the units of the bottleneck, and the floor.
+"""Bottleneck floor: share generalized and grok step against the units of the bottleneck, and the floor.
 
-The floor of a line is the fewest units at which at least half of the trials generalised.
+The floor of a line is the fewest units at which at least half of the trials generalized.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .axis import Axis, text
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: as ``rate_and_step.summarise`` gives it; bottleneck is "none" where there was none.
+    """``table``: as ``rate_and_step.summarize`` gives it; bottleneck is "none" where there was none.
     ``floors``: value of ``by`` -> units, or None when even none at all did not let half of them grok."""
 
     table: pd.DataFrame
@@ -29,9 +29,9 @@ class Summary:
     caption: str
 
 
-def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, by: str | None = None) -> Summary:
     """Over the columns bottleneck, grok_step, steps_run, steps and phase."""
-    rows = rate_and_step.summarise(table, "bottleneck", by)
+    rows = rate_and_step.summarize(table, "bottleneck", by)
     units = sorted(set(rows.bottleneck) - {0}) + ([0] if 0 in set(rows.bottleneck) else [])
     names = {u: "none" if u == 0 else u for u in units}
     rows = rows.assign(order=rows.bottleneck.map(units.index)).sort_values([*([by] if by else []), "order"])
@@ -42,10 +42,10 @@ def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
     }
     told = "; ".join(f"{text(v)}: {'not reached' if f is None else f}" for v, f in floors.items())
     words = caption.join(
-        "Share of trials that generalised (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against "
+        "Share of trials that generalized (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against "
         "the units of a bottleneck (a layer with a ReLU) before the readout; open triangle: median not reached within "
         "the budget (dashed)",
-        f"Floor, the fewest units at which half of the trials generalise: {told}",
+        f"Floor, the fewest units at which half of the trials generalize: {told}",
         rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),
@@ -58,7 +58,7 @@ def of_sweep(sweep: Sweep) -> Summary:
     """A line per value of the next axis."""
     if "bottleneck" not in sweep.cell_axes:
         raise style.Absent("a bottleneck floor needs several values of bottleneck")
-    return summarise(sweep.finished, rate_and_step.second(sweep.cell_axes, "bottleneck", sweep.finished))
+    return summarize(sweep.finished, rate_and_step.second(sweep.cell_axes, "bottleneck", sweep.finished))
 
 
 def draw(ax: Axes, summary: Summary) -> None:

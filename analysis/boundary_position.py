@@ -1,7 +1,7 @@
-"""Boundary position: where along the first axis generalisation becomes as likely as not, with its interval.
+"""Boundary position: where along the first axis generalization becomes as likely as not, with its interval.
 
 One row per boundary and value of the second axis; a line on which no crossing is found gets a row that
-says on which side it lies, and how many of the trials near it generalised. The trials are those of
+says on which side it lies, and how many of the trials near it generalized. The trials are those of
 ``probability_map.py``; the boundaries are read from its fit with lapse rates, see ``phasemap.maps.phase_map``.
 """
 
@@ -25,7 +25,7 @@ from .axis import Axis, label, plain_log, text
 from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
 from .statistics import decided, wilson
 
-COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalised", "rate", "rate_low", "rate_high"]
+COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalized", "rate", "rate_low", "rate_high"]
 OUTSIDE = (  # what benchmarks/interval_coverage.py measures below the level
     "Not held at this level: boundaries within 5 % of an end of the axis, mostly not found, and those near a corner "
     "of a region or between rates such as 0.3 and 1"
@@ -36,10 +36,10 @@ FEWEST = 20  # or so many
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: the other axis, boundary ("start" or "end" of generalisation as the axis rises, or
+    """``table``: the other axis, boundary ("start" or "end" of generalization as the axis rises, or
     "none: P < 0.5" or "none: P > 0.5" where the fit crosses nowhere), position, low, high (90 %; -inf or
     inf where the interval reaches the end of what was tried), n (trials within one lengthscale), and of
-    the trials near the line: trials, generalised, rate, rate_low, rate_high (Wilson, 95 %)."""
+    the trials near the line: trials, generalized, rate, rate_low, rate_high (Wilson, 95 %)."""
 
     table: pd.DataFrame
     along: Axis
@@ -52,8 +52,8 @@ class Summary:
         return [_sentence(row, self.along, self.other) for row in self.table.to_dict("records")]
 
 
-def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summary:
-    """Every place along an axis where the probability of generalisation crosses 0.5, at values of the other."""
+def summarize(table: pd.DataFrame, along: str, other: str | None = None) -> Summary:
+    """Every place along an axis where the probability of generalization crosses 0.5, at values of the other."""
     names = [n for n in (along, other) if n]
     fitted = fit(table, names)
     if not ordered(fitted.axes[0]):
@@ -63,7 +63,7 @@ def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     columns = [*([other] if other else []), *COLUMNS]
     found = pd.DataFrame(rows)[columns]
     words = caption.join(
-        f"{label(along)} at which the fitted probability of generalisation is 0.5; bars: {100 * LEVEL:.0f} % intervals "
+        f"{label(along)} at which the fitted probability of generalization is 0.5; bars: {100 * LEVEL:.0f} % intervals "
         "(joint draws of the fit, averaged over lapse rates); an arrow: the interval reaches the end of the values "
         "tried; n: trials within one lengthscale",
         OUTSIDE,
@@ -77,7 +77,7 @@ def summarise(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
 
 def of_sweep(sweep: Sweep) -> Summary:
     """Along the first axis of numbers, at the values of the next axis."""
-    summary = summarise(sweep.finished, *natural_axes(sweep)[:2])
+    summary = summarize(sweep.finished, *natural_axes(sweep)[:2])
     if summary.table.position.isna().all():
         raise style.Absent("; ".join(summary.sentences))
     return summary
@@ -87,15 +87,15 @@ def draw(ax: Axes, summary: Summary) -> None:
     """Position against the other axis; one row of positions when there is none."""
     found = summary.table.dropna(subset="position")
     for i, (kind, rows) in enumerate(found.groupby("boundary", sort=False)):
-        colour, marker = ((style.BLUE, "o"), (style.ORANGE, "s"))[i % 2]
+        color, marker = ((style.BLUE, "o"), (style.ORANGE, "s"))[i % 2]
         _draw_rows(
             ax,
             summary,
             rows,
-            colour,
+            color,
             marker,
             3.0 * i - 1.5,
-            f"generalisation {'starts' if kind == 'start' else 'ends'}",
+            f"generalization {'starts' if kind == 'start' else 'ends'}",
         )
     _dress(ax, summary)
 
@@ -117,7 +117,7 @@ def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str,
     won = int(own.grok_step.notna().sum())
     rate = wilson(won, len(own))
     common: dict[str, object] = {} if other is None else {other.name: value}
-    common |= {"trials": len(own), "generalised": won, "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
+    common |= {"trials": len(own), "generalized": won, "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
     fixed = {} if other is None else {other.name: other.places([value])[0] if ordered(other) else value}
     hits, trials = fitted.grokked.hits[:, 1].sum(), fitted.grokked.counts.sum()
     found = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if 0 < hits < trials else []
@@ -161,13 +161,13 @@ def _sentence(row: dict, along: Axis, other: Axis | None) -> str:
         rate = f"rate {row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]"
         return f"no crossing found{at}: {_side(row)}, {rate}"
     ends = ", ".join("open" if math.isinf(row[end]) else f"{row[end]:.3g}" for end in ("low", "high"))
-    what = f"critical {along.name.replace('_', ' ')}{at} ({row['boundary']} of generalisation)"
+    what = f"critical {along.name.replace('_', ' ')}{at} ({row['boundary']} of generalization)"
     return f"{what}: {row['position']:.3g} [{ends}], n = {row['n']}"
 
 
 def _side(row: dict) -> str:
-    """ "P < 0.5 everywhere (2 of 40 generalised)" """
-    return f"{row['boundary'].removeprefix('none: ')} everywhere ({row['generalised']} of {row['trials']} generalised)"
+    """ "P < 0.5 everywhere (2 of 40 generalized)" """
+    return f"{row['boundary'].removeprefix('none: ')} everywhere ({row['generalized']} of {row['trials']} generalized)"
 
 
 def _no_crossing(other: Axis | None) -> str:
@@ -177,7 +177,7 @@ def _no_crossing(other: Axis | None) -> str:
 
 
 def _draw_rows(
-    ax: Axes, summary: Summary, rows: pd.DataFrame, colour: str, marker: str, shift: float, name: str
+    ax: Axes, summary: Summary, rows: pd.DataFrame, color: str, marker: str, shift: float, name: str
 ) -> None:
     along, other = summary.along, summary.other
     first, last = min(along.values), max(along.values)
@@ -185,16 +185,16 @@ def _draw_rows(
     low, high = rows.low.clip(lower=first), rows.high.clip(upper=last)
     error = np.array([rows.position - low, high - rows.position])
     if other is None:
-        ax.errorbar(rows.position, places, xerr=error, fmt=marker, color=colour, capsize=2, label=name)
+        ax.errorbar(rows.position, places, xerr=error, fmt=marker, color=color, capsize=2, label=name)
         return
-    look: dict[str, Any] = {"color": colour, "transform": style.apart(ax, shift)}
+    look: dict[str, Any] = {"color": color, "transform": style.apart(ax, shift)}
     ax.errorbar(places, rows.position, error, fmt=f"{marker}-", capsize=2, elinewidth=0.9, label=name, **look)
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
         if opened.any():  # an unclipped line without points would claim room at the sheet's corner
             ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
     for place, top, n in zip(places, high, rows.n, strict=True):
         ax.annotate(
-            f"n={n}", (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=colour
+            f"n={n}", (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=color
         )
 
 
@@ -225,5 +225,5 @@ def _dress(ax: Axes, summary: Summary) -> None:
             ha="center",
             va="center",
             fontsize=6,
-            color=style.GREY,
+            color=style.GRAY,
         )

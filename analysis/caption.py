@@ -43,7 +43,7 @@ def grokked(table: pd.DataFrame) -> str:
         f"; {unread} {noun} stopped before it could be read: censored in times, left out of shares" if unread else ""
     )
     return (
-        f"Generalised: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps){early}"
+        f"Generalized: test accuracy ≥ {_values(table, 'grok_threshold')} at an evaluation (every {every} steps){early}"
     )
 
 

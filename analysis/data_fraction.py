@@ -1,6 +1,6 @@
-"""Data-fraction curve: share generalised, and the delay between memorizing and grokking, against data.
+"""Data-fraction curve: share generalized, and the delay between memorizing and grokking, against data.
 
-Little data memorizes only; much data generalises at once; between them lies the delay.
+Little data memorizes only; much data generalizes at once; between them lies the delay.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .axis import Axis, axis_of
 
 @dataclass(frozen=True)
 class Summary:
-    """``table``: as ``rate_and_step.summarise`` gives it, where step is the delay."""
+    """``table``: as ``rate_and_step.summarize`` gives it, where step is the delay."""
 
     table: pd.DataFrame
     x: Axis
@@ -27,11 +27,11 @@ class Summary:
     caption: str
 
 
-def summarise(table: pd.DataFrame, by: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, by: str | None = None) -> Summary:
     """Over the columns data_fraction, grok_step, memorization_step, steps_run, steps and phase."""
-    rows = rate_and_step.summarise(table, "data_fraction", by, delay=True)
+    rows = rate_and_step.summarize(table, "data_fraction", by, delay=True)
     words = caption.join(
-        "Share of trials that generalised (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
+        "Share of trials that generalized (95 % Wilson intervals, n) and Kaplan–Meier median of the delay from "
         "memorization to grok step, of those that memorized, against the share of examples trained on; open "
         "triangle: median not reached within the budget (dashed)",
         rate_and_step.open_medians(rows.step_low),
@@ -48,7 +48,7 @@ def of_sweep(sweep: Sweep) -> Summary:
         raise style.Absent("a data-fraction curve needs several values of data_fraction")
     if axis_of(sweep.finished, "data_fraction").continuous:
         raise style.Absent("a data-fraction curve needs several trials per value of data_fraction")
-    return summarise(sweep.finished, rate_and_step.second(sweep.cell_axes, "data_fraction", sweep.finished))
+    return summarize(sweep.finished, rate_and_step.second(sweep.cell_axes, "data_fraction", sweep.finished))
 
 
 def draw(ax: Axes, summary: Summary) -> None:

@@ -31,7 +31,7 @@ class Summary:
     caption: str
 
 
-def summarise(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
+def summarize(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     """Dimension: principal components holding 95 % of the variance of the hidden test vectors."""
     points = cell[["run_id", "seed"]].merge(curves[curves.key == KEY].drop(columns="key"), on="run_id")
     points = points.sort_values(["seed", "run_id", "step"]).dropna(subset="value")
@@ -53,29 +53,29 @@ def summarise(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
 def of_sweep(sweep: Sweep) -> Summary:
     """The cell in which grokking is best seen."""
     cell = telling_cell(sweep.finished, sweep.cell_axes)
-    return summarise(cell, load_curves(cell.run_id, sweep.tracking_uri or None, (KEY,)))
+    return summarize(cell, load_curves(cell.run_id, sweep.tracking_uri or None, (KEY,)))
 
 
 def draw(ax: Axes, summary: Summary) -> None:
     """A line per seed."""
     seeds = sorted(summary.table.seed.unique())
-    colours = dict(zip(seeds, style.colours([str(seed) for seed in seeds]), strict=True))
+    colors = dict(zip(seeds, style.colors([str(seed) for seed in seeds]), strict=True))
     few = len(seeds) <= 8
     for (seed, _), curve in summary.table.groupby(["seed", "run_id"]):
         dash = ("-", "--", "-.", ":")[seeds.index(seed) % 4]
         name = f"seed {seed}" if few else None
-        ax.plot(curve.step, curve.value, dash, color=colours[seed], linewidth=1.0, label=name)
+        ax.plot(curve.step, curve.value, dash, color=colors[seed], linewidth=1.0, label=name)
     for row in summary.groks.itertuples():
         ax.plot(
             row.step,
             row.value,
             "v",
-            color=colours[row.seed],
+            color=colors[row.seed],
             markeredgecolor="black",
             markeredgewidth=0.5,
             markersize=5.5,
         )
-    ax.set(xlabel="optimiser steps", ylabel="intrinsic dimension\n(principal components)")
+    ax.set(xlabel="optimizer steps", ylabel="intrinsic dimension\n(principal components)")
     ax.set_ylim(0, None)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if few:

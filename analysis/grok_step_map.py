@@ -12,12 +12,12 @@ from phasemap.record.reader import Sweep
 from . import outcome_map
 from .outcome_map import Summary, draw, figure
 
-__all__ = ("draw", "figure", "of_sweep", "summarise")
+__all__ = ("draw", "figure", "of_sweep", "summarize")
 
 
-def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
     """Median grok step per cell (columns grok_step, steps_run, steps, phase and the axes)."""
-    return outcome_map.summarise(table, "grok_step", x, y, facet)
+    return outcome_map.summarize(table, "grok_step", x, y, facet)
 
 
 def of_sweep(sweep: Sweep, x: str | None = None, y: str | None = None) -> Summary:

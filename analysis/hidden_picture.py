@@ -1,4 +1,4 @@
-"""The hidden vectors of a cell's trials on a plane, coloured by class: for the eye, not for measuring.
+"""The hidden vectors of a cell's trials on a plane, colored by class: for the eye, not for measuring.
 
 The places are made by the probe ``picture`` (UMAP) while training.
 """
@@ -27,7 +27,7 @@ class Summary:
     caption: str
 
 
-def summarise(cell: pd.DataFrame, pictures: pd.DataFrame) -> Summary:
+def summarize(cell: pd.DataFrame, pictures: pd.DataFrame) -> Summary:
     """The first trials of the cell that have a picture, by seed."""
     points = cell[["run_id", "seed", "phase"]].merge(pictures, on="run_id")
     if points.empty:
@@ -36,7 +36,7 @@ def summarise(cell: pd.DataFrame, pictures: pd.DataFrame) -> Summary:
     points = points[points.seed.isin(shown)].sort_values(["seed", "run_id"], kind="stable")
     each = points.groupby("run_id").size()
     words = caption.join(
-        f"UMAP of up to {each.max():,} hidden test vectors at each trial's end, one panel a seed, coloured by class; "
+        f"UMAP of up to {each.max():,} hidden test vectors at each trial's end, one panel a seed, colored by class; "
         f"axes have no unit, and distances between groups no meaning ({describe(cell)})",
         caption.sizes(cell),
     )
@@ -46,7 +46,7 @@ def summarise(cell: pd.DataFrame, pictures: pd.DataFrame) -> Summary:
 def of_sweep(sweep: Sweep) -> Summary:
     """The cell in which grokking is best seen."""
     cell = telling_cell(sweep.finished, sweep.cell_axes)
-    return summarise(cell, load_pictures(cell.run_id, sweep.tracking_uri or None))
+    return summarize(cell, load_pictures(cell.run_id, sweep.tracking_uri or None))
 
 
 @style.applied()
@@ -57,8 +57,8 @@ def figure(summary: Summary) -> Figure:
     sheet, axes = style.sheet(1, len(trials), width=width, height=width / len(trials), caption=summary.caption)
     classes = int(summary.table["class"].max()) + 1
     for ax, ((seed, phase), points) in zip(axes[0], trials, strict=True):
-        colours = matplotlib.colormaps["viridis"](0.92 * points["class"] / classes)  # its end is too light for dots
-        ax.scatter(points.x, points.y, s=900 / max(len(points), 250), c=colours, linewidths=0, rasterized=True)
+        colors = matplotlib.colormaps["viridis"](0.92 * points["class"] / classes)  # its end is too light for dots
+        ax.scatter(points.x, points.y, s=900 / max(len(points), 250), c=colors, linewidths=0, rasterized=True)
         ax.set(title=f"seed {seed}, {phase}", xticks=[], yticks=[])
         ax.set_box_aspect(1)
         ax.spines[["left", "bottom"]].set_visible(False)

@@ -32,11 +32,11 @@ def of_sweep(sweep: Sweep) -> str:
 
 def page(sweep: Sweep, curves: pd.DataFrame) -> str:
     """HTML, from the trials and their accuracy curves (run_id, key, step, value)."""
-    told = json.dumps(summarise(sweep, curves), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    told = json.dumps(summarize(sweep, curves), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", told)
 
 
-def summarise(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
+def summarize(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
     """What the page shows: axes, trials, and curves in thousandths on shared lists of steps."""
     table = sweep.finished.sort_values("seed", kind="stable")
     axes = [axis_of(table, name) for name in sweep.cell_axes or ("seed",)] if len(table) else []
@@ -60,7 +60,7 @@ def summarise(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
             for a in axes
         ],
         "phases": list(phases := style.phases_of(table)),
-        "colours": {phase: colour for phase, (colour, _) in style.looks(phases).items()},
+        "colors": {phase: color for phase, (color, _) in style.looks(phases).items()},
         "trials": [
             _trial(row, [a.name for a in axes]) | lines.get(row["run_id"], {}) for row in table.to_dict("records")
         ],

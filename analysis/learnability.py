@@ -33,7 +33,7 @@ class Summary:
     caption: str
 
 
-def summarise(table: pd.DataFrame, axes: tuple[str, ...] = ("task",)) -> Summary:
+def summarize(table: pd.DataFrame, axes: tuple[str, ...] = ("task",)) -> Summary:
     """Final test accuracy per rung: median with the interval of its order statistics."""
     table = table.dropna(subset=["final_test_accuracy", "ceiling"])
     if table.empty:
@@ -68,7 +68,7 @@ def of_sweep(sweep: Sweep) -> Summary:
     axes = tuple(a for a in AXES if a in sweep.cell_axes)
     if not axes:
         raise style.Absent("a learnability ladder needs several tasks, contexts or splits")
-    return summarise(sweep.finished, axes)
+    return summarize(sweep.finished, axes)
 
 
 def draw(ax: Axes, summary: Summary) -> None:

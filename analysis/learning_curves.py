@@ -31,7 +31,7 @@ class Summary:
     caption: str
 
 
-def summarise(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -> Summary:
+def summarize(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -> Summary:
     """The curves (run_id, key, step, value) of a cell's trials (columns run_id, seed, grok_step, ...)."""
     points = cell[["run_id", "seed"]].merge(curves[curves.key.isin(KEYS)], on="run_id")
     if points.empty:
@@ -51,7 +51,7 @@ def summarise(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -
 def of_sweep(sweep: Sweep) -> Summary:
     """The cell chosen by ``telling_cell``."""
     cell = telling_cell(sweep.finished, sweep.cell_axes)
-    return summarise(cell, load_curves(cell.run_id, sweep.tracking_uri or None, KEYS))
+    return summarize(cell, load_curves(cell.run_id, sweep.tracking_uri or None, KEYS))
 
 
 def telling_cell(table: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
@@ -111,12 +111,12 @@ def figure(summary: Summary) -> Figure:
 
 
 def _draw_pair(ax: Axes, summary: Summary, what: str) -> None:
-    for side, colour, dash in (("train", style.ORANGE, "--"), ("test", style.BLUE, "-")):
+    for side, color, dash in (("train", style.ORANGE, "--"), ("test", style.BLUE, "-")):
         for run, curve in summary.table[summary.table.key == f"{side}_{what}"].groupby("run_id"):
             strong = run == summary.highlighted
             look = {"alpha": 1.0, "linewidth": 1.5, "label": side} if strong else {"alpha": 0.3, "linewidth": 0.7}
-            ax.plot(curve.step, curve.value, linestyle=dash, color=colour, zorder=3 if strong else 2, **look)
+            ax.plot(curve.step, curve.value, linestyle=dash, color=color, zorder=3 if strong else 2, **look)
     if summary.highlighted in summary.grok_steps:
-        ax.axvline(summary.grok_steps[summary.highlighted], color=style.GREY, linewidth=0.8, linestyle=":")
-    ax.set_xlabel("optimiser steps")
+        ax.axvline(summary.grok_steps[summary.highlighted], color=style.GRAY, linewidth=0.8, linestyle=":")
+    ax.set_xlabel("optimizer steps")
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

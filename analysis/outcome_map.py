@@ -34,7 +34,7 @@ from .rate_and_step import bars, open_medians
 from .statistics import event_time, median, reached
 
 MAP = matplotlib.colormaps["cividis"]
-DECADE = 10  # from medians this many times apart on, colours and lines are on a log scale
+DECADE = 10  # from medians this many times apart on, colors and lines are on a log scale
 NUMBERS = ["median", "low", "high", "lower_quartile", "upper_quartile", "n", "known", "censored", "missing", "budget"]
 LATER: dict[str, Any] = {"facecolor": "white", "hatch": "//////", "edgecolor": "#9a9a9a"}
 NONE: dict[str, Any] = {"facecolor": "white", "hatch": "xxxxxx", "edgecolor": "#c9a2a2"}
@@ -115,7 +115,7 @@ def check(table: pd.DataFrame, outcome: str) -> None:
         raise ValueError(f"outcome: must be a recorded number, got {outcome!r}{near}; there are {', '.join(met)}")
 
 
-def summarise(table: pd.DataFrame, outcome: str, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, outcome: str, x: str, y: str | None = None, facet: str | None = None) -> Summary:
     """An outcome per cell of the finished trials in the table (columns outcome, steps_run, steps, phase, the axes).
 
     Raises:
@@ -147,7 +147,7 @@ def of_sweep(sweep: Sweep, outcome: str | None = None, x: str | None = None, y: 
     names = map_axes(sweep, x, y)
     if not names:
         raise style.Absent("a map needs an axis besides the seed")
-    return summarise(sweep.finished, outcome or natural(sweep.finished)[0], *names)
+    return summarize(sweep.finished, outcome or natural(sweep.finished)[0], *names)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
@@ -157,7 +157,7 @@ def draw(ax: Axes, summary: Summary) -> None:
 
 @style.applied()
 def figure(summary: Summary) -> Figure:
-    """All panels with one colour bar."""
+    """All panels with one color bar."""
     panels, across = summary.panels(), 1 if summary.continuous else len(summary.x.values)
     rows, columns = style.grid(len(panels), most=max(1, min(4, 20 // across)))
     width = style.DOUBLE if columns > 1 else style.MIDDLE if len(panels) > 1 or across > 5 else style.SINGLE
@@ -201,7 +201,7 @@ def _numbers(cell: pd.DataFrame, outcome: str) -> tuple[float, ...]:
 
 
 def _draw_panel(ax: Axes, panel: Summary, whole: Summary, size: float) -> None:
-    """``whole``: the summary of all panels, which colours and counts are compared in."""
+    """``whole``: the summary of all panels, which colors and counts are compared in."""
     if panel.y is None:
         (_draw_dots if panel.continuous else _draw_line)(ax, panel, whole)
     elif panel.continuous:
@@ -233,7 +233,7 @@ def _draw_cells(ax: Axes, panel: Summary, y: Axis, whole: Summary, size: float) 
 
 
 def _write(ax: Axes, at: tuple[float, float], words: str, has: bool, **look: Any) -> None:
-    """Words in a cell, on white where it has no colour."""
+    """Words in a cell, on white where it has no color."""
     box = None if has else {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
     ax.text(*at, words, **{"ha": "center", "va": "center", "bbox": box, **look})
 
@@ -256,7 +256,7 @@ def _count(row: dict[Any, Any], table: pd.DataFrame) -> str:
 
 
 def _looks(trials: pd.DataFrame, norm: Normalize) -> list[dict[str, Any]]:
-    """Colours of a cell's trials from the smallest value to the largest, then those later than the steps run, then
+    """Colors of a cell's trials from the smallest value to the largest, then those later than the steps run, then
     those without a number."""
     values = [{"facecolor": MAP(norm(v))} for v in np.sort(trials.value.dropna())]
     censored = int(trials.censored.sum())
@@ -312,7 +312,7 @@ def _draw_trials(ax: Axes, panel: Summary, whole: Summary) -> None:
     where there is no number."""
     own, budget, places = panel.trials, whole.table.budget.max(), panel.x.places(panel.trials[panel.x.name])
     look: dict[str, Any] = {"linestyle": "", "markersize": 3.5, "zorder": 1}
-    ax.plot(places, own.value, marker=".", color=style.GREY, label="trials", **look)
+    ax.plot(places, own.value, marker=".", color=style.GRAY, label="trials", **look)
     late, missing = own.censored.to_numpy(), (own.value.isna() & ~own.censored).to_numpy()
     if late.any():
         ax.plot(places[late], np.full(late.sum(), budget), label=CENSORED, **look, **LATER_POINT)
@@ -323,7 +323,7 @@ def _draw_trials(ax: Axes, panel: Summary, whole: Summary) -> None:
 
 def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
     if whole.event:
-        ax.axhline(whole.table.budget.max(), color=style.GREY, linewidth=0.6, linestyle="--")
+        ax.axhline(whole.table.budget.max(), color=style.GRAY, linewidth=0.6, linestyle="--")
     if whole.log:
         ax.set_yscale("log")
         _log_ticks(ax)

@@ -1,6 +1,6 @@
 """Phase diagram: the phase of each cell of one, two or three axes, and how far its seeds agree.
 
-``summarise`` counts phases per cell; ``draw`` puts one panel on paper. No phase is decided here.
+``summarize`` counts phases per cell; ``draw`` puts one panel on paper. No phase is decided here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Summary:
         ]
 
 
-def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
     """Phases per cell of the finished trials in the table (columns phase, x, y, facet, seed).
 
     Phases: Liu et al. 2022, arXiv 2205.10343.
@@ -86,11 +86,11 @@ def of_sweep(sweep: Sweep, x: str | None = None, y: str | None = None) -> Summar
     names = map_axes(sweep, x, y)
     if not names:
         raise style.Absent("a phase diagram needs an axis besides the seed")
-    return summarise(sweep.finished, *names)
+    return summarize(sweep.finished, *names)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
-    """One panel: coloured cells, points on continuous axes, or stacked shares along one axis.
+    """One panel: colored cells, points on continuous axes, or stacked shares along one axis.
 
     Where seeds disagree, a strip at the foot of the cell shows each seed's phase.
     """
@@ -142,10 +142,10 @@ def _draw_cells(ax: Axes, summary: Summary, y: Axis) -> None:
 
 def _draw_points(ax: Axes, summary: Summary, y: Axis) -> None:
     x = summary.x
-    for phase, (colour, marker) in style.looks(summary.phases).items():
+    for phase, (color, marker) in style.looks(summary.phases).items():
         own = summary.table[summary.table[phase] > 0]
         if len(own):
-            look: dict[str, Any] = {"marker": marker, "color": colour}
+            look: dict[str, Any] = {"marker": marker, "color": color}
             ax.scatter(x.places(own[x.name]), y.places(own[y.name]), s=16, edgecolor="#333333", linewidth=0.4, **look)
     x.dress(ax)
     y.dress(ax, "y")
@@ -155,15 +155,15 @@ def _draw_shares(ax: Axes, summary: Summary) -> None:
     x, cells = summary.x, summary.table.sort_values(summary.x.name)
     if x.continuous:
         heights = [summary.phases.index(phase) for phase in cells.phase]
-        colours = [style.looks(summary.phases)[phase][0] for phase in cells.phase]
-        ax.scatter(x.places(cells[x.name]), heights, c=colours, s=16, edgecolor="#333333", linewidth=0.4)
+        colors = [style.looks(summary.phases)[phase][0] for phase in cells.phase]
+        ax.scatter(x.places(cells[x.name]), heights, c=colors, s=16, edgecolor="#333333", linewidth=0.4)
         ax.set_yticks(range(len(summary.phases)), summary.phases)
         x.dress(ax)
         return
     edges, base = x.edges, np.zeros(len(cells))
-    for phase, (colour, _) in style.looks(summary.phases).items():
+    for phase, (color, _) in style.looks(summary.phases).items():
         share = (cells[phase] / cells.n).to_numpy()
-        ax.bar(edges[:-1], share, np.diff(edges), base, align="edge", color=colour, edgecolor="white")
+        ax.bar(edges[:-1], share, np.diff(edges), base, align="edge", color=color, edgecolor="white")
         base = base + share
     for value, n in zip(x.places(cells[x.name]), cells.n, strict=True):
         ax.text(value, 1.01, f"{n}", ha="center", va="bottom", fontsize=6)
@@ -183,7 +183,7 @@ def _caption(table: pd.DataFrame, cells: pd.DataFrame, keys: tuple[str, ...], ax
         cell = f"Share of seeds in each phase; above: n. {caption.seeds(cells.n)}"
     else:
         cell = (
-            f"Colour: phase of most seeds{TIED if _ties(cells, keys) else ''}; where seeds disagree, the strip shows "
+            f"Color: phase of most seeds{TIED if _ties(cells, keys) else ''}; where seeds disagree, the strip shows "
             "each seed's phase. "
             f"{caption.seeds(cells.n)}"
         )

@@ -30,7 +30,7 @@ from .axis import Axis, axis_of, label, text
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)
 RING = 8  # seeds that stand apart on one circle
-GOLDEN = math.pi * (3 - math.sqrt(5))  # angle between neighbours in a sunflower
+GOLDEN = math.pi * (3 - math.sqrt(5))  # angle between neighbors in a sunflower
 FINE = 41  # lattice points along an axis
 CHANCE = LinearSegmentedColormap.from_list("chance", ["#ffffff", "#8fb8d8"])
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#ffffff", "#b9b3c9", "#4b3f66"])
@@ -48,7 +48,7 @@ class Fit:
 @dataclass(frozen=True)
 class Summary:
     """``table`` has a row per lattice point: the axes (an ordinal one as its rank, from 0), the
-    probability of generalisation with low and high end of its 90 % band, and the entropy of the phases in
+    probability of generalization with low and high end of its 90 % band, and the entropy of the phases in
     bits. ``trials`` has the axes of each trial, its seed, its phase and whether it grokked."""
 
     table: pd.DataFrame
@@ -99,7 +99,7 @@ def fit(table: pd.DataFrame, names: Sequence[str]) -> Fit:
     return Fit(axes, grokked, PhaseMap.fit(points, table.phase.tolist(), on, phases=_met(table)))
 
 
-def summarise(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, x: str, y: str | None = None, facet: str | None = None) -> Summary:
     """Probabilities and entropy on a lattice of x (and y), at each value of the facet."""
     names = [n for n in (x, y, facet) if n]
     fitted = fit(table, names)
@@ -117,8 +117,8 @@ def of_sweep(sweep: Sweep) -> Summary:
     """The first two axes of numbers, and panels over a third axis."""
     names = natural_axes(sweep)
     if len(names) > 1 and not ordered(axis_of(sweep.finished, names[1])):
-        return summarise(sweep.finished, names[0], None, names[1])
-    return summarise(sweep.finished, *names[:3])
+        return summarize(sweep.finished, names[0], None, names[1])
+    return summarize(sweep.finished, *names[:3])
 
 
 def lattice(axis: Axis) -> np.ndarray:
@@ -154,12 +154,12 @@ def figure(summary: Summary) -> Figure:
     for (title, cells, trials), upper, lower in zip(panels, *rows, strict=True):
         _draw_chance(upper, summary, cells, trials)
         _draw_doubt(lower, summary, cells, trials, most)
-        upper.set_title(title or "probability of generalisation", fontsize=7.5)
+        upper.set_title(title or "probability of generalization", fontsize=7.5)
         lower.set_title("" if title else "entropy of the phases", fontsize=7.5)
     for ax in axes.flat:
         ax.label_outer()
     several = len(panels) > 1  # else the title says what the bar shows, and the next panel would seem to have its label
-    _bar(sheet, rows[0], CHANCE, 1.0, "probability of generalisation" if several else "")
+    _bar(sheet, rows[0], CHANCE, 1.0, "probability of generalization" if several else "")
     _bar(sheet, rows[1], DOUBT, most, "entropy (bits)" if several else "bits")
     handles = [*_phase_handles(summary.trials), *_line_handles()]
     sheet.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=6.5, columnspacing=1.2, handletextpad=0.5)
@@ -191,10 +191,10 @@ def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
     summary.y.dress(ax, "y")
     most = int(trials.groupby([summary.x.name, summary.y.name]).size().max())
     size = min(15.0, max(2.5, 22 / most**0.5))
-    for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
+    for phase, (color, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
         x, y = _apart(own, trials, summary.x, "x"), _apart(own, trials, summary.y, "y")
-        look: dict[str, Any] = {"marker": marker, "color": colour}
+        look: dict[str, Any] = {"marker": marker, "color": color}
         ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=min(0.4, size / 20), zorder=3, clip_on=False, **look)
     ax.spines[:].set_visible(False)
 
@@ -234,28 +234,28 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
     x = summary.x
     ax.fill_between(cells[x.name], cells.low, cells.high, color=style.BLUE, alpha=0.18, linewidth=0)
     ax.plot(cells[x.name], cells.probability, color=style.BLUE)
-    ax.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle=":")
+    ax.axhline(0.5, color=style.GRAY, linewidth=0.6, linestyle=":")
     trials = trials.sort_values("phase")
     order = trials.groupby([x.name, "grokked"]).cumcount()
     rise = min(0.045, 0.25 / (order.max() + 1))
-    for phase, (colour, marker) in style.looks(style.phases_of(trials)).items():
+    for phase, (color, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
         heights = own.grokked + (order[own.index] + 0.8) * rise * np.where(own.grokked, 1, -1)
-        look: dict[str, Any] = {"marker": marker, "color": colour}
+        look: dict[str, Any] = {"marker": marker, "color": color}
         ax.scatter(
             x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look
         )
     x.dress(ax)
-    ax.set(ylabel="probability of generalisation")
+    ax.set(ylabel="probability of generalization")
     ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
-def _bar(sheet: Figure, axes: np.ndarray, colours: LinearSegmentedColormap, most: float, name: str) -> None:
-    bar = sheet.colorbar(ScalarMappable(Normalize(0, most), colours), ax=list(axes), aspect=25, pad=0.015)
+def _bar(sheet: Figure, axes: np.ndarray, colors: LinearSegmentedColormap, most: float, name: str) -> None:
+    bar = sheet.colorbar(ScalarMappable(Normalize(0, most), colors), ax=list(axes), aspect=25, pad=0.015)
     bar.set_label(name, fontsize=7)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=6.5)
-    if colours is CHANCE:
+    if colors is CHANCE:
         bar.set_ticks([0, *LINES, 1])
 
 
@@ -263,8 +263,8 @@ def _phase_handles(trials: pd.DataFrame) -> list:
     counts = trials.phase.value_counts()
     look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "#222222", "markeredgewidth": 0.4}
     return [
-        Line2D([], [], marker=marker, color=colour, label=f"{p} ({counts[p]})", **look)
-        for p, (colour, marker) in style.looks(style.phases_of(trials)).items()
+        Line2D([], [], marker=marker, color=color, label=f"{p} ({counts[p]})", **look)
+        for p, (color, marker) in style.looks(style.phases_of(trials)).items()
         if p in counts
     ]
 
@@ -309,7 +309,7 @@ def _met(table: pd.DataFrame) -> list[str]:
 
 def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
     return caption.join(
-        f"Probability that a trial generalises within the steps run, against {', '.join(label(n) for n in names)}: "
+        f"Probability that a trial generalizes within the steps run, against {', '.join(label(n) for n in names)}: "
         "logistic Gaussian process (Matérn 5/2, Laplace) on the single trials; "
         + (
             "hatched: the 90 % band of the contour 0.5, not an interval of the probability. Entropy: of all phases"

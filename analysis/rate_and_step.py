@@ -1,4 +1,4 @@
-"""Two panels that several figures share: the share that generalised, and the median step it took.
+"""Two panels that several figures share: the share that generalized, and the median step it took.
 
 Against one axis, a line per value of a second. What the axis is, and whether the step is the grok
 step or the delay after memorization, is said by the figures that use this.
@@ -22,7 +22,7 @@ COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_hi
 LINES = 4  # that can be told apart in one panel
 
 
-def summarise(table: pd.DataFrame, x: str, by: str | None = None, delay: bool = False) -> pd.DataFrame:
+def summarize(table: pd.DataFrame, x: str, by: str | None = None, delay: bool = False) -> pd.DataFrame:
     """A row per value of x (and of ``by``): successes, n, their rate with its Wilson interval, and
     the Kaplan–Meier median of the grok step, or of the delay after memorization (steps)."""
     keys = [k for k in (by, x) if k]
@@ -54,7 +54,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
             )
     x.dress(ax)
     ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless stated" if rows.n.nunique() > 1 else ""), fontsize=7)
-    ax.set(ylabel="share generalised", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
+    ax.set(ylabel="share generalized", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
 
@@ -72,7 +72,7 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
         blank = {"linestyle": "none", "marker": "^", "fillstyle": "none", "color": look["color"], "clip_on": False}
         if not reached.all():  # an unclipped line without points would claim room at the sheet's corner
             ax.plot(places[~reached], np.full((~reached).sum(), budget), transform=apart, **blank)
-    ax.axhline(budget, color=style.GREY, linewidth=0.6, linestyle="--")
+    ax.axhline(budget, color=style.GRAY, linewidth=0.6, linestyle="--")
     ax.set_yscale("log")
     plain_log(ax.yaxis)
     low = rows.step_low.where(rows.step_low > 0).min()
@@ -112,12 +112,12 @@ def _delay(cell: pd.DataFrame) -> Any:
 
 def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, dict[str, Any], float]]:
     parts = list(rows.groupby(by)) if by else [("", rows)]
-    colours = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
+    colors = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE)
     return [
         (
             f"{(by or '').replace('_', ' ')} {text(value)}" if by and by != "task" else text(value),
             part,
-            {"color": colours[i % LINES], "marker": style.MARKERS[i], "linestyle": ("-", "--", "-.", ":")[i % LINES]},
+            {"color": colors[i % LINES], "marker": style.MARKERS[i], "linestyle": ("-", "--", "-.", ":")[i % LINES]},
             3.0 * (i - (len(parts) - 1) / 2),
         )
         for i, (value, part) in enumerate(parts)

@@ -30,7 +30,7 @@ from .statistics import Estimate
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
-COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GREY, NOT_MEASURED: "#cccccc"}
+COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GRAY, NOT_MEASURED: "#cccccc"}
 OTHER = "other settings"
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
@@ -69,7 +69,7 @@ class Summary:
     recorded: frozenset[str]
 
 
-def summarise(tables: Mapping[str, pd.DataFrame]) -> Summary:
+def summarize(tables: Mapping[str, pd.DataFrame]) -> Summary:
     """From the finished trials of each sweep (name -> tidy table)."""
     findings = tuple(_finding(claim, tables) for claim in CLAIMS)
     recorded = frozenset(trial for table in tables.values() for trial in table.trial)
@@ -90,7 +90,7 @@ def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     pictures = out / "replication"
     pictures.mkdir(parents=True, exist_ok=True)
     tables = gathered(pictures, tracking_uri)
-    summary = summarise(tables)
+    summary = summarize(tables)
     paths = [out / "replication.md", pictures / "replication.csv"]
     paths[0].write_text(report(summary), encoding="utf-8")
     summary.table.to_csv(paths[1], index=False)
@@ -430,23 +430,21 @@ def _edges(numbers: list[float], unit: str) -> tuple[float, float]:
 
 
 def _draw_estimate(
-    ax: Axes, found: Estimate, height: float, colour: str, edge: tuple[float, float], filled: bool = True
+    ax: Axes, found: Estimate, height: float, color: str, edge: tuple[float, float], filled: bool = True
 ) -> None:
     low, high = max(found.low, edge[0]), min(found.high, edge[1])
     if low <= high:
-        ax.plot([low, high], [height] * 2, color=colour, linewidth=1.2, solid_capstyle="butt")
+        ax.plot([low, high], [height] * 2, color=color, linewidth=1.2, solid_capstyle="butt")
     for inside, end, arrow in ((found.low >= edge[0], low, "<"), (found.high <= edge[1], high, ">")):
         spot = min(max(end, edge[0]), edge[1])
-        ax.plot(spot, height, "|" if inside else arrow, color=colour, markersize=5, clip_on=False)
+        ax.plot(spot, height, "|" if inside else arrow, color=color, markersize=5, clip_on=False)
     if edge[0] <= found.value <= edge[1]:
-        ax.plot(found.value, height, "o", color=colour, markersize=4.5, markerfacecolor=colour if filled else "white")
+        ax.plot(found.value, height, "o", color=color, markersize=4.5, markerfacecolor=color if filled else "white")
     elif math.isfinite(found.value):  # beyond the scale: it must not look as if nothing was measured
         side = 0 if found.value < edge[0] else 1
-        ax.plot(edge[side], height, "<>"[side], color=colour, markersize=7, clip_on=False, zorder=4)
+        ax.plot(edge[side], height, "<>"[side], color=color, markersize=7, clip_on=False, zorder=4)
         where: dict[str, Any] = {"xytext": (6 - 12 * side, 4), "textcoords": "offset points", "fontsize": 5.5}
-        ax.annotate(
-            f"at {found.value:.3g}", (edge[side], height), ha="right" if side else "left", color=colour, **where
-        )
+        ax.annotate(f"at {found.value:.3g}", (edge[side], height), ha="right" if side else "left", color=color, **where)
 
 
 @style.applied()

@@ -54,7 +54,7 @@ class Summary:
         return [(f"{name} {text(v)}\n{words[v]}", part, own[v]) for v, part in self.table.groupby(self.control)]
 
 
-def summarise(table: pd.DataFrame, control: str | None = None, size: str = "parameters") -> Summary:
+def summarize(table: pd.DataFrame, control: str | None = None, size: str = "parameters") -> Summary:
     """Rates (Wilson 1927) and quartiles per size and control value."""
     if table.empty:
         raise style.Absent("no finished trial yet")
@@ -67,7 +67,7 @@ def summarise(table: pd.DataFrame, control: str | None = None, size: str = "para
     rows = rows.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     rows = rows.merge(quartiles.reset_index(), on=keys)
     words = caption.join(
-        "Share of trials that generalised within the steps run (circles; bars: 95 % Wilson intervals) and test "
+        "Share of trials that generalized within the steps run (circles; bars: 95 % Wilson intervals) and test "
         "accuracy at the last step (crosses: one per trial; dashed: median)",
         "Above: the share at the largest size minus that at the smallest (Newcombe, 95 %); reversed: below 0",
         f"{caption.seeds(rows.n).replace('cell', 'point')}",
@@ -88,7 +88,7 @@ def of_sweep(sweep: Sweep) -> Summary:
     control = next((n for n in names if n not in SIZES), None)
     if any(axis_of(sweep.finished, n).continuous for n in names):
         raise style.Absent("reverse scaling needs several trials per size and control value")
-    return summarise(sweep.finished, control)
+    return summarize(sweep.finished, control)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
@@ -130,7 +130,7 @@ def _draw_panel(ax: Axes, x: Axis, rows: pd.DataFrame, trials: pd.DataFrame) -> 
         color=style.BLUE,
         capsize=1.5,
         elinewidth=0.8,
-        label="share generalised (95 %)",
+        label="share generalized (95 %)",
     )
     ax.set_xscale("log")
     plain_log(ax.xaxis)

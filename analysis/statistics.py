@@ -33,10 +33,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class EventTime:
-    """Kaplan–Meier estimate of the step of an event, such as the grok step, in optimiser steps.
+    """Kaplan–Meier estimate of the step of an event, such as the grok step, in optimizer steps.
 
-    ``median.value`` is infinite when fewer than half are estimated to generalise within the steps run.
-    ``curve`` has the columns step, grokked, low, high: the estimated share generalised by that step.
+    ``median.value`` is infinite when fewer than half are estimated to generalize within the steps run.
+    ``curve`` has the columns step, grokked, low, high: the estimated share generalized by that step.
     """
 
     median: Estimate
@@ -91,7 +91,7 @@ def _median_ends(earliest: np.ndarray, latest: np.ndarray, level: float) -> tupl
 
 
 def reached(curve: pd.DataFrame, share: float) -> float:
-    """First step by which this share is estimated to have generalised; infinite if none."""
+    """First step by which this share is estimated to have generalized; infinite if none."""
     steps = curve.step[curve.grokked >= share - 1e-12]
     return float(steps.iloc[0]) if len(steps) else math.inf
 

@@ -28,7 +28,7 @@ from .statistics import wilson
 READINGS: dict[str, Any] = {"outer": ("", style.ORANGE, "-", "o"), "inner": ("inner_", style.PURPLE, "--", "s")}
 COUNTS = {f"{prefix}spectrum_frequencies": reading for reading, (prefix, *_) in READINGS.items()}
 SCORES = {f"{prefix}winning_stride_score": reading for reading, (prefix, *_) in READINGS.items()}
-CHANCE = 0.05  # p-value from which on a winning stride is one that relabelled classes would show as well
+CHANCE = 0.05  # p-value from which on a winning stride is one that relabeled classes would show as well
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Summary:
     caption: str
 
 
-def summarise(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
+def summarize(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     """The trials of one cell (columns run_id, seed and the outcomes on strides) and their curves."""
     table = pd.DataFrame([row for trial in cell.to_dict("records") for row in _rows(trial)])
     if table.empty:
@@ -61,7 +61,7 @@ def summarise(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
 def of_sweep(sweep: Sweep) -> Summary:
     """The cell in which grokking is best seen."""
     cell = telling_cell(sweep.finished, sweep.cell_axes)
-    return summarise(cell, load_curves(cell.run_id, sweep.tracking_uri or None, (*COUNTS, *SCORES)))
+    return summarize(cell, load_curves(cell.run_id, sweep.tracking_uri or None, (*COUNTS, *SCORES)))
 
 
 def draw_counts(ax: Axes, summary: Summary) -> None:
@@ -84,16 +84,16 @@ def draw(ax: Axes, summary: Summary) -> None:
         _say(ax, "predicted_stride")
         return
     most = max(told.stride.max(), told.predicted.max())
-    ax.plot([0, most + 1], [0, most + 1], color=style.GREY, linewidth=0.7, zorder=1)
+    ax.plot([0, most + 1], [0, most + 1], color=style.GRAY, linewidth=0.7, zorder=1)
     spots = told.assign(sure=told.p_value < CHANCE).groupby(["reading", "sure", "predicted", "stride"]).size()
     for (reading, sure, predicted, stride), trials in sorted(spots.items(), key=lambda spot: spot[0][0], reverse=True):
-        _, colour, _, marker = READINGS[reading]
+        _, color, _, marker = READINGS[reading]
         size, side = (8.0, -1) if reading == "outer" else (4.0, 1)  # one place may hold both: the small one inside
-        look = {"color": colour, "markerfacecolor": colour if sure else "white", "markersize": size}
-        ax.plot([predicted], [stride], marker, markeredgecolor="white" if sure else colour, **look)
+        look = {"color": color, "markerfacecolor": color if sure else "white", "markersize": size}
+        ax.plot([predicted], [stride], marker, markeredgecolor="white" if sure else color, **look)
         if trials > 1:
             where: dict[str, Any] = {"xytext": (8 * side, -2), "textcoords": "offset points", "ha": "center"}
-            ax.annotate(f"{trials}", (predicted, stride), fontsize=6, color=colour, **where)
+            ax.annotate(f"{trials}", (predicted, stride), fontsize=6, color=color, **where)
     ax.set(xlabel="predicted stride", ylabel="winning stride", xlim=(0, most + 1), ylim=(0, most + 1))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
@@ -143,10 +143,10 @@ def _draw_curves(ax: Axes, summary: Summary, keys: dict[str, str], name: str) ->
         _say(ax, next(iter(keys)))
         return
     for (key, _), curve in shown.groupby(["key", "run_id"]):
-        _, colour, dash, _ = READINGS[keys[str(key)]]
+        _, color, dash, _ = READINGS[keys[str(key)]]
         marker = READINGS[keys[str(key)]][3] if len(curve) == 1 else ""  # a single probe is a point, not a line
-        ax.plot(curve.step, curve.value, dash, marker=marker, color=colour, linewidth=0.9, alpha=0.7)
-    ax.set(xlabel="optimiser steps", ylabel=name)
+        ax.plot(curve.step, curve.value, dash, marker=marker, color=color, linewidth=0.9, alpha=0.7)
+    ax.set(xlabel="optimizer steps", ylabel=name)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 

@@ -1,4 +1,4 @@
-"""The one style of every figure: colours, sizes, fonts, and the sheet they are drawn on.
+"""The one style of every figure: colors, sizes, fonts, and the sheet they are drawn on.
 
 No numbers are made here. Figures are built on ``matplotlib.figure.Figure`` directly, so that
 drawing leaves no pyplot state behind and needs no display.
@@ -31,8 +31,8 @@ MM = 1 / 25.4
 SINGLE, MIDDLE, DOUBLE = 89 * MM, 120 * MM, 183 * MM  # column widths of journals, inches
 
 # Lightness falls from the first to the last (CIE L* 91, 74, 58, 46, 29, 7): the order survives a
-# grey printer and the three common colour-vision deficiencies.
-PHASE_COLOURS = {
+# gray printer and the three common color-vision deficiencies.
+PHASE_COLORS = {
     "comprehension": "#f7e58b",
     "grokking": "#4fc9a4",
     "memorization": "#d2702b",
@@ -49,9 +49,9 @@ PHASE_MARKERS = {
     "diverged": "P",
 }
 OTHERS = ("#f7e58b", "#4fc9a4", "#d2702b", "#5a67b8", "#7b1f58", "#9ad0f5", "#b9b9b9", "#2f6b3c")  # a user's phases
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
+BLUE, ORANGE, GREEN, PURPLE, GRAY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
 NOTHING = "#f1f1f1"  # where no trial stands
-WORD_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#a0522d", "#d4a017", "#4a4a4a", "#c2447a")  # words have no order
+WORD_COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#a0522d", "#d4a017", "#4a4a4a", "#c2447a")  # words have no order
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (8, 2)))
 DASHES += ((0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (3, 3)), (0, (10, 1.5, 3, 1.5)))
 MARKERS = "os^DvPX<>*"
@@ -120,17 +120,17 @@ def grid(panels: int, most: int = 5) -> tuple[int, int]:
     return -(-panels // columns), columns
 
 
-def colours(values: Sequence[Any]) -> list[Any]:
-    """One per value: shades where the values are numbers, which have an order; colours that have none for words."""
+def colors(values: Sequence[Any]) -> list[Any]:
+    """One per value: shades where the values are numbers, which have an order; colors that have none for words."""
     if len(values) == 1:
         return [BLUE]
     if all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in values):
         return list(shades(len(values)))
-    return [WORD_COLOURS[i % len(WORD_COLOURS)] for i in range(len(values))]
+    return [WORD_COLORS[i % len(WORD_COLORS)] for i in range(len(values))]
 
 
 def shades(count: int) -> list[tuple[float, ...]]:
-    """Colours of ordered values, dark to light, safe for colour-blind readers (viridis)."""
+    """Colors of ordered values, dark to light, safe for color-blind readers (viridis)."""
     return [tuple(c) for c in matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, count))]
 
 
@@ -142,31 +142,31 @@ def phases_of(table: pd.DataFrame) -> tuple[str, ...]:
 
 def looks(phases: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Color and marker of each phase; those of a user's rule take theirs in turn."""
-    own = [phase for phase in phases if phase not in PHASE_COLOURS]
-    known = {phase: (PHASE_COLOURS[phase], PHASE_MARKERS[phase]) for phase in phases if phase in PHASE_COLOURS}
+    own = [phase for phase in phases if phase not in PHASE_COLORS]
+    known = {phase: (PHASE_COLORS[phase], PHASE_MARKERS[phase]) for phase in phases if phase in PHASE_COLORS}
     taken = [*zip(*known.values(), strict=True)] or [(), ()]
-    colours = [colour for colour in OTHERS if colour not in taken[0]]
+    colors = [color for color in OTHERS if color not in taken[0]]
     markers = [marker for marker in MARKERS if marker not in taken[1]]
-    others = {phase: (colours[i % len(colours)], markers[i % len(markers)]) for i, phase in enumerate(own)}
+    others = {phase: (colors[i % len(colors)], markers[i % len(markers)]) for i, phase in enumerate(own)}
     return {phase: (known | others)[phase] for phase in phases}
 
 
-def ink(colour: Any) -> str:
-    """Black or white, whichever is read more easily on the colour."""
-    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+def ink(color: Any) -> str:
+    """Black or white, whichever is read more easily on the color."""
+    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     return "white" if np.dot(channels, (0.2126, 0.7152, 0.0722)) < 0.2 else "#222222"  # WCAG 2, relative luminance
 
 
 def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where: Any) -> None:
     """The phases present, each with its number of trials, as points or as patches."""
     handles: list[Artist] = []
-    for phase, (colour, marker) in looks(list(counts)).items():
+    for phase, (color, marker) in looks(list(counts)).items():
         name = f"{phase} ({counts[phase]})"
         if points and counts[phase]:
             look: dict[str, Any] = {"linestyle": "none", "marker": marker, "markeredgecolor": "#333333"}
-            handles.append(Line2D([], [], color=colour, markeredgewidth=0.4, label=name, **look))
+            handles.append(Line2D([], [], color=color, markeredgewidth=0.4, label=name, **look))
         elif counts[phase]:
-            handles.append(Patch(facecolor=colour, edgecolor="#444444", linewidth=0.4, label=name))
+            handles.append(Patch(facecolor=color, edgecolor="#444444", linewidth=0.4, label=name))
     ax.legend(handles=handles, title="phase (trials)", title_fontsize=7, alignment="left", **where)
 
 

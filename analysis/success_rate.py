@@ -1,4 +1,4 @@
-"""Success rate: the share of trials that generalised, against one axis, with Wilson intervals and n.
+"""Success rate: the share of trials that generalized, against one axis, with Wilson intervals and n.
 
 One line per value of a second axis; from four lines on, one panel each, so that intervals stay
 readable. Says nothing about when a trial grokked: see ``time_to_grok.py``.
@@ -39,7 +39,7 @@ class Summary:
         return [(f"{self.by.replace('_', ' ')} {text(v)}", self.table[self.table[self.by] == v]) for v in values]
 
 
-def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     """Successes are trials with a ``grok_step``; intervals: Wilson 1927, 95 %."""
     if table.empty:
         raise style.Absent("no finished trial yet")
@@ -54,7 +54,7 @@ def summarise(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     found = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
     rates = groups.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
     words = caption.join(
-        "Share of trials that generalised within the steps run",
+        "Share of trials that generalized within the steps run",
         caption.WILSON,
         "A number stands for n where points differ in it"
         if rates.n.nunique() > 1
@@ -73,15 +73,15 @@ def of_sweep(sweep: Sweep) -> Summary:
     names = sweep.cell_axes[:2] or ("task",)
     if any(axis_of(sweep.finished, n).continuous for n in names):
         raise style.Absent("a success rate needs several trials per value: a grid axis besides the seed")
-    return summarise(sweep.finished, *names)
+    return summarize(sweep.finished, *names)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
     """All lines in one panel, set slightly apart so that their intervals do not hide each other."""
     lines = summary.lines()
-    colours = style.colours(in_order(summary.table, summary.by) if summary.by else [""])
+    colors = style.colors(in_order(summary.table, summary.by) if summary.by else [""])
     for i, (name, rows) in enumerate(lines):
-        _draw_line(ax, summary.x, rows, colours[i], i, (i - (len(lines) - 1) / 2) * 3.0, name)
+        _draw_line(ax, summary.x, rows, colors[i], i, (i - (len(lines) - 1) / 2) * 3.0, name)
     _dress(ax, summary)
     if summary.by:
         ax.legend(loc="best")
@@ -108,11 +108,11 @@ def figure(summary: Summary) -> Figure:
     return sheet
 
 
-def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int, shift: float, name: str) -> None:
+def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, color: object, order: int, shift: float, name: str) -> None:
     rows = rows.sort_values(x.name)
     error = np.array([(rows.rate - rows.low).clip(lower=0), (rows.high - rows.rate).clip(lower=0)])
     marker = style.MARKERS[order % len(style.MARKERS)]
-    look = {"color": colour, "capsize": 1.5, "elinewidth": 0.8, "transform": style.apart(ax, shift), "label": name}
+    look = {"color": color, "capsize": 1.5, "elinewidth": 0.8, "transform": style.apart(ax, shift), "label": name}
     ax.errorbar(x.places(rows[x.name]), rows.rate, error, fmt=f"{marker}-", **look)  # type: ignore[arg-type]
     if rows.n.nunique() > 1:
         for place, high, n in zip(x.places(rows[x.name]), rows.high, rows.n, strict=True):
@@ -121,6 +121,6 @@ def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, colour: object, order: int
 
 def _dress(ax: Axes, summary: Summary) -> None:
     summary.x.dress(ax)
-    ax.set(ylabel="share generalised", ylim=(-0.04, 1.06))
+    ax.set(ylabel="share generalized", ylim=(-0.04, 1.06))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     ax.set_xlim(*summary.x.edges[[0, -1]])

@@ -36,7 +36,7 @@ class Summary:
     caption: str
 
 
-def summarise(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
+def summarize(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     """The curves (run_id, key, step, value) of the one row in ``trial``."""
     own = curves[(curves.run_id == trial.run_id.iloc[0]) & curves.key.isin([*SHARES, DIMENSION])]
     if "inner_winning_stride_score" not in set(own.key):
@@ -45,7 +45,7 @@ def summarise(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     told = "never" if math.isnan(row.takeover_step) else f"at step {row.takeover_step:,.0f}"
     words = caption.join(
         f"One trial (seed {row.seed}; {describe(trial)})",
-        "Stride score: share of hits when each centroid's nearest neighbours are compared with k ± s",
+        "Stride score: share of hits when each centroid's nearest neighbors are compared with k ± s",
         f"Takeover (outer score below 0.5 for good, after having been above): {told}",
         caption.grokked(trial),
         caption.sizes(trial),
@@ -61,17 +61,17 @@ def of_sweep(sweep: Sweep) -> Summary:
         raise style.Absent("no finished trial yet")
     order = table.assign(a=table.takeover_step.isna(), b=table.grok_step.isna()).sort_values(["a", "b"], kind="stable")
     trial = table.loc[order.index[:1]]
-    return summarise(trial, load_curves(trial.run_id, sweep.tracking_uri or None, (*SHARES, DIMENSION)))
+    return summarize(trial, load_curves(trial.run_id, sweep.tracking_uri or None, (*SHARES, DIMENSION)))
 
 
 def draw(ax: Axes, summary: Summary) -> None:
     """The three shares, with grok and takeover step."""
-    for key, (name, colour, dash) in SHARES.items():
+    for key, (name, color, dash) in SHARES.items():
         curve = summary.table[summary.table.key == key]
-        ax.plot(curve.step, curve.value, dash, color=colour, label=name, linewidth=1.1)
+        ax.plot(curve.step, curve.value, dash, color=color, label=name, linewidth=1.1)
     for step, name in ((summary.grok_step, "grok"), (summary.takeover_step, "takeover")):
         if not math.isnan(step):
-            ax.axvline(step, color=style.GREY, linewidth=0.8, linestyle=":")
+            ax.axvline(step, color=style.GRAY, linewidth=0.8, linestyle=":")
             ax.annotate(name, (step, 1.02), (2, 0), ("data", "axes fraction"), "offset points", fontsize=6)
     ax.set(ylabel="accuracy or score", ylim=(-0.03, 1.05))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -81,7 +81,7 @@ def draw_dimension(ax: Axes, summary: Summary) -> None:
     """The intrinsic dimension on the same time axis."""
     curve = summary.table[summary.table.key == DIMENSION]
     ax.plot(curve.step, curve.value, color=style.GREEN)
-    ax.set(xlabel="optimiser steps", ylabel="intrinsic dimension\n(components)")
+    ax.set(xlabel="optimizer steps", ylabel="intrinsic dimension\n(components)")
     ax.set_ylim(0, None)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 

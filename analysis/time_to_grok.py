@@ -1,4 +1,4 @@
-"""Time to grok: Kaplan–Meier curves of the share generalised by each step, one per value of an axis.
+"""Time to grok: Kaplan–Meier curves of the share generalized by each step, one per value of an axis.
 
 The curve of a group that never reaches one half has no median, and none is made up for it.
 """
@@ -26,7 +26,7 @@ BANDS = 4  # more bands than this in one panel hide each other
 @dataclass(frozen=True)
 class Summary:
     """``table`` has the columns group, panel, step, grokked, low, high (shares); ``groups`` a row
-    per curve: panel, group, median, low, high (optimiser steps), grokked, n."""
+    per curve: panel, group, median, low, high (optimizer steps), grokked, n."""
 
     table: pd.DataFrame
     groups: pd.DataFrame
@@ -36,7 +36,7 @@ class Summary:
     caption: str
 
 
-def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = None) -> Summary:
+def summarize(table: pd.DataFrame, by: str | None = None, panel: str | None = None) -> Summary:
     """One curve per value of ``by`` within each value of ``panel``, over the columns grok_step,
     steps_run, steps and phase."""
     if table.empty:
@@ -52,9 +52,9 @@ def summarise(table: pd.DataFrame, by: str | None = None, panel: str | None = No
             rows.append((title, value, m.value, m.low, m.high, time.grokked, m.n))
     groups = pd.DataFrame(rows, columns=["panel", "group", "median", "low", "high", "grokked", "n"])
     words = caption.join(
-        "Kaplan–Meier estimate of the share generalised by a step; a tick marks the end of the steps run by trials "
-        "that did not generalise (censored there, not dropped)",
-        "Grey at zero: no trial generalised" if not groups.grokked.all() else "",
+        "Kaplan–Meier estimate of the share generalized by a step; a tick marks the end of the steps run by trials "
+        "that did not generalize (censored there, not dropped)",
+        "Gray at zero: no trial generalized" if not groups.grokked.all() else "",
         f"{caption.seeds(groups.n)}".replace("cell", "curve").replace("seed", "trial"),
         "Bands: 95 % (log-log)"
         if groups.groupby("panel").size().max() <= BANDS
@@ -73,7 +73,7 @@ def of_sweep(sweep: Sweep) -> Summary:
     names = sweep.cell_axes[:2]
     if any(axis_of(sweep.finished, n).continuous for n in names):
         names = ()
-    return summarise(sweep.finished, *names)
+    return summarize(sweep.finished, *names)
 
 
 def draw(ax: Axes, summary: Summary) -> None:
@@ -101,7 +101,7 @@ def figure(summary: Summary) -> Figure:
     style.hide_rest(axes, len(titles))
     if summary.by:
         handles = _handles(axes.flat[: len(titles)])
-        heading = summary.by.replace("_", " ") + ("" if summary.panel else " (generalised / n)")
+        heading = summary.by.replace("_", " ") + ("" if summary.panel else " (generalized / n)")
         sheet.legend(
             handles.values(),
             handles.keys(),
@@ -114,11 +114,11 @@ def figure(summary: Summary) -> Figure:
 
 
 def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
-    """A line of each name: one that is grey in a panel, where no trial generalised, has its colour in another."""
+    """A line of each name: one that is gray in a panel, where no trial generalized, has its color in another."""
     found: dict[str, Any] = {}
     for ax in panels:
         for line, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            if name not in found or found[name].get_color() == style.GREY:
+            if name not in found or found[name].get_color() == style.GRAY:
                 found[name] = line
     return found
 
@@ -126,21 +126,21 @@ def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
 def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:
     groups = summary.groups[summary.groups.panel == title]
     counted = summary.panel is None
-    colours = style.colours(groups.group.tolist())
+    colors = style.colors(groups.group.tolist())
     curves = summary.table[summary.table.panel == title]
-    for i, (colour, row) in enumerate(zip(colours, groups.itertuples(), strict=True)):
+    for i, (color, row) in enumerate(zip(colors, groups.itertuples(), strict=True)):
         curve = curves[curves.group == row.group]
         name = f"{text(row.group)} ({row.grokked}/{row.n})" if counted else text(row.group)
         dash = style.DASHES[i % len(style.DASHES)]
         if not row.grokked:  # all of these lie on one another, at zero
-            ax.plot([0, curve.step.iloc[-1]], [0, 0], color=style.GREY, linewidth=0.8, label=name, zorder=1)
-            ax.plot(curve.step.iloc[-1], 0, "|", color=style.GREY, markersize=6)
+            ax.plot([0, curve.step.iloc[-1]], [0, 0], color=style.GRAY, linewidth=0.8, label=name, zorder=1)
+            ax.plot(curve.step.iloc[-1], 0, "|", color=style.GRAY, markersize=6)
             continue
-        ax.step(curve.step, curve.grokked, where="post", color=colour, linestyle=dash, label=name)
+        ax.step(curve.step, curve.grokked, where="post", color=color, linestyle=dash, label=name)
         if len(groups) <= BANDS:
-            ax.fill_between(curve.step, curve.low, curve.high, step="post", color=colour, alpha=0.18, linewidth=0)
+            ax.fill_between(curve.step, curve.low, curve.high, step="post", color=color, alpha=0.18, linewidth=0)
         if row.grokked < row.n:
-            ax.plot(curve.step.iloc[-1], curve.grokked.iloc[-1], "|", color=colour, markersize=6)
-    ax.set(xlabel="optimiser steps", ylabel="share generalised", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
+            ax.plot(curve.step.iloc[-1], curve.grokked.iloc[-1], "|", color=color, markersize=6)
+    ax.set(xlabel="optimizer steps", ylabel="share generalized", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
     ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

@@ -8,7 +8,7 @@
 
 Trials come 8 at a time, one seed a point. The error of a map is the share of its area drawn in another phase than the
 likeliest one. Every design is read with the same ``PhaseMap``. There are two references, both a grid of 16 x 16 points
-x 3 seeds (16 x the choices, where an axis has few): *drawn*, each cell in the colour of its majority, as such grids are
+x 3 seeds (16 x the choices, where an axis has few): *drawn*, each cell in the color of its majority, as such grids are
 published; and *like for like*, the same trials read with the same map. Trials needed: the first checkpoint with an
 error at or below the median error of the reference, the median of it and the next two being so as well.
 
@@ -44,11 +44,11 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "boundary_replay.csv"
 PUBLISHED = ("liu_add_r", "liu_add_c", "liu_add_r_reprlr")
 PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", "diverged")
-BUDGET = 100_000  # optimiser steps of a trial that never groks, in the synthetic truths
+BUDGET = 100_000  # optimizer steps of a trial that never groks, in the synthetic truths
 BATCH = 8
 STARTUP = 16
 GIVES_UP = {"random": 256, "tpe": 128}  # trials after which a baseline is dear to follow and far behind
-Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, D] -> phases [N], optimiser steps [N]
+Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, D] -> phases [N], optimizer steps [N]
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ class Replay:
         planner, last = Planner(self.truth.axes, seed=repeat, startup=STARTUP), self.truth.axes.names[-1:]
         return lambda: planner.ask(BATCH, self.points, self.labels, shared=last)
 
-    def neighbours(self, repeat: int) -> Callable[[], np.ndarray]:
-        planner = Planner(self.truth.axes, seed=repeat, startup=STARTUP, method="neighbours")
+    def neighbors(self, repeat: int) -> Callable[[], np.ndarray]:
+        planner = Planner(self.truth.axes, seed=repeat, startup=STARTUP, method="neighbors")
         return lambda: planner.ask(BATCH, self.points, self.labels)
 
     def sobol(self, repeat: int) -> Callable[[], np.ndarray]:
@@ -216,7 +216,7 @@ class Replay:
         return lambda: self.truth.axes.spread(rng.random((BATCH, len(self.truth.axes.axes))))
 
     def tpe(self, repeat: int) -> Callable[[], np.ndarray]:
-        """The usual tuner, which minimises the step at which a trial groks."""
+        """The usual tuner, which minimizes the step at which a trial groks."""
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=repeat, n_startup_trials=STARTUP))
         space: dict[str, optuna.distributions.BaseDistribution] = {
             name: optuna.distributions.FloatDistribution(0, 1) for name in self.truth.axes.names
@@ -232,7 +232,7 @@ class Replay:
         return ask
 
 
-STRATEGIES = ("boundary", "boundary_stacks", "neighbours", "sobol", "random", "tpe")
+STRATEGIES = ("boundary", "boundary_stacks", "neighbors", "sobol", "random", "tpe")
 
 
 def checkpoints(most: int) -> Iterator[int]:
@@ -301,8 +301,8 @@ def needed(run: pd.DataFrame, enough: float) -> tuple[float, float]:
     return np.inf, np.inf
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Trials and optimiser steps needed: a line for each truth, reference and strategy."""
+def summarize(rows: pd.DataFrame) -> pd.DataFrame:
+    """Trials and optimizer steps needed: a line for each truth, reference and strategy."""
     lines = []
     for truth, table in rows.groupby("truth", sort=False):
         grids = table[table.strategy.str.startswith("grid")]
@@ -362,8 +362,8 @@ def islands(repeats: int = 24) -> None:
         met = {64: 0, 96: 0, 128: 0}
         for repeat in range(repeats):
             rng = np.random.default_rng([7, repeat])
-            centre = np.array([rng.uniform(0.12, 0.5), rng.uniform(0.12, 0.88)])
-            run = Replay(_disc(centre, math.sqrt(area / math.pi)), strategy, repeat)
+            center = np.array([rng.uniform(0.12, 0.5), rng.uniform(0.12, 0.88)])
+            run = Replay(_disc(center, math.sqrt(area / math.pi)), strategy, repeat)
             for trials in met:
                 while len(run.points) < trials:
                     run.advance()
@@ -371,9 +371,9 @@ def islands(repeats: int = 24) -> None:
         print(f"{area:.0%} of the area, {strategy}: " + ", ".join(f"{m} of {repeats} at {n}" for n, m in met.items()))
 
 
-def _disc(centre: np.ndarray, radius: float) -> Truth:
+def _disc(center: np.ndarray, radius: float) -> Truth:
     def chance(points: np.ndarray) -> np.ndarray:
-        learned = (points[:, 0] > 0.72) | (np.hypot(*(points - centre).T) < radius)
+        learned = (points[:, 0] > 0.72) | (np.hypot(*(points - center).T) < radius)
         return np.stack([~learned, learned], 1).astype(float)
 
     return _smooth_truth("disc", chance, lambda points, phase: np.full(len(points), BUDGET))
@@ -408,7 +408,7 @@ def main() -> None:
         for more in measure(truth, settings.strategies, settings.repeats, settings.most):
             rows += more
             pd.DataFrame(rows).to_csv(settings.out, index=False)  # at every step: a stopped run keeps what it has
-    print(summarise(pd.read_csv(settings.out)).to_string(index=False))
+    print(summarize(pd.read_csv(settings.out)).to_string(index=False))
 
 
 if __name__ == "__main__":

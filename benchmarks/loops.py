@@ -1,7 +1,7 @@
 """What a user would write instead: one configuration at a time, with plain PyTorch.
 
 ``published``: nn.TransformerEncoder or a plain MLP, a DataLoader, torch.optim.AdamW. ``plain``: the same
-network and optimiser on tensors indexed in memory. Same widths, batches, fp32 and update as a trial.
+network and optimizer on tensors indexed in memory. Same widths, batches, fp32 and update as a trial.
 """
 
 from __future__ import annotations

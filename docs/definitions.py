@@ -110,7 +110,7 @@ the examples, classes and groups of each task.
 | a loss or a weight stopped being finite | | | diverged |
 
 The first four are of {LIU}, within the budget of steps; the last two are ours and go before them.
-In tables, colours and legends they stand in this order: {", ".join(PHASES)}.
+In tables, colors and legends they stand in this order: {", ".join(PHASES)}.
 
 ## Thresholds
 

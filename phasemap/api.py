@@ -101,7 +101,7 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     """The finished trials of a sweep: a row per trial, a column per field and outcome (``docs/definitions.md``).
 
     Outcomes that did not happen are NaN. ``tracking_uri`` as for the command; every figure of ``analysis`` is made
-    from this frame: ``phase_diagram.figure(phase_diagram.summarise(load(name), "weight_decay", "width"))``.
+    from this frame: ``phase_diagram.figure(phase_diagram.summarize(load(name), "weight_decay", "width"))``.
 
     Raises:
         ValueError: no such sweep or store.

@@ -1,7 +1,7 @@
-"""Do some seeds never grok? The published addition run over 48 more seeds, each until it generalises.
+"""Do some seeds never grok? The published addition run over 48 more seeds, each until it generalizes.
 
-Feeds the share of seeds that generalise. A trial ends at its first evaluation at or above 0.9, which a longer budget
-cannot undo; one that has not generalised by the budget is censored, not a confirmation.
+Feeds the share of seeds that generalize. A trial ends at its first evaluation at or above 0.9, which a longer budget
+cannot undo; one that has not generalized by the budget is censored, not a confirmation.
 48 trials of at most 20,000 steps, at most 960,000 trial-steps, about 456,000 in fact: 2 to 3 hours on 2 cores.
 Smaller: --set seed=12..15 (4 trials).
 """

@@ -1,4 +1,4 @@
-"""Neither too much nor too little: where in weight decay x width does an MLP generalise, at three data fractions?
+"""Neither too much nor too little: where in weight decay x width does an MLP generalize, at three data fractions?
 
 Feeds the phase diagram (small multiples over the data fraction), the probability map and the critical weight decays.
 The published story is of a zone of weight decay that moves with capacity and data.

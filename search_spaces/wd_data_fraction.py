@@ -1,7 +1,7 @@
 """Weight decay x share of the examples that train, on addition mod 59 with an MLP.
 
-Feeds the data-fraction curve and the phase diagram: too little data memorises only, much data
-generalises at once, grokking lies between (circuit efficiency: Varma et al. 2023, arXiv 2309.02390).
+Feeds the data-fraction curve and the phase diagram: too little data memorizes only, much data
+generalizes at once, grokking lies between (circuit efficiency: Varma et al. 2023, arXiv 2309.02390).
 280 trials of 2,500 steps, 700,000 trial-steps: about 8 minutes on 2 cores.
 Smaller: --set seed=0 --set weight_decay=0.1,0.8,3 (21 trials, 52,500 trial-steps, half a minute).
 """

@@ -1,4 +1,4 @@
-"""Initial scale x weight decay: is there a shell of weight norm in which networks generalise?
+"""Initial scale x weight decay: is there a shell of weight norm in which networks generalize?
 
 Feeds the phase diagram over initial scale and the final weight norm (Liu et al. 2022, arXiv 2205.10343;
 Omnigrok: Liu et al. 2023, arXiv 2210.01117).

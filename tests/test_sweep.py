@@ -226,7 +226,7 @@ def test_each_fault_of_the_command_is_said_before_anything_starts(folder, capsys
     assert not (folder / "mlflow.db").exists()
 
 
-def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbours_are_recorded(stored, monkeypatch, capsys):
+def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbors_are_recorded(stored, monkeypatch, capsys):
     trials = load(stored / "tiny.py").trials()
     guilty, train = trials[2], worker.train
 

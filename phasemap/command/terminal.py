@@ -25,7 +25,7 @@ LETTERS = {
     "collapse": "v",
     "diverged": "!",
 }
-COLORS = {  # 256-colour codes near those of the figures
+COLORS = {  # 256-color codes near those of the figures
     "comprehension": 228,
     "grokking": 79,
     "memorization": 166,

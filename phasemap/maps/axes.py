@@ -143,7 +143,7 @@ class Axes:
         return np.stack([axis.spread(uniform[:, i]) for i, axis in enumerate(self.axes)], 1)
 
     def lattice(self, most: int = 4096) -> np.ndarray:
-        """An even lattice of at most about ``most`` points, [M, D]: cell centres, or the choices of an axis."""
+        """An even lattice of at most about ``most`` points, [M, D]: cell centers, or the choices of an axis."""
         discrete = math.prod(len(axis.choices) for axis in self.axes if axis.choices)
         free = sum(not axis.choices for axis in self.axes)
         size = max(4, int((most / discrete) ** (1 / free))) if free else 0

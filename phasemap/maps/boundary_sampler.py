@@ -7,7 +7,7 @@ It trains nothing and keeps no record; the map of the result is ``phase_map.Phas
 
 The rule is the straddle of Bryan et al. 2005 (1.96 sd - distance to the level), with the margin between the two
 likeliest phases as the distance, on a Gaussian process regression of one-hot labels; trials that are running or failed
-shrink the variance around them but say nothing about phases. In large batches or on many axes it is k-nearest-neighbour
+shrink the variance around them but say nothing about phases. In large batches or on many axes it is k-nearest-neighbor
 disagreement times the distance to the nearest trial, which such batches harm less.
 
 Tried and no better: placing trials by the map's own logistic model (it finds fewer islands), a lengthscale for each
@@ -37,7 +37,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
 from phasemap.maps.axes import Axes
-from phasemap.maps.phase_map import PhaseMap, is_label, neighbours, pool
+from phasemap.maps.phase_map import PhaseMap, is_label, neighbors, pool
 
 LENGTHSCALES = (0.1, 0.18, 0.32)  # in units of an axis; longer ones place trials no better
 NOISES = (0.04, 0.13, 0.4)  # variance of a label's noise / variance of the signal
@@ -47,7 +47,7 @@ SHORTLIST = 128  # candidates kept for the exact variance
 GROUPS = 16  # shared values compared when a stack must share them
 LARGE_BATCH = 32
 MANY_AXES = 5
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def choose_kernel(axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.n
     dimensions = len(axes.axes)
     if len(points) < 3 or hits.shape[1] < 2:  # nothing to learn from a single phase
         return Kernel((0.32,) * dimensions, 0.4)
-    blocks = list(neighbours(points, BLOCK))
+    blocks = list(neighbors(points, BLOCK))
 
     def score(kernel: Kernel) -> float:
         return sum(_leave_one_out(axes, kernel, points[b], hits[b], counts[b]) for b in blocks)
@@ -153,7 +153,7 @@ def _leave_one_out(axes: Axes, kernel: Kernel, points: np.ndarray, hits: np.ndar
 
 @dataclass(frozen=True)
 class History:
-    """What is known when trials are asked for: labelled points [N, D], labels [N], visited points without a label."""
+    """What is known when trials are asked for: labeled points [N, D], labels [N], visited points without a label."""
 
     points: np.ndarray
     labels: np.ndarray
@@ -193,7 +193,7 @@ class Planner:
         axes: coordinates of the map.
         seed: with the history, fixes every ask.
         startup: trials of the Sobol design that comes first.
-        method: "straddle", "neighbours", or "auto": neighbours from 32 trials an ask or 5 axes on.
+        method: "straddle", "neighbors", or "auto": neighbors from 32 trials an ask or 5 axes on.
         failed_label: None: a failed trial counts as a visit without a label, so that a crashing corner is not asked
             for ever and does not stay empty either. A whole number: failing is a phase of its own.
     """
@@ -206,8 +206,8 @@ class Planner:
     _kept: dict[bytes, _Kept] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.method not in ("auto", "straddle", "neighbours"):
-            raise ValueError(f"method: must be auto, straddle or neighbours, got {self.method!r}; choose one of these")
+        if self.method not in ("auto", "straddle", "neighbors"):
+            raise ValueError(f"method: must be auto, straddle or neighbors, got {self.method!r}; choose one of these")
 
     def ask(
         self,
@@ -234,7 +234,7 @@ class Planner:
             return chosen
         history = History(history.points, history.labels, np.concatenate([history.visited, chosen]))
         draws = np.random.default_rng([self.seed, len(history.all_points)])
-        pick = self._by_neighbours if self._large(n) else self._by_straddle
+        pick = self._by_neighbors if self._large(n) else self._by_straddle
         count = CANDIDATES if len(history.points) <= 512 else CANDIDATES // 2
         return np.concatenate([chosen, pick(n - len(chosen), history, self._candidates(draws, shared, count))])
 
@@ -276,7 +276,7 @@ class Planner:
     def _large(self, n: int) -> bool:
         if self.method == "auto":
             return n >= LARGE_BATCH or len(self.axes.axes) >= MANY_AXES
-        return self.method == "neighbours"
+        return self.method == "neighbors"
 
     def _candidates(self, draws: np.random.Generator, shared: Sequence[str], count: int) -> list[np.ndarray]:
         """Sets of candidate points, each [M, D]; the points of one set agree on the shared axes."""
@@ -298,7 +298,7 @@ class Planner:
         plans = [_straddle(model, n, points, history.visited) for points in sets]
         return max(plans, key=lambda plan: plan[1])[0]
 
-    def _by_neighbours(self, n: int, history: History, sets: list[np.ndarray]) -> np.ndarray:
+    def _by_neighbors(self, n: int, history: History, sets: list[np.ndarray]) -> np.ndarray:
         plans = [_disagreement(self.axes, n, points, history) for points in sets]
         return max(plans, key=lambda plan: plan[1])[0]
 
@@ -388,7 +388,7 @@ def _disagreement(axes: Axes, n: int, points: np.ndarray, history: History) -> t
     """Greedy ``n`` of the candidates [M, D] by entropy of the nearest labels x distance to a trial; their worth."""
     plain = [1.0] * len(axes.axes)
     features = axes.features(points, plain)
-    entropy = _entropy_of_neighbours(features, axes.features(history.points, plain), history.labels)
+    entropy = _entropy_of_neighbors(features, axes.features(history.points, plain), history.labels)
     distance = cdist(features, axes.features(history.all_points, plain)).min(1, initial=2.0)
     chosen: list[int] = []
     worth = 0.0
@@ -401,14 +401,14 @@ def _disagreement(axes: Axes, n: int, points: np.ndarray, history: History) -> t
     return points[chosen], worth
 
 
-def _entropy_of_neighbours(features: np.ndarray, trials: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _entropy_of_neighbors(features: np.ndarray, trials: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Entropy of the labels of the nearest trials, nearer ones counting more, [M]."""
     if not len(trials):
         return np.ones(len(features))
-    distance, index = cKDTree(trials).query(features, k=range(1, 1 + min(NEIGHBOURS, len(trials))))
+    distance, index = cKDTree(trials).query(features, k=range(1, 1 + min(NEIGHBORS, len(trials))))
     weight = 1 / (distance + 0.02)
     share = np.stack([(weight * (labels[index] == k)).sum(1) for k in np.unique(labels)], 1) + 0.1
-    share /= share.sum(1, keepdims=True) + 0.1  # a little doubt is left where all neighbours agree
+    share /= share.sum(1, keepdims=True) + 0.1  # a little doubt is left where all neighbors agree
     return -(share * np.log(share)).sum(1)
 
 

@@ -8,7 +8,7 @@ Letters: N trials, U distinct points, M points asked about, D axes, P phases.
 The model is a logistic Gaussian process for each phase against the rest, Matern 5/2, Laplace's approximation
 (Rasmussen & Williams 2006, chapter 3), with the lengthscale of each axis and the amplitude of greatest evidence.
 Phases are unordered. Labels are least certain where phases meet, which a regression on 0/1 labels cannot know: its
-intervals are too narrow by a third. Reading adaptive points by nearest neighbours is worse than a plain grid, because
+intervals are too narrow by a third. Reading adaptive points by nearest neighbors is worse than a plain grid, because
 the points crowd where labels are mixed.
 
 Boundaries are read with lapse rates (Wichmann & Hill 2001, Percept. Psychophys. 63:1293): a phase may occur at a rate
@@ -167,7 +167,7 @@ class PhaseMap:
         valid = np.array([is_label(label) for label in labels], bool)
         known = [label for label in labels if is_label(label)]
         if not known:
-            raise ValueError("a phase map needs at least one labelled trial, got none; run some or check the labels")
+            raise ValueError("a phase map needs at least one labeled trial, got none; run some or check the labels")
         names = tuple(sorted(set(known)) if phases is None else phases)
         unknown = set(known) - set(names)
         if unknown:
@@ -351,7 +351,7 @@ def choose_kernel(axes: Axes, points: np.ndarray, hits: np.ndarray, counts: np.n
 
     Likeliest: evidence times a broad prior, without which a few odd labels buy a very short lengthscale.
     """
-    blocks = list(neighbours(points, BLOCK))
+    blocks = list(neighbors(points, BLOCK))
     start = [np.zeros(len(b)) for b in blocks]
     known: dict[Kernel, float] = {}
 
@@ -385,7 +385,7 @@ def choose_readings(
     Climbs as ``choose_kernel`` does, by the same factors and from rate to rate, from three starts: without
     lapses, and with many on either side.
     """
-    blocks = list(neighbours(points, BLOCK))
+    blocks = list(neighbors(points, BLOCK))
     known: dict[State, float] = {}
 
     def score(state: State) -> float:
@@ -455,8 +455,8 @@ def _moved(kernel: Kernel, scale: float, amplitude: float, axis: int | None) -> 
     return None if moved == kernel else moved
 
 
-def neighbours(points: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Indices of neighbouring points, at most ``most`` at a time: halved along the widest axis until small."""
+def neighbors(points: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Indices of neighboring points, at most ``most`` at a time: halved along the widest axis until small."""
 
     def halve(index: np.ndarray) -> Iterator[np.ndarray]:
         if len(index) <= most:

@@ -75,7 +75,7 @@ class Core:
     probes: Annotated[str, "names joined by +; empty for none"] = "dimension+activation+stride+spectrum"
     phases: Annotated[str, "the rule that names a trial's phase"] = "liu"
     stop_when_settled: Annotated[bool, "end at settled_step; rules collapse out"] = False
-    grok_threshold: Annotated[float, "test accuracy that counts as generalisation", ACCURACY] = 0.9
+    grok_threshold: Annotated[float, "test accuracy that counts as generalization", ACCURACY] = 0.9
     memorization_threshold: Annotated[float, "train accuracy that counts as memorization", ACCURACY] = 0.9
     delay_limit: Annotated[int, "least lag of test behind train that counts as grokking", NOT_NEGATIVE] = 1_000
     settle_evaluations: Annotated[int, "consecutive evaluations that settle", POSITIVE_COUNT] = 5

@@ -3,7 +3,7 @@
 K trials, N examples, D the length of a hidden vector, C classes: tensors ``[K, ...]`` in, one
 number per trial ``[K]`` out. ``chosen [K, N]`` marks the examples each trial is measured on,
 mostly its test examples. Trials never mix: a trial's number is the same alone and in any stack,
-whatever its neighbours hold, and a trial whose hidden vectors are not finite reads NaN.
+whatever its neighbors hold, and a trial whose hidden vectors are not finite reads NaN.
 
 A file with a function ``probe(view) -> name -> [K]`` is a probe, called as the file is; the others are
 what probes share. At its top stand, as dict literals, the definitions of what it measures:

@@ -43,8 +43,8 @@ def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
     mean = mean[:, None] / count
     scatter = mean.new_zeros(len(hidden), hidden.shape[2], hidden.shape[2])
     for part in blocks(hidden.shape[1]):
-        centred = (hidden[:, part] - mean) * chosen[:, part, None]
-        scatter += batched(centred.mT, centred)
+        centered = (hidden[:, part] - mean) * chosen[:, part, None]
+        scatter += batched(centered.mT, centered)
     covariance, finite = only_finite(scatter / (count - 1))
     spread, size = scatter.diagonal(dim1=1, dim2=2).sum(1), count[:, 0, 0] * mean.square().sum((1, 2))
     return eigenvalues(covariance).masked_fill(~(finite & has_extent(spread, size + spread))[:, None], torch.nan)
@@ -64,7 +64,7 @@ def participation_ratio(variances: Tensor) -> Tensor:
 
 
 def twonn_dimension(hidden: Tensor, chosen: Tensor) -> Tensor:
-    """Intrinsic dimension from the ratio of each point's two nearest neighbour distances.
+    """Intrinsic dimension from the ratio of each point's two nearest neighbor distances.
 
     Facco et al. 2017, "Estimating the intrinsic dimension of datasets by a minimal neighborhood
     information", https://doi.org/10.1038/s41598-017-11873-y. Of more than 1,000 chosen examples

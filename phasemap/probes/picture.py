@@ -14,7 +14,7 @@ from phasemap.probes.view import PICTURE, Picture, View
 NEEDS = ("umap", "umap-learn")
 
 POINTS = 1_000
-NEIGHBOURS = 15  # umap-learn's default
+NEIGHBORS = 15  # umap-learn's default
 
 
 def picture(hidden: Tensor, labels: Tensor, chosen: Tensor) -> list[Picture]:
@@ -26,18 +26,18 @@ def picture(hidden: Tensor, labels: Tensor, chosen: Tensor) -> list[Picture]:
         chosen: [K, N] bool.
 
     Returns:
-        K pictures; empty where a value is not finite or too few are chosen to have neighbours.
+        K pictures; empty where a value is not finite or too few are chosen to have neighbors.
 
     Raises:
         ImportError: umap-learn is not installed.
     """
-    sound = (finite_trials(hidden) & (chosen.sum(1) > NEIGHBOURS)).tolist()
+    sound = (finite_trials(hidden) & (chosen.sum(1) > NEIGHBORS)).tolist()
     index, real = sample(chosen, POINTS)
     return [_laid_out(hidden[k], labels, index[k, real[k]]) if sound[k] else () for k in range(len(hidden))]
 
 
 def _laid_out(hidden: Tensor, labels: Tensor, chosen: Tensor) -> Picture:
-    places = _umap()(n_neighbors=NEIGHBOURS, random_state=0, n_jobs=1).fit_transform(
+    places = _umap()(n_neighbors=NEIGHBORS, random_state=0, n_jobs=1).fit_transform(
         hidden[chosen].float().cpu().numpy()
     )
     return tuple((float(x), float(y), c) for (x, y), c in zip(places, labels[chosen].tolist(), strict=True))

@@ -51,7 +51,7 @@ def spectrum(circles: Tensor) -> Spectrum:
     """[K, G, n, D] -> the frequencies that matter and the strides they predict.
 
     Where a measured winning stride differs from ``predicted_stride``, the places do not walk alike:
-    the prediction is exact for the mean over places, the stride counts each place's own neighbours.
+    the prediction is exact for the mean over places, the stride counts each place's own neighbors.
     """
     shares, places = power(circles), circles.shape[2]
     sound = shares.isfinite().all(1)

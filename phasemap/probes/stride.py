@@ -5,8 +5,8 @@ compared with the places s before and s after it; where these coincide (s half o
 the one nearest with the one expected. The winning stride has the highest score of 1..n/2. The
 p-value relabels the places at random, inside each circle, and lets the best stride win again.
 
-On a small circle that reading favours strides below a half, which chance hits twice as often (2/7
-against 1/7 of 8 places). So inner circles are read with one nearest neighbour for every stride, and
+On a small circle that reading favors strides below a half, which chance hits twice as often (2/7
+against 1/7 of 8 places). So inner circles are read with one nearest neighbor for every stride, and
 the hits are counted above chance: (hits - chance) / (1 - chance), 0 at chance and 1 for a perfect
 walk whatever the stride (kappa: Cohen 1960, Educ. Psychol. Meas. 20:37).
 
@@ -34,14 +34,14 @@ CURVES = {
     "winning_stride": "stride s with the highest adjacency score of the class centroids, outer reading: the whole "
     "group for addition and subtraction mod p, the cosets of the subgroup for multiplication and division",
     "winning_stride_score": "adjacency score of winning_stride, 0 to 1",
-    "inner_winning_stride": "as winning_stride, inside each coset, averaged over cosets, from one nearest neighbour of "
+    "inner_winning_stride": "as winning_stride, inside each coset, averaged over cosets, from one nearest neighbor of "
     "each place (multiplication and division only)",
     "inner_winning_stride_score": "adjacency score of inner_winning_stride above chance: 0 at chance for every stride, "
     "1 for a perfect walk",
 }
 
 DRAWS = 999
-COMPARISONS = 2**22  # neighbour pairs relabelled at once
+COMPARISONS = 2**22  # neighbor pairs relabeled at once
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Stride:
 
 def adjacency(circles: Tensor, inner: bool = False) -> Tensor:
     """Adjacency score of every stride 1..n/2: [K, G, n, D] -> [K, n // 2], at most 1."""
-    neighbours, sound = _neighbours(circles, 1 if inner else 2)
+    neighbors, sound = _neighbors(circles, 1 if inner else 2)
     places = torch.arange(circles.shape[2], device=circles.device).expand(1, *circles.shape[1:3])
-    return _scores(_points(neighbours, places)[:, 0], circles, inner).masked_fill(~sound[:, None], torch.nan)
+    return _scores(_points(neighbors, places)[:, 0], circles, inner).masked_fill(~sound[:, None], torch.nan)
 
 
 def best_stride(circles: Tensor, inner: bool = False) -> tuple[Tensor, Tensor]:
@@ -69,12 +69,12 @@ def best_stride(circles: Tensor, inner: bool = False) -> tuple[Tensor, Tensor]:
 
 def winning_stride(circles: Tensor, inner: bool = False) -> Stride:
     """``best_stride`` with its p-value, (1 + hits) / 1000."""
-    neighbours, sound = _neighbours(circles, 1 if inner else 2)
+    neighbors, sound = _neighbors(circles, 1 if inner else 2)
     stride, score = best_stride(circles, inner)
     hits = torch.zeros_like(score)
     relabellings = _relabellings(*circles.shape[1:3]).to(circles.device)
-    for some in relabellings.split(max(1, COMPARISONS // neighbours.numel())):
-        best = _scores(_points(neighbours, some), circles, inner).amax(2)
+    for some in relabellings.split(max(1, COMPARISONS // neighbors.numel())):
+        best = _scores(_points(neighbors, some), circles, inner).amax(2)
         hits += (best >= score[:, None]).sum(1)  # scores of equal points are equal, bit for bit
     return Stride(stride, score, nan_unless(sound, (1 + hits) / (1 + DRAWS)))
 
@@ -91,7 +91,7 @@ def _scores(points: Tensor, circles: Tensor, inner: bool) -> Tensor:
     return (share - expected) / (1 - expected)
 
 
-def _neighbours(circles: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _neighbors(circles: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Each place's nearest others, nearest first [K, G, n, count], and which trials have any [K]."""
     vectors, finite = only_finite(circles.double())
     size = vectors.square().sum((1, 2, 3))
@@ -103,21 +103,21 @@ def _neighbours(circles: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return nearest, finite & has_extent(norms.sum((1, 2)), size)
 
 
-def _points(neighbours: Tensor, labels: Tensor) -> Tensor:
+def _points(neighbors: Tensor, labels: Tensor) -> Tensor:
     """Points of every stride under R labellings of the places, whole numbers so that ties are ties.
 
-    A neighbour at stride s or -s earns a point. At half a circle only the nearest can, and earns for all.
+    A neighbor at stride s or -s earns a point. At half a circle only the nearest can, and earns for all.
 
     Args:
-        neighbours: [K, G, n, 1 or 2].
+        neighbors: [K, G, n, 1 or 2].
         labels: [R, G, n], a permutation of 0..n-1 for each circle.
 
     Returns:
         [K, R, n // 2].
     """
-    trials, places = len(neighbours), neighbours.shape[2]
-    count = neighbours.shape[3]
-    wanted = neighbours[:, None].expand(-1, len(labels), -1, -1, -1)
+    trials, places = len(neighbors), neighbors.shape[2]
+    count = neighbors.shape[3]
+    wanted = neighbors[:, None].expand(-1, len(labels), -1, -1, -1)
     there = labels[None, :, :, :, None].expand(trials, -1, -1, -1, count).gather(3, wanted)
     step = (there - labels[None, :, :, :, None]).abs()
     stride = torch.minimum(step, places - step)

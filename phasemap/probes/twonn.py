@@ -6,7 +6,7 @@ from phasemap.probes.dimension import twonn_dimension
 from phasemap.probes.view import Found, View
 
 CURVES = {
-    "twonn_dimension": "Facco: dimension from the ratio of the two nearest neighbour distances (a curve with the probe "
+    "twonn_dimension": "Facco: dimension from the ratio of the two nearest neighbor distances (a curve with the probe "
     "twonn)",
 }
 

@@ -106,7 +106,7 @@ def run(view: View, functions: Iterable[tuple[str, Probe]]) -> list[Look]:
     """Runs named probes one after the other; a Look for each of the K trials.
 
     A probe that fails on the stack is tried on each trial alone, so that a trial's numbers do not
-    depend on its neighbours; where it fails again, the trial's Look has the fault and not the numbers.
+    depend on its neighbors; where it fails again, the trial's Look has the fault and not the numbers.
     """
     looks = [Look() for _ in view.flat]
     owner: list[dict[str, str]] = [{} for _ in looks]  # of each trial, name -> probe

@@ -143,7 +143,7 @@ def experiments(tracking_uri: str | None = None) -> list[str]:
 
 
 def load_curves(run_ids: Iterable[str], tracking_uri: str | None = None, keys: Iterable[str] = CURVES) -> pd.DataFrame:
-    """Tidy frame (run_id, key, step, value) of whole curves, sorted; steps are optimiser steps.
+    """Tidy frame (run_id, key, step, value) of whole curves, sorted; steps are optimizer steps.
 
     An SQL store is read in a few queries, whatever the number of runs; a tracking server is asked
     once per run and key. A point logged twice counts once, as logged last.

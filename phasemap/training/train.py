@@ -85,7 +85,7 @@ class Training:
             self._draw_splits()
 
     def advance(self, until: int) -> None:
-        """Trains up to step ``until``; no host synchronisation in between."""
+        """Trains up to step ``until``; no host synchronization in between."""
         start = time.perf_counter()
         while self.step < until:
             steps = min(AHEAD, until - self.step)

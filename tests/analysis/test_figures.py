@@ -51,7 +51,7 @@ def small():
 
 
 def test_phase_of_most_seeds_with_agreement_and_ties_by_the_order_of_phases(small):
-    cells = phase_diagram.summarise(small, "weight_decay", "width").table
+    cells = phase_diagram.summarize(small, "weight_decay", "width").table
     assert cells.phase.tolist() == ["memorization", "memorization", "grokking", "comprehension"]
     assert cells.agreement.round(2).tolist() == [1, 0.67, 1, 0.33]
     assert cells.n.tolist() == [3] * 4
@@ -60,32 +60,32 @@ def test_phase_of_most_seeds_with_agreement_and_ties_by_the_order_of_phases(smal
 
 def test_tied_phases_stand_side_by_side_and_the_caption_says_so(small):
     tied = small[(small.weight_decay == 1.0) & (small.width == 128)]  # grokking, confusion, comprehension
-    summary = phase_diagram.summarise(pd.concat([tied, small[small.width == 64]]), "weight_decay", "width")
+    summary = phase_diagram.summarize(pd.concat([tied, small[small.width == 64]]), "weight_decay", "width")
     assert "side by side where they are tied" in summary.caption
     drawn = {to_hex(p.get_facecolor()) for p in phase_diagram.figure(summary).axes[0].patches if p.get_fill()}
-    assert {style.PHASE_COLOURS[phase] for phase in ("comprehension", "grokking", "confusion")} <= drawn
-    assert "tied" not in phase_diagram.summarise(small[small.width == 64], "weight_decay", "width").caption
+    assert {style.PHASE_COLORS[phase] for phase in ("comprehension", "grokking", "confusion")} <= drawn
+    assert "tied" not in phase_diagram.summarize(small[small.width == 64], "weight_decay", "width").caption
 
 
 def test_cells_have_one_size_whatever_lies_between_their_values(small):
     table = small.assign(width=small.width.map({64: 16, 128: 96}))
     for summary in (
-        phase_diagram.summarise(table, "weight_decay", "width"),
-        grok_step_map.summarise(table, "weight_decay", "width"),
+        phase_diagram.summarize(table, "weight_decay", "width"),
+        grok_step_map.summarize(table, "weight_decay", "width"),
     ):
         assert summary.y.edges.tolist() == [-0.5, 0.5, 1.5]
 
 
 def test_words_have_no_shades_and_stand_in_the_order_of_their_field(small):
     table = small.assign(precision=["bf16", "fp32", "tf32"] * 4)
-    assert time_to_grok.summarise(table, "precision").groups.group.tolist() == ["fp32", "tf32", "bf16"]
-    assert success_rate.summarise(table, "weight_decay", "precision").lines()[0][0] == "precision fp32"
-    assert style.colours(["a", "b"]) == [style.BLUE, style.ORANGE]
-    assert style.colours([1, 2]) == style.shades(2)
+    assert time_to_grok.summarize(table, "precision").groups.group.tolist() == ["fp32", "tf32", "bf16"]
+    assert success_rate.summarize(table, "weight_decay", "precision").lines()[0][0] == "precision fp32"
+    assert style.colors(["a", "b"]) == [style.BLUE, style.ORANGE]
+    assert style.colors([1, 2]) == style.shades(2)
 
 
 def test_captions_can_be_left_out_and_define_only_what_is_there(small):
-    summary = phase_diagram.summarise(small, "weight_decay", "width")
+    summary = phase_diagram.summarize(small, "weight_decay", "width")
     assert "collapse" not in summary.caption
     assert "grokking: test follows by 1000 steps or more" in summary.caption
     assert any("Phases of" in text.get_text() for text in phase_diagram.figure(summary).texts)
@@ -106,56 +106,56 @@ def test_reverse_scaling_says_whether_it_is_reversed():
         ]
 
     words = [
-        reverse_scaling.summarise(frame(size(64, a) + size(128, b))).verdicts()[""]
+        reverse_scaling.summarize(frame(size(64, a) + size(128, b))).verdicts()[""]
         for a, b in ((10, 1), (1, 10), (5, 5))
     ]
     assert [word.partition(" (")[0] for word in words] == ["reversed", "not reversed", "undecided"]
     assert words[0].startswith("reversed (-0.90 [")
 
 
-def test_curves_at_zero_are_one_grey_line_and_all_others_differ(small):
+def test_curves_at_zero_are_one_gray_line_and_all_others_differ(small):
     table = pd.concat(
         [small.assign(depth=d, grok_step=small.grok_step if d > 2 else float("nan")) for d in range(1, 9)]
     )
-    (ax,) = time_to_grok.figure(time_to_grok.summarise(table, "depth")).axes
+    (ax,) = time_to_grok.figure(time_to_grok.summarize(table, "depth")).axes
     lines = {line.get_label(): line for line in ax.lines if "/" in str(line.get_label())}
-    assert {lines[name].get_color() for name in ("1 (0/12)", "2 (0/12)")} == {style.GREY}
+    assert {lines[name].get_color() for name in ("1 (0/12)", "2 (0/12)")} == {style.GRAY}
     assert len({str(line._dash_pattern) for name, line in lines.items() if "(6/" in name}) == 6
 
 
-def test_the_legend_shows_a_curve_as_it_looks_where_a_trial_generalised(small):
+def test_the_legend_shows_a_curve_as_it_looks_where_a_trial_generalized(small):
     nowhere = small.assign(depth=1, grok_step=float("nan"))
     table = pd.concat([nowhere, small.assign(depth=2)])
-    sheet = time_to_grok.figure(time_to_grok.summarise(table, "weight_decay", "depth"))
-    drawn = {line.get_label(): line for ax in sheet.axes for line in ax.lines if line.get_color() != style.GREY}
+    sheet = time_to_grok.figure(time_to_grok.summarize(table, "weight_decay", "depth"))
+    drawn = {line.get_label(): line for ax in sheet.axes for line in ax.lines if line.get_color() != style.GRAY}
     (legend,) = sheet.legends
     for line, text in zip(legend.get_lines(), legend.get_texts(), strict=True):
         shown = drawn.get(text.get_text())
-        assert line.get_color() == (shown.get_color() if shown else style.GREY)
-    assert {line.get_color() for line in legend.get_lines()} != {style.GREY}
+        assert line.get_color() == (shown.get_color() if shown else style.GRAY)
+    assert {line.get_color() for line in legend.get_lines()} != {style.GRAY}
 
 
 def test_a_rule_of_ones_own_is_named_and_its_phases_differ_from_ours(small):
     table = small.assign(phase=small.phase.replace("grokking", "early"), phases="pace")
     table.attrs["phases"] = ("early", "late", "comprehension", "diverged")
-    words = phase_diagram.summarise(table, "weight_decay", "width").caption
+    words = phase_diagram.summarize(table, "weight_decay", "width").caption
     assert "Phases of the rule pace: early, late" in words
     assert "Liu" not in words
     assert "of modular addition (mod 59), mlp" in words
-    assert "of squares, mlp" in phase_diagram.summarise(table.assign(task="squares"), "weight_decay").caption
+    assert "of squares, mlp" in phase_diagram.summarize(table.assign(task="squares"), "weight_decay").caption
     looks = style.looks(table.attrs["phases"])
-    assert len({colour for colour, _ in looks.values()}) == len({marker for _, marker in looks.values()}) == 4
+    assert len({color for color, _ in looks.values()}) == len({marker for _, marker in looks.values()}) == 4
     assert [style.ink(color) for color in ("#161616", "#5a67b8", "#f7e58b")] == ["white", "white", "#222222"]
 
 
 def test_every_phase_diagram_draws(small, pairs, tmp_path):
-    saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay", "width")), tmp_path)
-    saved(phase_diagram.figure(phase_diagram.summarise(small.iloc[1:], "weight_decay", "width")), tmp_path)  # uneven n
-    saved(phase_diagram.figure(phase_diagram.summarise(small, "weight_decay")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarize(small, "weight_decay", "width")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarize(small.iloc[1:], "weight_decay", "width")), tmp_path)  # uneven n
+    saved(phase_diagram.figure(phase_diagram.summarize(small, "weight_decay")), tmp_path)
     three = pd.concat([small, small.assign(data_fraction=0.6)])
-    saved(phase_diagram.figure(phase_diagram.summarise(three, "weight_decay", "width", "data_fraction")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarize(three, "weight_decay", "width", "data_fraction")), tmp_path)
     words = small.assign(optimizer=["adamw", "sgd"] * 6)
-    saved(phase_diagram.figure(phase_diagram.summarise(words, "weight_decay", "optimizer")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarize(words, "weight_decay", "optimizer")), tmp_path)
 
 
 def test_continuous_axes_are_points(pairs, tmp_path):
@@ -163,50 +163,50 @@ def test_continuous_axes_are_points(pairs, tmp_path):
     table = table.assign(
         weight_decay=[0.01 * 1.1**i for i in range(60)], learning_rate=[1e-4 * 1.07**i for i in range(60)]
     )
-    summary = phase_diagram.summarise(table, "weight_decay", "learning_rate")
+    summary = phase_diagram.summarize(table, "weight_decay", "learning_rate")
     assert summary.continuous
     assert summary.x.scale == "log"
     saved(phase_diagram.figure(summary), tmp_path)
-    saved(phase_diagram.figure(phase_diagram.summarise(table, "weight_decay")), tmp_path)
+    saved(phase_diagram.figure(phase_diagram.summarize(table, "weight_decay")), tmp_path)
 
 
-def test_phase_colours_differ_in_grey():
-    def lightness(colour):
-        r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+def test_phase_colors_differ_in_gray():
+    def lightness(color):
+        r, g, b = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (r, g, b)]
         y = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
         return 116 * y ** (1 / 3) - 16
 
-    steps = [lightness(c) for c in style.PHASE_COLOURS.values()]
-    assert tuple(style.PHASE_COLOURS) == PHASES
+    steps = [lightness(c) for c in style.PHASE_COLORS.values()]
+    assert tuple(style.PHASE_COLORS) == PHASES
     assert all(a - b > 11 for a, b in itertools.pairwise(steps)), steps
 
 
 def test_median_grok_step_is_censored_not_averaged(small, tmp_path):
-    summary = grok_step_map.summarise(small, "weight_decay", "width")
+    summary = grok_step_map.summarize(small, "weight_decay", "width")
     assert summary.table["median"].tolist() == [float("inf"), float("inf"), 1500, 600]
     assert summary.table.known.tolist() == [0, 1, 3, 2]
     saved(grok_step_map.figure(summary), tmp_path)
-    saved(grok_step_map.figure(grok_step_map.summarise(small, "weight_decay")), tmp_path)
+    saved(grok_step_map.figure(grok_step_map.summarize(small, "weight_decay")), tmp_path)
     saved(
-        grok_step_map.figure(grok_step_map.summarise(small[small.grok_step.isna()], "weight_decay", "width")), tmp_path
+        grok_step_map.figure(grok_step_map.summarize(small[small.grok_step.isna()], "weight_decay", "width")), tmp_path
     )
 
 
 def test_success_rates_with_wilson(small, tmp_path):
-    summary = success_rate.summarise(small, "weight_decay", "width")
+    summary = success_rate.summarize(small, "weight_decay", "width")
     assert summary.table.successes.tolist() == [0, 1, 3, 2]
     last = summary.table.iloc[3]
     assert (round(last.low, 3), round(last.high, 3), last.n) == (0.208, 0.939, 3)
     assert "n = 3 per point" in summary.caption
     assert "≥ 0.9" in summary.caption
     saved(success_rate.figure(summary), tmp_path)
-    many = success_rate.summarise(small.assign(depth=list(range(1, 13))), "weight_decay", "depth")
+    many = success_rate.summarize(small.assign(depth=list(range(1, 13))), "weight_decay", "depth")
     saved(success_rate.figure(many), tmp_path)
 
 
 def test_reverse_scaling_is_not_pooled_over_its_control(small, tmp_path):
-    summary = reverse_scaling.summarise(small, "weight_decay")
+    summary = reverse_scaling.summarize(small, "weight_decay")
     assert summary.table[["weight_decay", "parameters", "successes"]].to_numpy().tolist() == [
         [0.1, 10, 0],
         [0.1, 20, 1],
@@ -215,17 +215,17 @@ def test_reverse_scaling_is_not_pooled_over_its_control(small, tmp_path):
     ]
     assert summary.table.final_median.tolist() == [0.5, 0.5, 1.0, 0.9]
     saved(reverse_scaling.figure(summary), tmp_path)
-    assert "Pooled over weight decay" in reverse_scaling.summarise(small).caption
+    assert "Pooled over weight decay" in reverse_scaling.summarize(small).caption
 
 
 def test_time_to_grok_keeps_those_that_never_did(small, tmp_path):
-    summary = time_to_grok.summarise(small, "weight_decay")
+    summary = time_to_grok.summarize(small, "weight_decay")
     assert summary.groups[["group", "grokked", "n"]].to_numpy().tolist() == [[0.1, 1, 6], [1.0, 5, 6]]
     ends = summary.table.groupby("group").grokked.max().round(3).tolist()
     assert ends == [0.167, 0.833]
     saved(time_to_grok.figure(summary), tmp_path)
-    saved(time_to_grok.figure(time_to_grok.summarise(small, "weight_decay", "width")), tmp_path)
-    saved(time_to_grok.figure(time_to_grok.summarise(small)), tmp_path)
+    saved(time_to_grok.figure(time_to_grok.summarize(small, "weight_decay", "width")), tmp_path)
+    saved(time_to_grok.figure(time_to_grok.summarize(small)), tmp_path)
 
 
 def _with_curves(pairs):
@@ -245,7 +245,7 @@ def test_the_cell_with_most_grokking_is_told_and_its_middle_seed_strong(small, t
     assert cell.loc[cell.run_id == learning_curves.middle_seed(cell), "grok_step"].iloc[0] == 1500
     pairs = [made(BASE.replace(weight_decay=0.7, seed=s)) for s in range(3)]
     table, lines = _with_curves(pairs)
-    summary = learning_curves.summarise(table, lines)
+    summary = learning_curves.summarize(table, lines)
     assert set(summary.table.key) == set(learning_curves.KEYS)
     saved(learning_curves.figure(summary), tmp_path)
 
@@ -253,11 +253,11 @@ def test_the_cell_with_most_grokking_is_told_and_its_middle_seed_strong(small, t
 def test_dimension_is_read_off_at_the_grok_step(tmp_path):
     cell = frame([(BASE, outcome("grokking", 150, 1.0))])
     lines = pd.DataFrame({"run_id": "run0000", "key": "intrinsic_dimension", "step": [100, 200], "value": [50.0, 10.0]})
-    summary = dimension_collapse.summarise(cell, lines)
+    summary = dimension_collapse.summarize(cell, lines)
     assert summary.groks.value.tolist() == [30]
     saved(dimension_collapse.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="no intrinsic dimension"):
-        dimension_collapse.summarise(cell, lines.assign(key="test_loss"))
+        dimension_collapse.summarize(cell, lines.assign(key="test_loss"))
 
 
 def test_takeover_needs_inner_scores(tmp_path):
@@ -272,18 +272,18 @@ def test_takeover_needs_inner_scores(tmp_path):
             "intrinsic_dimension": [60, 10, 12, 9],
         }.items()
     )
-    summary = takeover.summarise(trial, lines)
+    summary = takeover.summarize(trial, lines)
     assert summary.takeover_step == 2000
     assert "at step 2,000" in summary.caption
     saved(takeover.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="multiplication or division"):
-        takeover.summarise(trial, lines[lines.key == "test_accuracy"])
+        takeover.summarize(trial, lines[lines.key == "test_accuracy"])
 
 
 @pytest.mark.parametrize("module", [phase_diagram, grok_step_map, success_rate, time_to_grok])
 def test_no_trials_are_said_in_words(small, module):
     with pytest.raises(style.Absent, match="no finished trial yet"):
-        module.summarise(small.iloc[:0], "weight_decay")
+        module.summarize(small.iloc[:0], "weight_decay")
 
 
 def _strides(**columns):
@@ -303,7 +303,7 @@ def test_predicted_strides_are_counted_where_chance_does_not_explain_the_winner(
         for run in cell.run_id
         for key in ("spectrum_frequencies", "winning_stride_score")
     )
-    summary = stride_spectrum.summarise(cell, lines)
+    summary = stride_spectrum.summarize(cell, lines)
     assert summary.table.reading.tolist() == ["outer"] * 3
     assert summary.table.predicted.tolist() == [4, 6, 9]
     assert "Of the 2 strides better than chance, 50%" in summary.caption
@@ -315,7 +315,7 @@ def test_predicted_strides_are_counted_where_chance_does_not_explain_the_winner(
 def test_records_older_than_the_spectrum_say_what_they_lack(tmp_path):
     cell = _strides().drop(columns=["predicted_stride", "dominant_frequency"], errors="ignore")
     lines = pd.DataFrame({"run_id": "run0000", "key": "winning_stride_score", "step": [100], "value": [0.9]})
-    summary = stride_spectrum.summarise(cell, lines)
+    summary = stride_spectrum.summarize(cell, lines)
     assert summary.table.predicted.isna().all()
     assert "Of the" not in summary.caption
     figure = stride_spectrum.figure(summary)
@@ -324,4 +324,4 @@ def test_records_older_than_the_spectrum_say_what_they_lack(tmp_path):
     assert "predicted_stride\nnot recorded" in told
     saved(figure, tmp_path)
     with pytest.raises(style.Absent, match="cyclic group"):
-        stride_spectrum.summarise(cell.assign(winning_stride=float("nan")), lines)
+        stride_spectrum.summarize(cell.assign(winning_stride=float("nan")), lines)

@@ -41,21 +41,21 @@ def table():
 
 
 def test_the_boundary_position_is_found_at_each_value_of_the_other_axis(table):
-    summary = boundary_position.summarise(table, "weight_decay", "width")
+    summary = boundary_position.summarize(table, "weight_decay", "width")
     found = summary.table
     assert found.boundary.tolist() == ["start"] * 3
     truth = np.array([1.0, 0.5, 0.25])
     assert found.position.to_numpy() == pytest.approx(truth, rel=0.3)
     assert ((found.low < truth) & (truth < found.high) & (found.high < 2 * found.low)).all()
     assert found.trials.tolist() == [32] * 3
-    assert summary.sentences[1].startswith("critical weight decay at width 128 (start of generalisation): 0.")
+    assert summary.sentences[1].startswith("critical weight decay at width 128 (start of generalization): 0.")
     assert "[" in summary.sentences[1]
 
 
 def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
     own = table.assign(phase=table.phase.replace({"grokking": "early", "memorization": "never"}))
     own.attrs["phases"] = ("early", "never", "diverged")
-    ax = probability_map.figure(probability_map.summarise(own, "weight_decay")).axes[0]
+    ax = probability_map.figure(probability_map.summarize(own, "weight_decay")).axes[0]
     early, never = (points.get_offsets()[:, 1] for points in ax.collections if len(points.get_offsets()) > 1)
     assert early.min() > 1
     assert never.max() < 0
@@ -63,41 +63,41 @@ def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
 
 def test_a_line_without_a_boundary_says_on_which_side_it_lies(table):
     with_high = table.assign(depth=table.width.map({64: 1, 128: 1, 256: 1}))
-    none = boundary_position.summarise(with_high.assign(grok_step=np.nan, phase="memorization"), "weight_decay")
+    none = boundary_position.summarize(with_high.assign(grok_step=np.nan, phase="memorization"), "weight_decay")
     assert none.table.boundary.tolist() == ["none: P < 0.5"]
-    assert none.sentences == ["no crossing found: P < 0.5 everywhere (0 of 96 generalised), rate 0.00 [0.00, 0.04]"]
+    assert none.sentences == ["no crossing found: P < 0.5 everywhere (0 of 96 generalized), rate 0.00 [0.00, 0.04]"]
 
 
-def test_a_few_that_generalise_are_counted_where_no_crossing_is_found(table):
-    """At width 64 two of the 32 generalise, at scattered places: no boundary, and not "none"."""
+def test_a_few_that_generalize_are_counted_where_no_crossing_is_found(table):
+    """At width 64 two of the 32 generalize, at scattered places: no boundary, and not "none"."""
     few = table.assign(grok_step=table.grok_step.where(table.width != 64))
     odd = few[(few.width == 64) & (few.seed == 0)].index[[2, 5]]
     few.loc[odd, "grok_step"] = 1500.0
-    summary = boundary_position.summarise(few, "weight_decay", "width")
+    summary = boundary_position.summarize(few, "weight_decay", "width")
     row = summary.table.iloc[0]
-    assert (row.boundary, row.trials, row.generalised, row.rate) == ("none: P < 0.5", 32, 2, 2 / 32)
+    assert (row.boundary, row.trials, row.generalized, row.rate) == ("none: P < 0.5", 32, 2, 2 / 32)
     assert (row.rate_low, row.rate_high) == (wilson(2, 32).low, wilson(2, 32).high)
-    assert summary.sentences[0].startswith("no crossing found at width 64: P < 0.5 everywhere (2 of 32 generalised)")
+    assert summary.sentences[0].startswith("no crossing found at width 64: P < 0.5 everywhere (2 of 32 generalized)")
 
 
 def test_a_line_of_a_continuous_axis_is_judged_by_the_trials_near_it():
-    """Generalisation at large learning rates alone: one line among the rest must not speak of the others."""
+    """Generalization at large learning rates alone: one line among the rest must not speak of the others."""
     draw = np.random.default_rng(0)
     spots = [(float(10 ** draw.uniform(-2, 0)), float(10 ** draw.uniform(-3, -1)), s) for s in range(150)]
     decided = [
         (BASE.replace(weight_decay=d, learning_rate=r, seed=s), threshold(d if r > 0.03 else 1e-9, 6400, s)[1])
         for d, r, s in spots
     ]
-    found = boundary_position.summarise(frame(decided), "weight_decay", "learning_rate").table
+    found = boundary_position.summarize(frame(decided), "weight_decay", "learning_rate").table
     first, last = found.iloc[0], found.iloc[-1]
-    assert (first.boundary, first.generalised) == ("none: P < 0.5", 0)
+    assert (first.boundary, first.generalized) == ("none: P < 0.5", 0)
     assert last.boundary == "none: P > 0.5"
     assert 10 <= first.trials <= 40
-    assert last.generalised > 0.8 * last.trials
+    assert last.generalized > 0.8 * last.trials
 
 
 def test_the_probability_crosses_one_half_where_the_boundary_is(table):
-    summary = probability_map.summarise(table, "weight_decay", "width")
+    summary = probability_map.summarize(table, "weight_decay", "width")
     cells = summary.table
     assert len(cells) == probability_map.FINE**2
     assert ((cells.low <= cells.probability) & (cells.probability <= cells.high)).all()
@@ -113,18 +113,18 @@ def test_maps_of_one_axis_of_words_and_of_one_result_are_drawn(table, tmp_path):
     zero = table.assign(weight_decay=table.weight_decay.where(table.weight_decay > 0.1, 0.0))
     for i, summary in enumerate(
         [
-            probability_map.summarise(table, "weight_decay", "width"),
-            probability_map.summarise(table, "weight_decay"),
-            probability_map.summarise(words, "weight_decay", None, "optimizer"),
-            probability_map.summarise(same, "weight_decay", "width"),
-            probability_map.summarise(zero, "weight_decay", "width"),
+            probability_map.summarize(table, "weight_decay", "width"),
+            probability_map.summarize(table, "weight_decay"),
+            probability_map.summarize(words, "weight_decay", None, "optimizer"),
+            probability_map.summarize(same, "weight_decay", "width"),
+            probability_map.summarize(zero, "weight_decay", "width"),
         ]
     ):
         probability_map.figure(summary).savefig(tmp_path / f"{i}.png", dpi=40)
-    boundary_position.figure(boundary_position.summarise(table, "weight_decay", "width")).savefig(tmp_path / "b.svg")
-    boundary_position.figure(boundary_position.summarise(table, "weight_decay")).savefig(tmp_path / "c.svg")
+    boundary_position.figure(boundary_position.summarize(table, "weight_decay", "width")).savefig(tmp_path / "b.svg")
+    boundary_position.figure(boundary_position.summarize(table, "weight_decay")).savefig(tmp_path / "c.svg")
     with pytest.raises(style.Absent, match="has words"):
-        boundary_position.summarise(words, "optimizer")
+        boundary_position.summarize(words, "optimizer")
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     shown = browsed(path.read_text(), acts, tmp_path, "at.depth=2")
     body = re.search(r"<body[^>]*>", shown).group(0)
     rate, time = wilson(int(cell.grok_step.notna().sum()), 3), grok_time(cell)
-    assert f"generalised {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
+    assert f"generalized {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
     median = f"{time.median.value:,.0f}" if np.isfinite(time.median.value) else "not reached"
     assert f"(Kaplan–Meier): {median}" in body
     assert 'data-curves="6"' in body
@@ -249,22 +249,22 @@ def test_the_page_by_keyboard_in_its_address_and_on_a_phone(page, tmp_path):
     }};
     document.body.append(frame);
     """
-    shown = browsed(text, acts, tmp_path, "colour=rate")
+    shown = browsed(text, acts, tmp_path, "color=rate")
     saw = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", shown).group(0)))
-    assert saw["bar"] == "share generalised: dark 0, light 1"
+    assert saw["bar"] == "share generalized: dark 0, light 1"
     assert saw["stops"] == "1"
     assert saw["start"] == "weight_decay=0.1 width=64"
     assert saw["moved"] == saw["kept"] == "weight_decay=0.4 width=128"
     assert saw["named"].startswith("weight decay 0.4 width 128. n = 6 trials: ")
     assert saw["open"] == "weight decay 0.4 width 128"
     told = parse_qs(html.unescape(saw["address"]).removeprefix("#"))
-    assert told == {"x": ["weight_decay"], "y": ["width"], "colour": ["rate"], "cell": ["weight_decay=0.4 width=128"]}
+    assert told == {"x": ["weight_decay"], "y": ["width"], "color": ["rate"], "cell": ["weight_decay=0.4 width=128"]}
     assert saw["wide"] == "true"
 
 
 def test_no_figure_claims_room_that_it_does_not_use(table):
     """An artist without points, laid out outside the axes, once left half of the sheet blank."""
-    sheet = boundary_position.figure(boundary_position.summarise(table, "weight_decay", "width"))
+    sheet = boundary_position.figure(boundary_position.summarize(table, "weight_decay", "width"))
     sheet.draw_without_rendering()
     box = sheet.axes[0].get_position()
     assert box.height * sheet.get_figheight() > 0.8 * 30 / 25.4

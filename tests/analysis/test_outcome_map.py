@@ -52,7 +52,7 @@ def words(figure):
 
 
 def test_a_number_has_its_median_its_interval_and_its_quartiles(numbers):
-    cells = outcome_map.summarise(numbers, "sharpness", "weight_decay", "width").table.set_index(
+    cells = outcome_map.summarize(numbers, "sharpness", "weight_decay", "width").table.set_index(
         ["weight_decay", "width"]
     )
     first = cells.loc[(0.1, 64)]
@@ -61,7 +61,7 @@ def test_a_number_has_its_median_its_interval_and_its_quartiles(numbers):
 
 
 def test_trials_without_the_number_are_counted_and_shown(numbers, tmp_path):
-    summary = outcome_map.summarise(numbers, "sharpness", "weight_decay", "width")
+    summary = outcome_map.summarize(numbers, "sharpness", "weight_decay", "width")
     cells = summary.table.set_index(["weight_decay", "width"])
     assert cells.n.tolist() == [7, 3, 3, 3]
     assert cells.known.tolist() == [7, 2, 0, 3]
@@ -78,50 +78,50 @@ def test_trials_without_the_number_are_counted_and_shown(numbers, tmp_path):
 
 def test_a_step_is_censored_where_it_did_not_happen(tmp_path):
     steps = table({(0.1, 64): [100, np.nan, np.nan], (0.1, 128): [100, 200, np.nan]}, "settled_step")
-    summary = outcome_map.summarise(steps, "settled_step", "weight_decay", "width")
+    summary = outcome_map.summarize(steps, "settled_step", "weight_decay", "width")
     assert summary.table["median"].tolist() == [INFINITE, 200]
     assert summary.table.upper_quartile.tolist() == [INFINITE, INFINITE]
     assert summary.table.censored.tolist() == [2, 1]
     assert summary.table.missing.tolist() == [0, 0]
     assert {">3k", "200"} <= set(words(drawn(summary, tmp_path)))
-    plain = outcome_map.summarise(steps.assign(sharpness=steps.settled_step), "sharpness", "weight_decay", "width")
+    plain = outcome_map.summarize(steps.assign(sharpness=steps.settled_step), "sharpness", "weight_decay", "width")
     assert plain.table["median"].tolist() == [100, 150]  # a number that is no step is not censored
 
 
 def test_a_takeover_is_missing_where_there_is_no_inner_reading():
     steps = table({(0.1, 64): [np.nan, np.nan, 500]}, "takeover_step")
     steps["both_strides_score"] = [np.nan, 0.3, 0.9]
-    cell = outcome_map.summarise(steps, "takeover_step", "weight_decay").table.iloc[0]
+    cell = outcome_map.summarize(steps, "takeover_step", "weight_decay").table.iloc[0]
     assert (cell.known, cell.censored, cell.missing) == (1, 1, 1)
 
 
 def test_the_grok_step_map_is_the_map_of_the_grok_step(pairs):
     trials = frame(pairs)
     own, general = (
-        grok_step_map.summarise(trials, "weight_decay", "width"),
-        outcome_map.summarise(trials, "grok_step", "weight_decay", "width"),
+        grok_step_map.summarize(trials, "weight_decay", "width"),
+        outcome_map.summarize(trials, "grok_step", "weight_decay", "width"),
     )
     pd.testing.assert_frame_equal(own.table, general.table)
     assert own.caption == general.caption
-    assert "Generalised: test accuracy ≥ 0.9" in own.caption
+    assert "Generalized: test accuracy ≥ 0.9" in own.caption
 
 
 def test_panels_and_words(numbers, tmp_path):
     words = numbers.assign(optimizer=["adamw", "sgd"] * 8)
     three = pd.concat([words, words.assign(depth=3)])
-    figure = drawn(outcome_map.summarise(three, "sharpness", "optimizer", "width", "depth"), tmp_path)
+    figure = drawn(outcome_map.summarize(three, "sharpness", "optimizer", "width", "depth"), tmp_path)
     assert [ax.get_title() for ax in figure.axes[:2]] == ["depth 2", "depth 3"]
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["adamw", "sgd"]
 
 
 def test_along_one_axis_each_trial_stands_beside_the_median(numbers, tmp_path):
-    figure = drawn(outcome_map.summarise(numbers, "sharpness", "weight_decay"), tmp_path)
+    figure = drawn(outcome_map.summarize(numbers, "sharpness", "weight_decay"), tmp_path)
     assert words(figure) == ["9/10", "3/6"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trials", "no number", "median"]
 
 
-def test_a_constant_needs_no_colours(numbers, tmp_path):
-    same = outcome_map.summarise(numbers.assign(sharpness=2.0), "sharpness", "weight_decay", "width")
+def test_a_constant_needs_no_colors(numbers, tmp_path):
+    same = outcome_map.summarize(numbers.assign(sharpness=2.0), "sharpness", "weight_decay", "width")
     assert "It is 2 in every trial" in same.caption
     assert len(drawn(same, tmp_path).axes) == 1
 
@@ -129,19 +129,19 @@ def test_a_constant_needs_no_colours(numbers, tmp_path):
 @pytest.mark.parametrize("y", ["learning_rate", None])
 def test_continuous_axes_have_a_point_per_trial(numbers, y, tmp_path):
     spread = numbers.assign(weight_decay=np.geomspace(0.1, 1, 16), learning_rate=np.geomspace(1e-3, 1e-2, 16))
-    summary = outcome_map.summarise(spread, "sharpness", "weight_decay", y)
+    summary = outcome_map.summarize(spread, "sharpness", "weight_decay", y)
     assert summary.continuous
     assert "4 of 16 trials have no sharpness" in summary.caption
     drawn(summary, tmp_path)
-    late = outcome_map.summarise(spread, "grok_step", "weight_decay", y)
+    late = outcome_map.summarize(spread, "grok_step", "weight_decay", y)
     legend = drawn(late, tmp_path).legends[0]
     assert outcome_map.CENSORED in [text.get_text() for text in legend.get_texts()]
 
 
-def test_colours_are_on_a_log_scale_where_medians_span_a_decade(numbers):
+def test_colors_are_on_a_log_scale_where_medians_span_a_decade(numbers):
     def log(low, high):
         values = np.where(numbers.weight_decay == 0.1, low, high)
-        return outcome_map.summarise(numbers.assign(sharpness=values), "sharpness", "weight_decay").log
+        return outcome_map.summarize(numbers.assign(sharpness=values), "sharpness", "weight_decay").log
 
     assert [log(1, 10), log(1, 9), log(-1, 10), log(0, 0)] == [True, False, False, False]
 
@@ -150,14 +150,14 @@ def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
     with pytest.raises(
         ValueError, match=r"got 'sharpnes' \(did you mean sharpness\?\); there are sharpness, steps_run$"
     ):
-        outcome_map.summarise(numbers, "sharpnes", "weight_decay")
+        outcome_map.summarize(numbers, "sharpnes", "weight_decay")
     for setting in ("width", "phase"):
         with pytest.raises(ValueError, match=f"must be a recorded number, got '{setting}'"):
-            outcome_map.summarise(numbers, setting, "weight_decay")
+            outcome_map.summarize(numbers, setting, "weight_decay")
     with pytest.raises(style.Absent, match=r"no finished trial has a betti1 \(loops"):
-        outcome_map.summarise(numbers, "betti1", "weight_decay")
+        outcome_map.summarize(numbers, "betti1", "weight_decay")
     with pytest.raises(style.Absent, match="no finished trial yet"):
-        outcome_map.summarise(numbers.iloc[:0], "sharpness", "weight_decay")
+        outcome_map.summarize(numbers.iloc[:0], "sharpness", "weight_decay")
 
 
 # ------------------------------------------------------------------ from a store
@@ -181,7 +181,7 @@ def test_a_field_of_the_users_network_is_an_axis_and_no_outcome(own):
     sweep = reader.read("user", own.uri)
     assert sweep.cell_axes == ("weight_decay", "gate")
     assert reader.own_numbers(sweep.trials) == ["sharpness"]
-    assert "Pooled over gate" in outcome_map.summarise(sweep.finished, "sharpness", "weight_decay").caption
+    assert "Pooled over gate" in outcome_map.summarize(sweep.finished, "sharpness", "weight_decay").caption
 
 
 def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):

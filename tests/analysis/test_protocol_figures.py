@@ -7,7 +7,7 @@ from synthetic import BASE, frame
 
 from analysis import bottleneck, caption, data_fraction, hidden_picture, learnability, precision, style
 from analysis.__main__ import main
-from analysis.resummarise import recomputed, resummarise
+from analysis.resummarize import recomputed, resummarize
 from analysis.statistics import decided, median
 from phasemap.plan.outcome import Outcome
 from phasemap.record import reader
@@ -39,14 +39,14 @@ def test_the_median_of_values_has_the_interval_of_its_order_statistics():
 def test_the_floor_is_the_fewest_units_with_half_of_the_trials(tmp_path):
     groks = {4: [None] * 4, 16: [2000, 1500, None, None], 0: [500, 600, 700, 800]}
     pairs = [(trial(s, bottleneck=r), outcome(g)) for r, cell in groks.items() for s, g in enumerate(cell)]
-    summary = bottleneck.summarise(frame(pairs))
+    summary = bottleneck.summarize(frame(pairs))
     assert summary.table.bottleneck.tolist() == [4, 16, "none"]
     assert summary.table.rate.tolist() == [0, 0.5, 1]
     assert summary.table.step.tolist() == [np.inf, 2000, 600]
     assert summary.floors == {"all trials": 16}
     assert "the units of a bottleneck (a layer with a ReLU) before the readout" in summary.caption
     saved(bottleneck.figure(summary), tmp_path)
-    none = bottleneck.summarise(frame(pairs[:4]))
+    none = bottleneck.summarize(frame(pairs[:4]))
     assert none.floors == {"all trials": None}
 
 
@@ -57,7 +57,7 @@ def test_the_delay_starts_at_memorization_and_is_censored_at_the_end(tmp_path):
         0.8: [(600, 600), (700, 600), (None, None)],
     }
     pairs = [(trial(s, data_fraction=f), outcome(*p)) for f, cell in cells.items() for s, p in enumerate(cell)]
-    summary = data_fraction.summarise(frame(pairs))
+    summary = data_fraction.summarize(frame(pairs))
     assert summary.table.step.tolist() == [np.inf, 2000, 0]
     assert summary.table.successes.tolist() == [0, 2, 2]
     saved(data_fraction.figure(summary), tmp_path)
@@ -70,7 +70,7 @@ def test_the_ladder_puts_accuracy_beside_ceiling_and_overlap(tmp_path):
         for t, (a, c, o) in told.items()
         for s in range(6)
     ]
-    summary = learnability.summarise(frame(pairs))
+    summary = learnability.summarize(frame(pairs))
     assert summary.table.name.tolist() == ["periodic", "lfsr 31", "csprng"]
     assert summary.table[["n", "accuracy", "low", "high", "ceiling", "overlap"]].to_numpy().tolist() == [
         [6, 1, 1, 1, 1, 1],
@@ -79,19 +79,19 @@ def test_the_ladder_puts_accuracy_beside_ceiling_and_overlap(tmp_path):
     ]
     saved(learnability.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="states its ceiling"):
-        learnability.summarise(frame([(BASE, outcome())]))
+        learnability.summarize(frame([(BASE, outcome())]))
 
 
 def test_precisions_differ_by_an_interval(tmp_path):
     groks = {"fp32": [500] * 8 + [None] * 2, "bf16": [600] * 4 + [None] * 6}
     pairs = [(trial(s, precision=p), outcome(g)) for p, cell in groks.items() for s, g in enumerate(cell)]
-    summary = precision.summarise(frame(pairs))
+    summary = precision.summarize(frame(pairs))
     row = summary.table.iloc[0]
     assert (row.precision, row.successes, row.n, round(row.difference, 3)) == ("bf16", 4, 10, -0.4)
     assert (round(row.low, 2), round(row.high, 2)) == (-0.67, 0.02)
     saved(precision.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="another format"):
-        precision.summarise(frame(pairs[:10]))
+        precision.summarize(frame(pairs[:10]))
 
 
 def test_another_threshold_is_read_off_the_curves():
@@ -132,7 +132,7 @@ def test_a_trial_that_stopped_early_is_not_read_at_a_higher_threshold():
 
 def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, capsys):
     sweep = reader.read("sweep", store.uri)
-    same = resummarise(sweep, grok_threshold=0.9)
+    same = resummarize(sweep, grok_threshold=0.9)
     recorded = sweep.finished.grok_step.notna()
     assert (same.finished.grok_step.notna() == recorded).all()
     assert (same.finished.grok_step - sweep.finished.grok_step).abs().max() <= 200  # the made-up curves are noisy
@@ -148,9 +148,9 @@ def test_a_cells_pictures_stand_side_by_side_by_seed(tmp_path):
     points = pd.DataFrame(
         [(run, x, -x, x) for run in cell.run_id for x in range(3)], columns=["run_id", "x", "y", "class"]
     )
-    summary = hidden_picture.summarise(cell, points)
+    summary = hidden_picture.summarize(cell, points)
     assert summary.table.seed.unique().tolist() == [0, 1, 2, 3]
     assert len(summary.table) == 12
     saved(hidden_picture.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="no trial laid out its hidden vectors"):
-        hidden_picture.summarise(cell, points.iloc[:0])
+        hidden_picture.summarize(cell, points.iloc[:0])

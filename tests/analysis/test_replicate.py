@@ -25,7 +25,7 @@ def success(n, of, **fields):
 
 
 def found(**tables):
-    return {f.claim.name: f for f in replicate.summarise(tables).findings}
+    return {f.claim.name: f for f in replicate.summarize(tables).findings}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_chapters_are_not_scattered():
 
 def test_a_value_beyond_the_scale_of_the_overview_has_a_mark():
     table = frame(success(20, 30) + success(20, 30, task="modular_multiplication"))
-    summary = replicate.summarise({"seeds_success_rate": table.assign(grok_step=90_000.0)})
+    summary = replicate.summarize({"seeds_success_rate": table.assign(grok_step=90_000.0)})
     texts = [text.get_text() for text in replicate.overview(summary).axes[0].texts]
     assert any(text.startswith("at ") for text in texts)
 
@@ -95,7 +95,7 @@ def test_trials_at_other_settings_are_named_and_counted_as_such():
     addition = found(seeds_success_rate=table)["ends_high_addition"]
     assert addition.other_settings == "At other settings: modulus 59 instead of 97"
     assert addition.kind == "other settings"
-    page = replicate.report(replicate.summarise({"seeds_success_rate": table}))
+    page = replicate.report(replicate.summarize({"seeds_success_rate": table}))
     assert "0.00 [0.00, 0.24]<br>At other settings: modulus 59 instead of 97" in page
     assert "**does not**<br>other settings" in page
 
@@ -118,7 +118,7 @@ def test_a_fact_is_checked_without_a_trial():
 
 
 def test_the_report_opens_with_what_holds_and_what_does_not_and_what_nobody_knows():
-    page = replicate.report(replicate.summarise({"seeds_success_rate": frame(success(29, 30, width=128))}))
+    page = replicate.report(replicate.summarize({"seeds_success_rate": frame(success(29, 30, width=128))}))
     opening = page.split("![")[0]
     assert "**Holds.** Addition: median step at which test accuracy reaches 0.9 (published: 8,000 to 10,000" in opening
     assert "**Does not hold.** Addition: two thirds of the seeds" in opening

@@ -56,7 +56,7 @@ def test_a_dense_table_gives_every_run_once_and_from_the_cell_asked_for(bench, t
     assert len(phases) == 475
 
 
-@pytest.mark.parametrize("strategy", ["boundary", "boundary_stacks", "neighbours", "sobol", "random", "tpe"])
+@pytest.mark.parametrize("strategy", ["boundary", "boundary_stacks", "neighbors", "sobol", "random", "tpe"])
 def test_every_strategy_replays_a_dense_table(bench, table, strategy):
     rows = list(bench.replay(bench.dense(table), strategy, 0, 32, 0.0))
     assert [row["trials"] for row in rows] == [16, 24, 32]

@@ -163,7 +163,7 @@ def test_running_trials_push_the_next_batch_away():
     assert pdist(np.concatenate([first, second])).min() > 0.01
 
 
-@pytest.mark.parametrize("method", ["straddle", "neighbours"])
+@pytest.mark.parametrize("method", ["straddle", "neighbors"])
 def test_a_large_batch_spreads(method):
     planner = Planner(unit_axes(2), method=method)
     points, labels = run(planner, circle, 32)
@@ -219,7 +219,7 @@ def test_one_phase_alone_ends_no_sweep_early():
 
 
 def test_an_unknown_method_is_named():
-    with pytest.raises(ValueError, match="must be auto, straddle or neighbours, got 'best'"):
+    with pytest.raises(ValueError, match="must be auto, straddle or neighbors, got 'best'"):
         Planner(unit_axes(1), method="best")
 
 

@@ -66,7 +66,7 @@ def test_one_phase_everywhere_is_certain():
 
 def test_faults_name_the_cure():
     points = np.array([[0.1], [0.2], [0.6], [0.9]])
-    with pytest.raises(ValueError, match="needs at least one labelled trial, got none"):
+    with pytest.raises(ValueError, match="needs at least one labeled trial, got none"):
         PhaseMap.fit(points, [None] * 4)
     with pytest.raises(ValueError, match=r"labels must be among the phases .* add them"):
         PhaseMap.fit(points, [0, 0, 1, 1], phases=(0,))

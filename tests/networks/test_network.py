@@ -193,8 +193,8 @@ def test_a_bottleneck_has_its_rank(rank):
         assert weights["squeeze.weight"].shape == (2, 16, rank)
         assert weights["widen.weight"].shape == (2, rank, 16)
         logits = model.readout(weights, torch.randn(2, 200, 16))
-        centred = logits[0].double() - weights["readout.bias"][0].double()
-        assert torch.linalg.matrix_rank(centred - centred.mean(0), rtol=1e-5) <= rank
+        centered = logits[0].double() - weights["readout.bias"][0].double()
+        assert torch.linalg.matrix_rank(centered - centered.mean(0), rtol=1e-5) <= rank
 
 
 def test_a_row_is_drawn_from_its_own_seed_alone():

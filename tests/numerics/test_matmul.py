@@ -58,7 +58,7 @@ def test_a_candidate_takes_operands_that_are_not_contiguous(name, size):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbours(name, size):
+def test_a_candidates_product_of_a_trial_does_not_depend_on_its_neighbors(name, size):
     a, b = operands(trials=5, **SIZES[size])
     a[3] = torch.nan
     whole = CANDIDATES[name](a, b)

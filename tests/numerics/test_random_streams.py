@@ -108,7 +108,7 @@ def test_batches_do_not_depend_on_how_many_are_drawn_at_once(cuts):
         assert torch.equal(whole[i], torch.cat([part[i] for part in parts]))
 
 
-def test_batches_do_not_depend_on_the_neighbours():
+def test_batches_do_not_depend_on_the_neighbors():
     streams = batches(*SIZES)
     whole = streams.draw(7, 30)
     for k in range(3):
@@ -186,7 +186,7 @@ def test_orders_are_uniform():
     assert ((counts - 1_000.0) ** 2 / 1_000).sum() < 49.7
 
 
-def test_neighbouring_seeds_are_independent():
+def test_neighboring_seeds_are_independent():
     """Where example 0 lands is uniform over seeds, and two seeds' training sets overlap as chance has it."""
     places = torch.tensor([shuffled(seed, 10).tolist().index(0) for seed in range(2_000)]).bincount(minlength=10)
     assert ((places - 200.0) ** 2 / 200).sum() < 27.9  # 9 degrees of freedom, one in a thousand

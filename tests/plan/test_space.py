@@ -30,7 +30,7 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_a_missing_file_is_answered_with_its_neighbours(tmp_path):
+def test_a_missing_file_is_answered_with_its_neighbors(tmp_path):
     assert faults(load, tmp_path / "a.py") == ["must be a file, found none; check the path"]
     near = written(tmp_path, "")
     assert faults(load, tmp_path / "a.py") == [f"must be a file, found none; there are {near}"]

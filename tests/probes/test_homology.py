@@ -33,7 +33,7 @@ def test_scattered_points_are_pieces() -> None:
     assert (found.beta0.item(), found.beta1.item()) == (40, 0)
 
 
-def test_a_trial_reads_the_same_alone_and_beside_a_diverged_neighbour() -> None:
+def test_a_trial_reads_the_same_alone_and_beside_a_diverged_neighbor() -> None:
     pytest.importorskip("ripser", reason="ripser is an optional extra")
     hidden = torch.randn(3, 60, 4, generator=torch.Generator().manual_seed(0))
     hidden[1, 5, 2] = torch.nan

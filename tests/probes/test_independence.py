@@ -109,7 +109,7 @@ def mixed_stack(examples: int, width: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", PROBES)
-def test_trial_reads_the_same_alone_and_beside_a_diverged_neighbour(name: str, threads: int) -> None:
+def test_trial_reads_the_same_alone_and_beside_a_diverged_neighbor(name: str, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -18,7 +18,7 @@ def test_a_perfect_prediction_tells_all_the_bits() -> None:
     assert bits(LABELS) == pytest.approx(math.log2(96))
 
 
-def test_a_relabelled_prediction_tells_as_much() -> None:
+def test_a_relabeled_prediction_tells_as_much() -> None:
     assert bits((LABELS * 5 + 7) % 96) == pytest.approx(math.log2(96))
 
 

@@ -13,8 +13,8 @@ COSET = torch.from_numpy(GROUP.exponent) % GROUP.cosets  # class 0 is in none
 
 def test_cosets_apart_are_pure() -> None:
     generator = torch.Generator().manual_seed(0)
-    centres = 100 * torch.randn(12, 8, generator=generator)
-    vectors = centres[COSET] + torch.randn(97, 8, generator=generator)
+    centers = 100 * torch.randn(12, 8, generator=generator)
+    vectors = centers[COSET] + torch.randn(97, 8, generator=generator)
     assert coset_purity(vectors[None], GROUP).item() == 1
 
 

@@ -70,7 +70,7 @@ def test_only_the_guilty_trial_loses_its_numbers(view):
     assert "\n" not in line
 
 
-def test_a_factorisation_that_fails_in_torch_spares_the_neighbours(view):
+def test_a_factorisation_that_fails_in_torch_spares_the_neighbors(view):
     """The whole stack's call raises because of one matrix that is not positive definite."""
 
     def pivots(seen: View) -> dict:

@@ -55,7 +55,7 @@ def test_inner_scores_of_a_small_circle_by_hand() -> None:
     assert adjacency(line, inner=True).tolist() == [[1.0, pytest.approx(-0.5)]]
 
 
-def test_chance_favours_no_inner_stride() -> None:
+def test_chance_favors_no_inner_stride() -> None:
     random = torch.randn(400, 12, 8, 16, generator=torch.Generator().manual_seed(0))
     scores = adjacency(random, inner=True)
     assert scores.mean(0).abs().max() < 0.01

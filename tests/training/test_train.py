@@ -185,7 +185,7 @@ def test_a_compiled_trial_alone_is_the_same_in_a_stack(name):
     compiled_alone_and_together(SHAPES[name])
 
 
-def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbours_finish():
+def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbors_finish():
     trials = mixed(MLP)
     results = trained(trials)
     outcome = results[trials[3].id].outcome

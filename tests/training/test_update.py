@@ -1,4 +1,4 @@
-"""The update of a stack against torch.optim, one optimiser per trial; the losses by hand."""
+"""The update of a stack against torch.optim, one optimizer per trial; the losses by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_ten_steps_equal_torchs_with_every_trial_at_its_own_rates(name, betas):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_a_trials_update_does_not_depend_on_its_neighbours(name):
+def test_a_trials_update_does_not_depend_on_its_neighbors(name):
     trials = [trial.replace(optimizer=name, orthogonal_gradient=True) for trial in DIFFERENT]
     start, gradients = noise(5, LAYOUT.size), noise(6, 5, LAYOUT.size)
     gradients[2:, 3] = torch.nan

@@ -19,7 +19,7 @@ KEYS = ("train_accuracy", "test_accuracy")
 CHANGED = ("phase", "memorization_step", "grok_step", "settled_step", "oscillations")
 
 
-def resummarise(sweep: Sweep, **settings: float) -> Sweep:
+def resummarize(sweep: Sweep, **settings: float) -> Sweep:
     """The sweep as if it had been run with other thresholds (see ``SETTINGS``).
 
     A trial that stopped early, once settled at the old threshold, may not have reached a higher one yet:
@@ -55,5 +55,5 @@ def _events(row: Mapping, lines: Mapping[str, pd.DataFrame]) -> dict[str, object
     }
     found = events(trial, curves, diverged=row["phase"] == "diverged")
     if row["ending"] == "settled" and (found["grok_step"] is None or found["phase"] == "collapse"):
-        found["phase"] = None  # had it gone on, it might have generalised, or come back
+        found["phase"] = None  # had it gone on, it might have generalized, or come back
     return {name: found[name] for name in CHANGED}
