@@ -1,10 +1,10 @@
 """The linear layers of a user's module that stand on embeddings, applied to whole tables.
 
 Such a layer is given token vectors, summed, averaged or side by side. It gives the same where it is applied to the
-tables and its outputs are looked up: each distinct token is projected once, not each example. So is the built-in
-perceptron written. In a user's module these layers are found by what they are given, however it is written: where that
-is a join of the looked-up vectors at drawn weights, very small ones and very large ones, it is one at all weights. The
-module itself runs as before; only the layer's product is made elsewhere.
+tables and its outputs are looked up: each distinct token is projected once, not each example. The built-in perceptron
+is written so. In a user's module these layers are found by what they are given, however the module is written: where
+that is a join of the looked-up vectors at drawn weights, small ones and large ones, it is taken for one at all weights.
+The module itself runs as before; only the layer's product is made elsewhere.
 """
 
 from __future__ import annotations

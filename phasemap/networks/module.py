@@ -2,8 +2,9 @@
 
 The module's parameters become one row of the flat [K, P] tensor; ``torch.func`` calls it once for the whole stack
 (``functional_call`` under ``vmap``). Its linear layers go through the project's matrix product, whose result for a
-trial does not depend on the stack. What cannot be a function of weights and inputs alone is refused here: random draws
-in ``forward`` (dropout), buffers that change (running statistics), examples of a batch that touch each other.
+trial does not depend on the stack; those on embeddings are applied to whole tables (``first_layer.py``). What cannot be
+a function of weights and inputs alone is refused here: random draws in ``forward`` (dropout), buffers that change
+(running statistics), examples of a batch that touch each other.
 """
 
 from __future__ import annotations
