@@ -6,7 +6,7 @@ Decides how values are placed; knows nothing about what is drawn there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from phasemap.maps.axes import FACTOR, spacing
 from phasemap.plan.outcome import EVENTS
 from phasemap.plan.trial import FIELDS
 from phasemap.record.reader import Sweep
@@ -99,10 +100,9 @@ def axis_of(table: pd.DataFrame, name: str) -> Axis:
     if not numeric:
         return Axis(name, values, "ordinal")
     if len(values) > 12 and len(values) > len(table) / 2:
-        return Axis(name, values, "log" if _log_spaced(values) else "linear", continuous=True)
-    if len(values) > 2 and min(values) <= 0 and _log_spaced([v for v in values if v > 0]):
-        return Axis(name, values, "ordinal")
-    return Axis(name, values, "log" if _log_spaced(values) else "linear")
+        return Axis(name, values, "log" if _drawn_in_the_logarithm(values) else "linear", continuous=True)
+    kind = spacing(values)
+    return Axis(name, values, "ordinal" if kind == "rank" else kind)
 
 
 def map_axes(sweep: Sweep, x: str | None = None, y: str | None = None) -> tuple[str, ...]:
@@ -160,12 +160,7 @@ def short(number: float) -> str:
     return f"{number:.3g}".replace("e-0", "e-").replace("e+", "e").replace("e0", "e")
 
 
-def _log_spaced(values: Iterable[float]) -> bool:
-    """Whether ratios of neighbors vary less than their differences, over at least a factor 4."""
-    v = np.array(list(values), dtype=np.float64)
-    if len(v) < 3 or v.min() <= 0 or v.max() / v.min() < 4:
-        return False
-    if len(v) > 30:  # drawn at random: is the middle nearer to the geometric or the arithmetic one?
-        return bool(np.median(v) < (v.min() + v.max()) / 2 * 0.6)
-    gaps, ratios = np.diff(v), np.diff(np.log(v))
-    return bool(ratios.std() / ratios.mean() < gaps.std() / gaps.mean())
+def _drawn_in_the_logarithm(values: Sequence[float]) -> bool:
+    """Of values drawn at random: whether their middle is nearer to the geometric than to the arithmetic one."""
+    low, high = values[0], values[-1]
+    return low > 0 and high >= FACTOR * low and float(np.median(values)) < (low + high) / 2 * 0.6

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from phasemap.maps.axes import spacing
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.words import count
@@ -88,7 +89,7 @@ class Bins:
         """Index of the value, or of the nearest bin."""
         if value in self.values:
             return self.values.index(value)
-        ratio = all(one > 0 for one in self.values)
+        ratio = spacing(sorted(self.values)) != "linear" and min(self.values) > 0
         distance = [abs(math.log(one / value)) if ratio else abs(one - value) for one in self.values]
         return distance.index(min(distance))
 

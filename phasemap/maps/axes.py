@@ -13,11 +13,35 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 MOST_CHOICES = 1000  # values kept of a whole-number axis
+EVEN = 0.5  # standard deviation of the steps over their mean, below which they count as even
+FACTOR = 4.0  # of the last value to the first, from which on a logarithm shows
+
+Spacing = Literal["linear", "log", "rank"]
+
+
+def spacing(numbers: Sequence[float]) -> Spacing:
+    """How rising numbers are spaced: evenly, evenly in the logarithm, or neither, so that only their order counts.
+
+    One rule for the sampler, the terminal and the figures, so that two maps of one sweep agree.
+    """
+    values = np.asarray(numbers, float)
+    if len(values) < 3:
+        return "linear"
+    uneven: dict[Spacing, float] = {"linear": _uneven(values)}
+    if values[0] > 0 and values[-1] >= FACTOR * values[0]:
+        uneven["log"] = _uneven(np.log(values))
+    best = min(uneven, key=lambda kind: uneven[kind])
+    return best if uneven[best] < EVEN else "rank"
+
+
+def _uneven(values: np.ndarray) -> float:
+    steps = np.diff(values)
+    return float(steps.std() / steps.mean())
 
 
 @dataclass(frozen=True)
@@ -49,13 +73,12 @@ class Axis:
     def positions(self) -> np.ndarray:
         """Unit coordinate of each choice, [choices]."""
         count = len(self.choices)
-        if not self.ordered or count < 3:
+        kind = spacing(self.choices) if self.ordered else "rank"
+        if kind == "rank" or count < 3:
             return np.linspace(0, 1, count)
         numbers = np.array(self.choices, float)
-        scales = [numbers, np.log(numbers)] if numbers.min() > 0 else [numbers]
-        uneven = [np.diff(scale).std() / np.diff(scale).mean() for scale in scales]
-        best = scales[int(np.argmin(uneven))] if min(uneven) < 0.5 else np.arange(count)
-        return (best - best[0]) / (best[-1] - best[0])
+        placed = np.log(numbers) if kind == "log" else numbers
+        return (placed - placed[0]) / (placed[-1] - placed[0])
 
     def unit(self, values: Sequence[Any]) -> np.ndarray:
         """Field values -> unit coordinates, [N]."""
@@ -73,7 +96,7 @@ class Axis:
             return self.choices[int(np.abs(self.positions - unit).argmin())]
         if self.choices:
             numbers = np.array(self.choices, float)
-            geometric = numbers.min() > 0
+            geometric = numbers.min() > 0 and spacing(self.choices) != "linear"
             between = np.interp(unit, self.positions, np.log(numbers) if geometric else numbers)
             return float(np.exp(between)) if geometric else float(between)
         low, high = self._ends

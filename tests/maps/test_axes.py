@@ -2,9 +2,11 @@
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
-from phasemap.maps.axes import Axes, Axis
+from analysis.axis import axis_of
+from phasemap.maps.axes import Axes, Axis, spacing
 
 SPACE = {
     "weight_decay": optuna.distributions.FloatDistribution(1e-3, 10, log=True),
@@ -65,3 +67,25 @@ def test_a_bad_axis_says_what_to_do():
         Axis("lr", 2, 1)
     with pytest.raises(ValueError, match="lr: a log axis must start above 0, got 0"):
         Axis("lr", 0, 1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [
+        ([0.1, 0.3, 1.0, 3.0], "log"),
+        ([16, 32, 48, 64, 96], "log"),
+        ([1, 2, 3, 4], "linear"),
+        ([0.3, 0.5, 0.7], "linear"),
+        ([1.0, 1.5, 2.2], "linear"),  # as even in the logarithm, but over less than a factor 4
+        ([0, 0.01, 0.1, 1], "rank"),
+        ([1.0, 1.5, 2.0, 5.0], "rank"),
+        ([1, 100], "linear"),
+    ],
+)
+def test_one_rule_says_how_numbers_are_spaced_for_sampler_and_figures(numbers, kind):
+    assert spacing(numbers) == kind
+    on_paper = axis_of(pd.DataFrame({"width": numbers * 3}), "width")
+    assert on_paper.scale == {"rank": "ordinal"}.get(kind, kind)
+    placed = {"log": np.log, "linear": np.array, "rank": lambda numbers: np.arange(len(numbers))}[kind](numbers)
+    expected = (placed - placed[0]) / (placed[-1] - placed[0])
+    assert Axis("width", choices=tuple(numbers)).positions == pytest.approx(expected)
