@@ -41,16 +41,16 @@ def is_embedding(one: nn.Module) -> TypeGuard[nn.Embedding]:
     return one.padding_idx is None and one.max_norm is None and not (one.scale_grad_by_freq or one.sparse)
 
 
-def _linear(self: nn.Linear, x: Tensor) -> Tensor:
+def _linear(self: nn.Linear, input: Tensor) -> Tensor:  # named as in torch, for calls by keyword
     out = getattr(self, KNOWN, None)
     if out is None:
-        out = torch.ops.phasemap.rows(x.reshape(-1, x.shape[-1]), self.weight.mT)
-        out = out.reshape(*x.shape[:-1], out.shape[-1])
+        out = torch.ops.phasemap.rows(input.reshape(-1, input.shape[-1]), self.weight.mT)
+        out = out.reshape(*input.shape[:-1], out.shape[-1])
     return out if self.bias is None else out + self.bias
 
 
-def _embedding(self: nn.Embedding, rows: Tensor) -> Tensor:
-    return torch.ops.phasemap.lookup(self.weight, rows.reshape(-1)).reshape(*rows.shape, -1)
+def _embedding(self: nn.Embedding, input: Tensor) -> Tensor:
+    return torch.ops.phasemap.lookup(self.weight, input.reshape(-1)).reshape(*input.shape, -1)
 
 
 def _product(x: Tensor, w: Tensor) -> Tensor:

@@ -65,3 +65,12 @@ def test_an_unusual_embedding_keeps_torchs_forward():
     layer = nn.Embedding(9, 5, padding_idx=2)
     adopt(layer)
     assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "given"), [(nn.Linear(5, 2), torch.ones(3, 5)), (nn.Embedding(9, 5), torch.arange(3))]
+)
+def test_an_adopted_layer_may_be_called_by_the_name_of_torchs_parameter(layer, given):
+    expected = layer(input=given)
+    adopt(layer)
+    torch.testing.assert_close(layer(input=given), expected)
