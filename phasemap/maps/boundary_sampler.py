@@ -487,7 +487,7 @@ class BoundarySampler(optuna.samplers.BaseSampler):
         if trial.state != TrialState.COMPLETE:
             return None
         if self.phase_attribute is not None:
-            said = trial.user_attrs.get(self.phase_attribute)
+            label = trial.user_attrs.get(self.phase_attribute)
         else:
-            said = trial.values[0] if trial.values else None
-        return round(said) if isinstance(said, (int, float)) and is_label(said) else None
+            label = trial.values[0] if trial.values else None
+        return round(label) if isinstance(label, (int, float)) and is_label(label) else None

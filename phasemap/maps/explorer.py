@@ -110,8 +110,8 @@ class Explorer:
             "random": lambda: optuna.samplers.RandomSampler(seed=seed),
             "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
         }
-        said = self.space.sampler
-        sampler = kinds[said]() if isinstance(said, str) else said
+        named = self.space.sampler
+        sampler = kinds[named]() if isinstance(named, str) else named
         study = optuna.create_study(sampler=sampler, direction=self.space.direction)  # type: ignore[arg-type]
         for trial in self.asked:
             study.enqueue_trial({name: getattr(trial, name) for name in self.axes.names})

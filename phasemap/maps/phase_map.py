@@ -245,20 +245,20 @@ class PhaseMap:
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
         counts = [max(1, round(r.share * DRAWS)) for r in readings]
         draws = np.concatenate([r.excess(r.field.draws(points, n)) for r, n in zip(readings, counts, strict=True)])
-        middle, found = self._excess(readings, points), []
+        middle, boundaries = self._excess(readings, points), []
         for crossing in crossings_with_intervals(middle, draws, level):
             near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
             position, low, high = (float(along.value(u, exact=False)) for u in crossing[:3])
-            found.append(Boundary(position, low, high, near, crossing.rises))
-        return found
+            boundaries.append(Boundary(position, low, high, near, crossing.rises))
+        return boundaries
 
     def boundary_position(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> Boundary | None:
         """The one boundary on a line (see ``boundaries``): the best determined if there are several, None if none."""
-        found = self.boundaries(axis, phases, fixed, level)
+        boundaries = self.boundaries(axis, phases, fixed, level)
         unit = self.axes.axes[self.axes.index(axis)].unit
-        return min(found, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if found else None
+        return min(boundaries, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if boundaries else None
 
     def likely(self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None) -> bool:
         """Whether ``phases`` are likelier than not over most of a line along ``axis``."""
@@ -548,7 +548,7 @@ class Crossing(NamedTuple):
 def crossings_with_intervals(middle: np.ndarray, draws: np.ndarray, level: float) -> list[Crossing]:
     """Every change of sign of ``middle`` [M] that most of the ``draws`` [draws, M] show, with quantiles of the places
     that answer it there."""
-    found = []
+    crossings = []
     for sign in (1, -1):
         spots = rises(sign * middle)
         answers = np.array([_answers(spots, sign * middle, sign * draw) for draw in draws])
@@ -557,8 +557,8 @@ def crossings_with_intervals(middle: np.ndarray, draws: np.ndarray, level: float
             if ((there > 0) & (there < 1)).sum() < SURE * len(draws):
                 continue
             low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
-            found.append(Crossing(spot, min(low, spot), max(high, spot), sign > 0))
-    return sorted(found)
+            crossings.append(Crossing(spot, min(low, spot), max(high, spot), sign > 0))
+    return sorted(crossings)
 
 
 def rises(odds: np.ndarray) -> np.ndarray:
