@@ -1,7 +1,7 @@
 """Writes jobs one after another in a thread, so that training does not wait for the store.
 
-A store that is away is waited for; any other fault is said, and costs its own job. The thread shows the sign of life
-that keeps a sweep, and ends all writing when the sweep is another's.
+A store that is away is waited for; any other fault is reported, and costs its own job. The thread shows the sign of
+life that keeps a sweep, and ends all writing when the sweep is another's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from phasemap.record.client import is_outage, redacted, short
 Answer = TypeVar("Answer")
 
 PATIENCE = 3_600.0  # seconds a tracking server may stay away
-START = 60.0  # when a sweep starts: a restart is outlasted, a wrong address said
+START = 60.0  # when a sweep starts: a restart is outlasted, a wrong address reported
 PARTING = 10.0  # seconds to let go of a sweep after an error
 
 
@@ -31,12 +31,12 @@ def patiently(
     seconds: float,
     given_up: Callable[[], bool] = lambda: False,
 ) -> Answer:
-    """What the store answers. One that is away is waited for, and the wait is said once.
+    """What the store answers. One that is away is waited for, and the wait is reported once.
 
     Raises:
         Exception: the store's, after so many seconds, or at once where waiting cannot help.
     """
-    start, said = time.monotonic(), False
+    start, announced = time.monotonic(), False
     while True:
         try:
             answer = ask()
@@ -44,12 +44,12 @@ def patiently(
             waited = time.monotonic() - start
             if given_up() or not is_outage(error, uri) or waited > seconds:
                 raise
-            if not said:
+            if not announced:
                 say(f"tracking store {redacted(uri)} does not answer, waiting: {short(error)}")
-            said = True
+            announced = True
             time.sleep(min(5.0, 0.5 + waited / 4))
         else:
-            if said:
+            if announced:
                 say("tracking store is back")
             return answer
 

@@ -87,8 +87,8 @@ class Claim:
 
     def _show_life(self) -> None:
         self.beaten = time.monotonic()
-        told = {**self.me, "time": time.time(), "news": dict(self.news())}
-        self.client.set_tag(self.parent, DRIVER, json.dumps(told))
+        life = {**self.me, "time": time.time(), "news": dict(self.news())}
+        self.client.set_tag(self.parent, DRIVER, json.dumps(life))
 
     def _is_alive(self, other: dict[str, Any]) -> bool:
         if other["host"] != self.me["host"] or not other["start"]:
@@ -99,10 +99,10 @@ class Claim:
 def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:
     """What the parent run says of its driver; None if there is none, or if somebody else wrote there."""
     try:
-        told = json.loads(tags.get(DRIVER) or "null")
-        words = all(isinstance(told[name], str) for name in ("host", "start"))
-        numbers = all(isinstance(told[name], (int, float)) for name in ("pid", "time"))
-        return told if words and numbers else None
+        driver = json.loads(tags.get(DRIVER) or "null")
+        words = all(isinstance(driver[name], str) for name in ("host", "start"))
+        numbers = all(isinstance(driver[name], (int, float)) for name in ("pid", "time"))
+        return driver if words and numbers else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -110,7 +110,7 @@ def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:
 def process_start(pid: int) -> str:
     """When a process of this machine started, empty if it does not run: tells a pid used again."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if told[0] == "Z" else told[19]  # a killed one whose parent does not ask for it runs no more
+    return "" if fields[0] == "Z" else fields[19]  # a killed one whose parent does not ask for it runs no more

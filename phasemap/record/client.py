@@ -36,7 +36,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 
 PAGE = 5_000  # runs asked for at once; a server refuses more than 50,000
 LOCK = ".phasemap.lock"  # beside a database
-LOCK_SAID, LOCK_PATIENCE = 3.0, 120.0  # seconds a held lock is waited for: in silence, at all
+LOCK_SILENCE, LOCK_PATIENCE = 3.0, 120.0  # seconds a held lock is waited for: in silence, at all
 SQL = ("sqlite", "postgresql", "mysql", "mssql")
 
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
@@ -205,7 +205,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _wait_for(lock: int, file: Path) -> None:
-    start, said = time.monotonic(), False
+    start, announced = time.monotonic(), False
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,9 +218,9 @@ def _wait_for(lock: int, file: Path) -> None:
                 f"{file}: must be free within {LOCK_PATIENCE:.0f} s, got a program that holds it; end it "
                 f"(`fuser {file}` names it), and run the same command again"
             )
-        if waited > LOCK_SAID and not said:
+        if waited > LOCK_SILENCE and not announced:
             print(f"waiting for another program that opens the database: {file}", flush=True)
-            said = True
+            announced = True
         time.sleep(0.1)
 
 

@@ -26,13 +26,13 @@ def environment() -> dict[str, Any]:
 
 def origin(file: str) -> dict[str, str]:
     """Tags by which MLflow shows where a run comes from: the search space or script, its commit, who ran it."""
-    told = {
+    tags = {
         "mlflow.source.name": file,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": _git("rev-parse", "HEAD", folder=Path(file).absolute().parent),
         "mlflow.user": _user(),
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in tags.items() if value}
 
 
 def _user() -> str:

@@ -36,11 +36,11 @@ def views(axes: Iterable[str], now: int = 0, phases: Iterable[str] = PHASES) -> 
     these cover the map. By name the seeds of a cell stand together.
     """
     listed, trial = tuple(axes), "tags.`phasemap.kind` = 'trial'"
-    found = {TRIALS: ("All trials", trial, ORDER), "cells": ("All trials, by cell", trial, "mlflow.runName")}
-    found |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'", ORDER) for phase in phases}
-    found["failed"] = ("Failed trials", f"{trial} and attributes.status = 'FAILED'", ORDER)
+    listing = {TRIALS: ("All trials", trial, ORDER), "cells": ("All trials, by cell", trial, "mlflow.runName")}
+    listing |= {phase: (f"Phase: {phase}", f"tags.phase = '{phase}'", ORDER) for phase in phases}
+    listing["failed"] = ("Failed trials", f"{trial} and attributes.status = 'FAILED'", ORDER)
     tags = {}
-    for place, (view, (name, condition, order)) in enumerate(found.items()):
+    for place, (view, (name, condition, order)) in enumerate(listing.items()):
         state = json.dumps(_state(listed, condition, order))
         age = now - place  # the menu lists the youngest first
         tags[f"mlflow.sharedViewState.{view}"] = json.dumps(

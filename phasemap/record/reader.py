@@ -79,7 +79,7 @@ class Sweep:
         elif self.planned is None and self.running:
             notes.insert(0, f"unfinished sweep: {count(done, 'trial')} done, {self.running} running")
         ways = {name: sorted(self.finished[name].dropna().unique()) for name in NOTES}
-        notes += [f"more than one {name}: {' and '.join(found)}" for name, found in ways.items() if len(found) > 1]
+        notes += [f"more than one {name}: {' and '.join(values)}" for name, values in ways.items() if len(values) > 1]
         return ", ".join(notes)
 
 
@@ -183,8 +183,8 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
     that the run does not know has that default; numeric outcomes are floats, NaN where absent, those of the
     user's probes last."""
     ended = [run for run in runs if _counts(run)]
-    found = {name for run in ended for name in run.data.metrics if "/" not in name}
-    own = sorted(found - {*COLUMNS, *CURVES})  # of the user's probes
+    measured = {name for run in ended for name in run.data.metrics if "/" not in name}
+    own = sorted(measured - {*COLUMNS, *CURVES})  # of the user's probes
     settings = sorted({name for run in ended for name in run.data.params} - {*COLUMNS})  # of the user's components
     frame = pd.DataFrame([_row(run) for run in ended], columns=[*COLUMNS, *settings, *own])
     frame.attrs["settings"] = settings
@@ -196,12 +196,12 @@ def tabulate(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def settings(table: pd.DataFrame) -> tuple[str, ...]:
-    """Columns of the table that were set and not found: the fields, then those of the user's components."""
+    """Columns of the table that were set and not measured: the fields, then those of the user's components."""
     return (*FIELDS, *table.attrs.get("settings", ()))
 
 
 def own_numbers(table: pd.DataFrame) -> list[str]:
-    """Columns of the table that the user's probes found."""
+    """Columns of the table that the user's probes measured."""
     known = {*COLUMNS, *settings(table)}
     return [name for name in table if name not in known and pd.api.types.is_numeric_dtype(table[name])]
 
@@ -274,17 +274,17 @@ def _axes(declared: str, trials: pd.DataFrame) -> tuple[str, ...]:
 def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     place = store.redacted(uri)
     try:
-        found = client.get_experiment_by_name(name)
-        known = [] if found else sorted(e.name for e in client.search_experiments())
+        experiment = client.get_experiment_by_name(name)
+        known = [] if experiment else sorted(e.name for e in client.search_experiments())
     except MlflowException as error:
         raise ValueError(
             f"tracking store: must answer, got {place} ({store.short(error)}); check --tracking-uri"
         ) from error
-    if found is None:
+    if experiment is None:
         near = did_you_mean(name, known)
         there = ", ".join(known) or "none"
         raise ValueError(f"experiment: must exist in {place}, got {name!r}{near}; there are {there}")
-    return found.experiment_id
+    return experiment.experiment_id
 
 
 def _sql_points(uri: str, runs: list[str], keys: list[str]) -> pd.DataFrame:

@@ -83,7 +83,7 @@ class Recorder:
         try:
             self.experiment = self._answered(self._experiment)
             self.parent, earlier = self._answered(self._parent)
-            self._found = earlier is not None
+            self._existed = earlier is not None
             self.tags[ASKED_OF] = self._asked_of(earlier or {})
             self.claim = Claim(self.client, name, self.parent)
             self._begin(source)
@@ -150,7 +150,7 @@ class Recorder:
             why = "it is gone"
         except (OSError, ValueError, TypeError, AttributeError, MlflowException) as error:
             listed, why = True, store.short(error)
-        if not self.done or (self._found and not listed):
+        if not self.done or (self._existed and not listed):
             return []
         self.say(f"{self.name}: the sampler's list of trials cannot be read ({why}); it goes on from those recorded")
         runs = self._search("tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'")
@@ -205,31 +205,35 @@ class Recorder:
     # ------------------------------------------------------------------ the store
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.name)
+        experiment = self.client.get_experiment_by_name(self.name)
         file, ours = store.database(self.uri), f"mlruns/{self.name}"
         place = (file.parent / ours).as_uri() if file else None
-        if found is None:
+        if experiment is None:
             try:
                 return self.client.create_experiment(self.name, artifact_location=place)
             except MlflowException:  # another driver was quicker
-                found = self.client.get_experiment_by_name(self.name)
-                if found is None:
+                experiment = self.client.get_experiment_by_name(self.name)
+                if experiment is None:
                     raise
-        if found.lifecycle_stage == "deleted":
+        if experiment.lifecycle_stage == "deleted":
             raise ValueError(
                 f"experiment {self.name}: must not be deleted, found it in the store's bin; "
-                f"restore it with `mlflow experiments restore -x {found.experiment_id}` or choose another --name"
+                f"restore it with `mlflow experiments restore -x {experiment.experiment_id}` or choose another --name"
             )
-        if place and found.artifact_location != place and unquote(found.artifact_location).endswith(f"/{ours}"):
-            where = unquote(found.artifact_location).removeprefix("file://")
+        if (
+            place
+            and experiment.artifact_location != place
+            and unquote(experiment.artifact_location).endswith(f"/{ours}")
+        ):
+            where = unquote(experiment.artifact_location).removeprefix("file://")
             self.say(f"{self.name} keeps its files in {where}, where its database lay when it began")
-        return found.experiment_id
+        return experiment.experiment_id
 
     def _parent(self) -> tuple[str, dict[str, str] | None]:
         """The parent run, and its tags if it was there already."""
-        found = self._search("tags.`phasemap.kind` = 'sweep'", limit=1)
-        if found:
-            return found[0].info.run_id, found[0].data.tags
+        parents = self._search("tags.`phasemap.kind` = 'sweep'", limit=1)
+        if parents:
+            return parents[0].info.run_id, parents[0].data.tags
         tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
         return self.client.create_run(self.experiment, tags=tags).info.run_id, None
 
@@ -261,9 +265,9 @@ class Recorder:
         """For the experiment and the parent run; it links to the phases that trials have."""
         met = {done.phase for done in self.done.values()}
         named = [phase for phase in self._phases() if phase in met]
-        told = mlflow_views.description(self.name, self.experiment, self.parent, named)
-        self.client.set_tag(self.parent, "mlflow.note.content", told)
-        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", told)
+        description = mlflow_views.description(self.name, self.experiment, self.parent, named)
+        self.client.set_tag(self.parent, "mlflow.note.content", description)
+        self.client.set_experiment_tag(self.experiment, "mlflow.note.content", description)
 
     def _read_done(self) -> Iterator[Done]:
         phases = self._phases()
@@ -381,7 +385,7 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
 def _listed(text: str, kind: type) -> Any:
     """A list or dict that a tag holds; an empty one if somebody else wrote there."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError:
         return kind()
-    return found if isinstance(found, kind) else kind()
+    return content if isinstance(content, kind) else kind()

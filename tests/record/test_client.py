@@ -165,7 +165,7 @@ def test_a_link_in_the_locks_place_is_refused_and_its_target_is_whole(tmp_path):
 def test_a_held_lock_is_said_and_waited_for_and_not_for_good(tmp_path, schema, monkeypatch, capsys):
     shutil.copy(schema, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setattr(client, "LOCK_SAID", 0.2)
+    monkeypatch.setattr(client, "LOCK_SILENCE", 0.2)
     with (tmp_path / client.LOCK).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         free = Timer(1.0, lambda: fcntl.flock(held, fcntl.LOCK_UN))
