@@ -72,7 +72,7 @@ class Results:
         """One of the figures that ``phasemap figures NAME`` draws.
 
         Args:
-            outcome: the number of an ``outcome_map``, any column of ``table`` that was found.
+            outcome: the number of an ``outcome_map``, any column of ``table`` that was measured.
             x: axis of a map, as is ``y``; if not given, the first ones that vary.
 
         Raises:

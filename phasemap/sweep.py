@@ -60,32 +60,32 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments; those of ``Options`` as they stand there."""
-    found = Parser(
+    command = Parser(
         prog="python -m phasemap.sweep",
         description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
         "Run the same command again to continue; only what is missing is run.",
     )
-    found.add_argument(
+    command.add_argument(
         "space", type=Path, metavar="SPACE.py", help="the search space, for example search_spaces/wd_width.py"
     )
-    found.add_argument("--name", help="name of the sweep and its MLflow experiment (default: the file's name)")
-    found.add_argument(
+    command.add_argument("--name", help="name of the sweep and its MLflow experiment (default: the file's name)")
+    command.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE[,VALUE…]",
         help="override a field, or make it an axis; repeatable; seed=0..9 is a range",
     )
-    found.add_argument("--dry-run", action="store_true", help="say what would run and what it costs; start nothing")
-    found.add_argument("--watch", action="store_true", help="only show the map of a sweep that another process runs")
-    found.add_argument("--no-figures", action="store_true", help="draw nothing, neither while it runs nor at the end")
+    command.add_argument("--dry-run", action="store_true", help="say what would run and what it costs; start nothing")
+    command.add_argument("--watch", action="store_true", help="only show the map of a sweep that another process runs")
+    command.add_argument("--no-figures", action="store_true", help="draw nothing, neither while it runs nor at the end")
     for field in FIELDS.values():
         flag = f"--{field.name.replace('_', '-')}"
         if field.kind is bool and field.name != "figures":
-            found.add_argument(flag, action="store_true", help=field.help)
+            command.add_argument(flag, action="store_true", help=field.help)
         elif field.kind is not bool:
-            found.add_argument(flag, metavar="|".join(field.choices) or field.kind.__name__.upper(), help=field.help)
-    return found
+            command.add_argument(flag, metavar="|".join(field.choices) or field.kind.__name__.upper(), help=field.help)
+    return command
 
 
 if __name__ == "__main__":

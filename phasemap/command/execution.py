@@ -94,8 +94,8 @@ class Sweep:
         self.recorder.planned(wanted)
         if self.missing or len(self.trials) < wanted:
             return True
-        told = f"all {len(self.trials)} trials are" if len(self.trials) > 1 else "its trial is"
-        print(f"{self.name}: {told} recorded; nothing to do")
+        which = f"all {len(self.trials)} trials are" if len(self.trials) > 1 else "its trial is"
+        print(f"{self.name}: {which} recorded; nothing to do")
         return False
 
     def _name_changed_code(self) -> None:
@@ -104,8 +104,8 @@ class Sweep:
         for part, code in now.items():
             left_out = sum(done.code.get(part, code) != code for done in self.recorder.done.values())
             if left_out:
-                told, part = count(left_out, "trial"), part.partition(" ")[2]
-                print(f"{self.name}: {told} recorded under other code of {part} and left out")
+                outdated, part = count(left_out, "trial"), part.partition(" ")[2]
+                print(f"{self.name}: {outdated} recorded under other code of {part} and left out")
 
     def explorer(self, plan: Plan) -> Explorer:
         """What chooses the points that are still to be asked for."""
@@ -157,12 +157,12 @@ def dry_run(name: str, space: Space, options: Options) -> int:
     differing = _differing(list(shapes))
     for shape, parts in shapes.items():
         same = [stack for stack in stacks if stack.shape == shape]
-        told = (
+        label = (
             ", ".join(f"{n} {terminal.short(v)}" for n, v in shape.values if n in differing) or same[0].trials[0].model
         )
         held, steps = sum(len(s.trials) for s in same), sum(s.trial_steps for s in same)
         cut = f"{count(parts, 'stack')} of up to {max(len(s.trials) for s in same)}"
-        print(f"  {told}: {count(held, 'trial')} in {cut}, {count(steps, 'trial-step')}")
+        print(f"  {label}: {count(held, 'trial')} in {cut}, {count(steps, 'trial-step')}")
     _warn(trials)
     return OK
 
@@ -230,7 +230,7 @@ def _trained(sweep: Sweep, options: Options, storage: str) -> int:
             with _refreshing(sweep, options, display.say):
                 _run_all(work, options, storage)
             _record_all(sweep, display.say)
-    # said when the screen has drawn its last: it would be erased
+    # printed when the screen has drawn its last: it would be erased
     except KeyboardInterrupt:
         print("interrupted: progress is kept, the same command continues", file=sys.stderr)
         return INTERRUPTED
@@ -238,8 +238,8 @@ def _trained(sweep: Sweep, options: Options, storage: str) -> int:
         print(error, file=sys.stderr)
         return FAILURES
     elapsed = time.monotonic() - work.started
-    told = f"{count(work.trial_steps, 'trial-step')} in {terminal.duration(elapsed)}"
-    print(f"{told}; slots {work.busy():.0%} busy with training")
+    trained = f"{count(work.trial_steps, 'trial-step')} in {terminal.duration(elapsed)}"
+    print(f"{trained}; slots {work.busy():.0%} busy with training")
     return FAILURES if work.trials_failed else OK
 
 
@@ -424,11 +424,11 @@ def _address(options: Options) -> str | None:
 def _opening(sweep: Sweep, work: Work) -> str:
     already, slots = len(sweep.trials) - len(sweep.missing), count(work.slots, "slot")
     if sweep.space.sampler == "grid":
-        told = f"{sweep.name}: {count(len(sweep.missing), 'trial')} to run on {slots}"
+        opening = f"{sweep.name}: {count(len(sweep.missing), 'trial')} to run on {slots}"
     else:
         most = count(sweep.space.trials_wanted, "trial")
-        told = f"{sweep.name}: up to {most}, chosen by {sweep.space.sampler}, on {slots}"
-    return told + (f"; {already} {'is' if already == 1 else 'are'} recorded already" if already else "")
+        opening = f"{sweep.name}: up to {most}, chosen by {sweep.space.sampler}, on {slots}"
+    return opening + (f"; {already} {'is' if already == 1 else 'are'} recorded already" if already else "")
 
 
 def _status(sweep: Sweep, work: Work) -> terminal.Status:

@@ -69,8 +69,8 @@ def _new(words: list[str]) -> int:
 def shipped() -> Mapping[str, str]:
     """The text of each search space that comes with phasemap, by name."""
     folder = files(f"{phasemap.__name__}.search_spaces")
-    found = {file.name.removesuffix(".py"): file for file in folder.iterdir() if file.name.endswith(".py")}
-    return {name: found[name].read_text(encoding="utf-8") for name in sorted(found)}
+    spaces = {file.name.removesuffix(".py"): file for file in folder.iterdir() if file.name.endswith(".py")}
+    return {name: spaces[name].read_text(encoding="utf-8") for name in sorted(spaces)}
 
 
 def _sweep(words: list[str]) -> int:

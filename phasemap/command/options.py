@@ -53,12 +53,12 @@ class Parser(argparse.ArgumentParser):
     """Says of a mistyped option which one it was meant to be."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        found, unknown = self.parse_known_args(args, namespace)
+        parsed, unknown = self.parse_known_args(args, namespace)
         flags = [flag for action in self._actions for flag in action.option_strings]
         if unknown:
             near = did_you_mean(unknown[0].partition("=")[0], flags)
             self.error(f"{' '.join(unknown)}: not an option or argument{near}; --help lists them")
-        return found
+        return parsed
 
 
 def check_name(name: str) -> None:

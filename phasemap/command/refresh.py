@@ -1,7 +1,7 @@
 """Figures of a sweep that still runs, drawn now and then beside it.
 
 Another process of the lowest priority draws, so the driver's own threads never wait for a figure. What goes wrong
-there is said once and harms nothing: the same figures are drawn at the end.
+there is reported once and harms nothing: the same figures are drawn at the end.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Refresh:
             return str(error)
         while True:
             try:
-                told = drawing.communicate(timeout=0.2)[1]
+                errors = drawing.communicate(timeout=0.2)[1]
                 if drawing.returncode in DRAWN:
                     return ""
-                return (told.strip().splitlines() or ["it ended without a word"])[-1]
+                return (errors.strip().splitlines() or ["it ended without a word"])[-1]
             except subprocess.TimeoutExpired:
                 if self._stop.is_set():
                     drawing.kill()

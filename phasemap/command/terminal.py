@@ -119,9 +119,9 @@ class Pace:
 def line(status: Status, phases: bool = True) -> str:
     """Everything on one line, the time left first: what stands last is cut off on a narrow terminal. Without the phases
     where they stand in the picture's key."""
-    found, pace = status.map.phases, status.pace
-    told = ", ".join(f"{found[phase]} {phase}" for phase in status.map.names if found[phase])
-    parts = [f"{found.total()}/{count(status.total, 'trial')}", *([told or "no phase yet"] if phases else [])]
+    counts, pace = status.map.phases, status.pace
+    by_phase = ", ".join(f"{counts[phase]} {phase}" for phase in status.map.names if counts[phase])
+    parts = [f"{counts.total()}/{count(status.total, 'trial')}", *([by_phase or "no phase yet"] if phases else [])]
     if status.failed:
         parts.insert(1, f"{status.failed} FAILED")
     if pace and pace.seconds_left is not None:
@@ -153,12 +153,12 @@ def _keys(field: Map, margin: int, columns: int) -> list[str]:
     """What the letters mean, with the trials of each; a row too long would wrap and be erased wrongly."""
     rows, room = [], 0
     for phase in (phase for phase in field.names if field.phases[phase]):
-        told = f" {phase} {field.phases[phase]}  "
-        if room < len(told) + 3:
+        words = f" {phase} {field.phases[phase]}  "
+        if room < len(words) + 3:
             rows.append(" " * margin)
             room = columns - margin
-        rows[-1] += _painted(f" {letter(phase, field.names).upper()} ", phase, field.names) + told
-        room -= len(told) + 3
+        rows[-1] += _painted(f" {letter(phase, field.names).upper()} ", phase, field.names) + words
+        room -= len(words) + 3
     return rows
 
 
@@ -266,7 +266,7 @@ class Screen:
         self._stop.set()
         self._thread.join()
         self._show()
-        self._drawn = 0  # what is said from now on stands below
+        self._drawn = 0  # what is printed from now on stands below
 
     def say(self, text: str) -> None:
         """A line that stays, above the live part."""

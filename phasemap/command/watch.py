@@ -24,14 +24,14 @@ class Watched:
 
     def __init__(self, name: str, uri: str):
         self.client, self.name = store.connect(uri, new=False), name
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             near = did_you_mean(name, [one.name for one in self.client.search_experiments()])
             place = store.redacted(uri)
             raise ValueError(
                 f"--watch: no sweep named {name} in {place}{near}; start it, or correct --name or --tracking-uri"
             )
-        self.experiment = found.experiment_id
+        self.experiment = experiment.experiment_id
         self._seen: dict[str, tuple[Trial, str]] = {}
         self._after = self._looks = 0
 
@@ -62,12 +62,12 @@ class Watched:
 
     def _parent(self) -> dict[str, str]:
         """Tags of the parent run."""
-        found = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
-        return found[0].data.tags if found else {}
+        parents = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
+        return parents[0].data.tags if parents else {}
 
 
 def _news(driver: dict[str, Any] | None) -> dict[str, Any]:
-    """What the driver has said of its pace, with the time left as of now; nothing if it has said nothing."""
+    """What the driver reports of its pace, with the time left as of now; nothing if it reports nothing."""
     news = dict((driver or {}).get("news") or {})
     if driver and news.get("seconds_left") is not None:
         news["seconds_left"] = max(0.0, news["seconds_left"] - (time.time() - driver["time"]))
