@@ -2,7 +2,7 @@
 
 A stack of K trials takes a step in ``seconds(K)``, which differs by shape and device and is learned from reports. What
 waits would end first at some time T if every slot, the busy ones from when they are free, took as many trials as it
-can end until then; T is found by bisection, and the slot that asks takes its share. So stacks have the size that is
+can end until then; bisection gives T, and the slot that asks takes its share. So stacks have the size that is
 best on their device while much is left, shrink towards the end so that all slots end together, and a slot that is too
 slow to end one trial before T gets none. A trial's numbers do not depend on its stack: cutting is free to choose.
 """
@@ -186,7 +186,7 @@ class Cutting:
             return given
 
         low, high = 0.0, min(slot.free for slot in slots) + min(curve.seconds[0] for curve in curves[keys[0]])
-        while (found := shares(high)) is None:
+        while (shared := shares(high)) is None:
             low, high = high, 2 * high
         for _ in range(STEPS):
             if high - low < CLOSE * high:
@@ -196,8 +196,8 @@ class Cutting:
             if tried is None:
                 low = middle
             else:
-                high, found = middle, tried
-        return high, found
+                high, shared = middle, tried
+        return high, shared
 
 
 def _descending(values: Sequence[float]) -> list[int]:

@@ -68,7 +68,7 @@ class Work:
     check: Callable[[], None] = lambda: None
     live: Callable[[Trial, Mapping[str, Curve], float], None] = lambda trial, curves, began: None
     running: dict[str, Running] = field(default_factory=dict)
-    noted: set[str] = field(default_factory=set)  # notes of stacks, each said once: a full disk meets them all
+    noted: set[str] = field(default_factory=set)  # notes of stacks, each reported once: a full disk meets them all
     trials_done: int = 0
     trials_failed: int = 0
     trial_steps: int = 0  # taken in this run of the sweep

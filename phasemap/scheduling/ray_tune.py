@@ -128,7 +128,7 @@ class WorkSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         asked = ((device, self.work.next(self.order.shape, device)) for device in self._free_devices())
-        device, stack = next((found for found in asked if found[1] is not None), ("", None))
+        device, stack = next((offer for offer in asked if offer[1] is not None), ("", None))
         if stack is None:
             return Searcher.FINISHED if self.work.finished() else None
         self.stacks[trial_id], self.devices[trial_id] = stack.id, device

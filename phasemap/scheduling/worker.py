@@ -34,8 +34,8 @@ def free_memory(device: str) -> float:
     if device == "cuda":
         return SHARE_OF_MEMORY * torch.cuda.mem_get_info()[0]
     try:
-        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return SHARE_OF_MEMORY * min(1024 * int(told["MemAvailable"].split()[0]), _lent_memory())
+        meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return SHARE_OF_MEMORY * min(1024 * int(meminfo["MemAvailable"].split()[0]), _lent_memory())
     except (OSError, KeyError, ValueError):
         return math.inf  # a system that does not tell
 
@@ -77,7 +77,7 @@ class StackRun:
         self._notes: list[str] = []
         self._cost = 0.0  # seconds the last checkpoint took
         self._saved = False  # since the last report
-        self._told: dict[tuple[str, str], int] = {}  # (trial id, curve) -> points reported
+        self._sent: dict[tuple[str, str], int] = {}  # (trial id, curve) -> points reported
 
     def __iter__(self) -> Iterator[Report]:
         try:
@@ -105,14 +105,14 @@ class StackRun:
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
         begun, began = time.perf_counter(), time.time()
-        told = time.monotonic()
+        sent = time.monotonic()
         for results in train(training):
             results = [replace(result, began=began, ended=time.time()) for result in results]
             seconds += time.perf_counter() - begun
             if results or seconds > REPORT_EVERY:
                 steps, curves = (training.step - step) * count, {}
-                if time.monotonic() - told > CURVES_EVERY:
-                    curves, told = self._take_curves(training), time.monotonic()
+                if time.monotonic() - sent > CURVES_EVERY:
+                    curves, sent = self._take_curves(training), time.monotonic()
                 yield Report(steps, seconds, tuple(results), self._take_notes(), self._saved, curves, began)
                 self._saved, seconds, step, count = False, 0.0, training.step, len(training.trials)
             if training.trials and time.monotonic() - saved > max(self.every, self._cost / CHECKPOINT_SHARE):
@@ -121,7 +121,7 @@ class StackRun:
             begun = time.perf_counter()
 
     def checkpoint(self) -> None:
-        """Saves the stack as it stands; a full disk is said and does not stop the training."""
+        """Saves the stack as it stands; a full disk is reported and does not stop the training."""
         if self.now is None or not self.now.trials:
             return
         start = time.monotonic()
@@ -141,8 +141,8 @@ class StackRun:
         taken: dict[str, dict[str, Curve]] = {}
         for trial in training.trials:
             for key, points in training.curves.get(trial.id, {}).items():
-                new = points[self._told.get((trial.id, key), 0) :]
-                self._told[trial.id, key] = len(points)
+                new = points[self._sent.get((trial.id, key), 0) :]
+                self._sent[trial.id, key] = len(points)
                 if new:
                     steps, values = zip(*new, strict=True)
                     taken.setdefault(trial.id, {})[key] = (steps, values)
