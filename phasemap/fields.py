@@ -20,7 +20,7 @@ REQUIRED: Any = inspect.Parameter.empty  # the default of a field that has none
 
 
 class Fault(ValueError):
-    """Bad input: one message with every fault found, each saying where, the rule, what was got, what to do."""
+    """Bad input: one message with every fault, each saying where, the rule, what was got, what to do."""
 
     def __init__(self, faults: list[str]):
         super().__init__("\n".join(faults))
@@ -125,17 +125,17 @@ def fields_from(
     where: str,
 ) -> tuple[Field, ...]:
     """As ``read_fields``, from parameters and their type hints."""
-    found, faults = [], []
+    fields, faults = [], []
     for parameter in parameters.values():
         if parameter.name in given:
             continue
         try:
-            found.append(_field(parameter, hints.get(parameter.name, REQUIRED)))
+            fields.append(_field(parameter, hints.get(parameter.name, REQUIRED)))
         except TypeError as error:
             faults.append(f"{where}parameter {parameter.name} of {owner}: {error}")
     if faults:
         raise Fault(faults)
-    return tuple(found)
+    return tuple(fields)
 
 
 def _field(parameter: inspect.Parameter, hint: Any) -> Field:

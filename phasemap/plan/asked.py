@@ -24,15 +24,15 @@ _DEFAULTS = {name: str(field.default) for name, field in FIELDS.items()}
 def asked(space: Space) -> dict[str, dict[str, Any]]:
     """What a space asks of the fields that it names, and of those of its own components; all others have their
     defaults."""
-    found = {name: _listed(defaults) for name, defaults in _own_defaults(space).items()}
-    found |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
-    found |= {name: _listed(values) for name, values in space.grid.items()}
-    found |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
+    domains = {name: _listed(defaults) for name, defaults in _own_defaults(space).items()}
+    domains |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
+    domains |= {name: _listed(values) for name, values in space.grid.items()}
+    domains |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
     if space.sampler != "grid" and "seed" not in space.values:
-        found["seed"] = _bounds([0, 2**53])  # the sampler draws as many as it needs
-    if len(json.dumps(found)) > MOST_CHARACTERS:
-        found |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
-    return found
+        domains["seed"] = _bounds([0, 2**53])  # the sampler draws as many as it needs
+    if len(json.dumps(domains)) > MOST_CHARACTERS:
+        domains |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
+    return domains
 
 
 def strays(wanted: Asked, params: Mapping[str, str]) -> list[str]:
@@ -47,12 +47,12 @@ def strays(wanted: Asked, params: Mapping[str, str]) -> list[str]:
 
 def _own_defaults(space: Space) -> dict[str, list[Any]]:
     """Of the fields of the user's components; one that a network of ours has too may have the default of either."""
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for part in space.parts:
         for field in part.fields:
             ours = [FIELDS[field.name].default] if field.name in FIELDS else []
-            found.setdefault(field.name, ours).append(field.default)
-    return {name: list(dict.fromkeys(defaults)) for name, defaults in found.items()}
+            by_name.setdefault(field.name, ours).append(field.default)
+    return {name: list(dict.fromkeys(defaults)) for name, defaults in by_name.items()}
 
 
 def _range(space: Space, name: str, axis: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The door: a task, a network, an optimizer, a probe or a phase rule, ours or the user's, as a component.
 
 A component is a function or a class whose parameters are fields of a trial. Ours are the public functions and classes
-of ``tasks/``, ``networks/`` and ``optimizers/``, found by the names of the files, so that adding one is adding a file.
+of ``tasks/``, ``networks/`` and ``optimizers/``, listed by the names of the files, so that adding one is adding a file.
 The user's stand in the space file, in a notebook or in a module that a dotted name (``my_package.nets:Net``) leads to;
 the source of theirs is part of a trial's identity, and they travel to the workers as bytes.
 """
@@ -146,12 +146,12 @@ def names(kind: str) -> tuple[str, ...]:
 def _ours(kind: str) -> Mapping[str, Callable[..., Any]]:
     """What each file of the folder lists in ``__all__``: tasks by their names, a network or optimizer by its file's."""
     package = importlib.import_module(FOLDERS[kind])
-    found: dict[str, Callable[..., Any]] = {}
+    components: dict[str, Callable[..., Any]] = {}
     for file in sorted(one.name for one in pkgutil.iter_modules(package.__path__)):
         module = importlib.import_module(f"{FOLDERS[kind]}.{file}") if _announces(package, file) else None
         for name in getattr(module, "__all__", ()):
-            found[name if kind == "task" else file] = getattr(module, name)
-    return found
+            components[name if kind == "task" else file] = getattr(module, name)
+    return components
 
 
 def _announces(package: Any, file: str) -> bool:

@@ -337,13 +337,13 @@ class Space:
     def _sound_values(self, name: str) -> list[Any]:
         """What can be read of an axis or a fixed value, each once, so that one fault does not hide others. Of an axis
         that is too long the first one will do."""
-        value, found = self.values[name], []
+        value, sound = self.values[name], []
         for one in _listed(value[:1] if _is_axis(value) and _too_long(value) else value):
             try:
-                found.append(self.coerce(name, one))
+                sound.append(self.coerce(name, one))
             except Fault:
                 continue
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(sound))
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -369,8 +369,8 @@ def load(path: Path) -> Space:
     content = vars(_executed(path.resolve()))
     spaces = {name: value for name, value in content.items() if isinstance(value, Space)}
     if len(spaces) != 1:
-        found = ", ".join(spaces) or "none"
-        raise Fault([f"must hold exactly one phasemap.Space, found {found}; write `space = Space(...)`"])
+        held = ", ".join(spaces) or "none"
+        raise Fault([f"must hold exactly one phasemap.Space, found {held}; write `space = Space(...)`"])
     space = next(iter(spaces.values()))
     object.__setattr__(space, "namespace", content)
     return space
