@@ -1,7 +1,7 @@
 """What learns. ``network.py`` is the base; a file whose ``__all__`` names a class adds the network of its name.
 
 ``layers``, the arithmetic with a trial axis, loads torch, so it comes with its first use: a search space is read, and
-its faults are told, without.
+its faults are reported, without.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Such a layer is given token vectors, summed, averaged or side by side. It gives the same where it is applied to the
 tables and its outputs are looked up: each distinct token is projected once, not each example. The built-in perceptron
-is written so. In a user's module these layers are found by what they are given, however the module is written: where
+is written so. In a user's module these layers are known by what they are given, however the module is written: where
 that is a join of the looked-up vectors at drawn weights, small ones and large ones, it is taken for one at all weights.
 The module itself runs as before; only the layer's product is made elsewhere.
 """
@@ -71,15 +71,15 @@ def find(
         run: calls the module with weights of these names on some of the inputs.
         inputs: [N, T].
     """
-    found: tuple[FirstLayer, ...] = ()
+    first_layers: tuple[FirstLayer, ...] = ()
     for count, scale in ((FEW, 1.0), *((len(inputs), scale) for scale in SCALES)):
         weights, some = _drawn(trained, scale), inputs[:count]
         with _listening(module) as calls, torch.no_grad():
             run(weights, some)
-        found = tuple(_found(module, trained, weights, calls, some))
-        if not found:
+        first_layers = tuple(_known(module, trained, weights, calls, some))
+        if not first_layers:
             break
-    return found
+    return first_layers
 
 
 def _drawn(trained: Weights, scale: float) -> dict[str, Tensor]:
@@ -101,7 +101,7 @@ def _listening(module: nn.Module) -> Iterator[Calls]:
             hook.remove()
 
 
-def _found(module: nn.Module, trained: Weights, weights: Weights, calls: Calls, inputs: Tensor) -> Iterator[FirstLayer]:
+def _known(module: nn.Module, trained: Weights, weights: Weights, calls: Calls, inputs: Tensor) -> Iterator[FirstLayer]:
     names = {id(one): name for name, one in trained.items()}
     terms = dict.fromkeys(
         (names[id(one.weight)], t)

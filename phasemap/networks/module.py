@@ -29,7 +29,7 @@ from phasemap.tasks.task import Task
 
 ALIGNED = 16  # numbers: pieces start at whole cache lines, because libraries round differently elsewhere
 TRIED = 3  # examples shown to a module before it is trusted
-SEEN = 512  # examples at which its layers on embeddings are found
+SEEN = 512  # examples at which its layers on embeddings are recognized
 
 
 class _Look(nn.Module):
@@ -151,11 +151,11 @@ class ModuleNetwork(Network):
         weights = {name: torch.randn(2, *one.shape, generator=generator) for name, one in self.trained.items()}
         try:
             with _plain_attention():
-                found = find(self.module, self.trained, partial(self._call, self.module), inputs)
-                ways = [self._slopes(weights, inputs, first) for first in ((), found)] if found else []
+                layers = find(self.module, self.trained, partial(self._call, self.module), inputs)
+                ways = [self._slopes(weights, inputs, first) for first in ((), layers)] if layers else []
         except Exception:  # whatever a user's forward may raise at weights that no training gives
             return ()
-        return found if all((ours - own).norm() <= 1e-2 * own.norm() for own, ours in zip(*ways, strict=True)) else ()
+        return layers if all((ours - own).norm() <= 1e-2 * own.norm() for own, ours in zip(*ways, strict=True)) else ()
 
     def _slopes(self, weights: dict[str, Tensor], inputs: Tensor, first: tuple[FirstLayer, ...]) -> tuple[Tensor, ...]:
         """Hidden vectors, logits, and the gradients of their squares' sum."""
