@@ -76,14 +76,14 @@ CANDIDATES: dict[str, Candidate] = {"openblas": openblas, "onednn": onednn, "bmm
 
 @lru_cache(maxsize=1)
 def chosen() -> str:
-    """Name of this machine's product: said in PHASEMAP_PRODUCT, remembered, or decided now.
+    """Name of this machine's product: set in PHASEMAP_PRODUCT, remembered, or decided now.
 
     Raises:
         ValueError: PHASEMAP_PRODUCT names no product, or one whose numbers hang on the stack here; or all do.
     """
-    said = os.environ.get("PHASEMAP_PRODUCT")
-    if said and said not in CANDIDATES:
-        raise ValueError(f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got {said!r}; choose one")
+    requested = os.environ.get("PHASEMAP_PRODUCT")
+    if requested and requested not in CANDIDATES:
+        raise ValueError(f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got {requested!r}; choose one")
     limit_threads()
     proved = _proved()
     if not proved:
@@ -91,12 +91,12 @@ def chosen() -> str:
             f"matrix product: must give a trial the same numbers in every stack, got none that does on this machine "
             f"with {torch.get_num_threads()} threads; set OMP_NUM_THREADS=1"
         )
-    if said and said not in proved:
+    if requested and requested not in proved:
         raise ValueError(
-            f"PHASEMAP_PRODUCT: must give a trial the same numbers in every stack, got {said!r}, which does not here; "
-            f"choose {' or '.join(proved)}, or unset it"
+            f"PHASEMAP_PRODUCT: must give a trial the same numbers in every stack, got {requested!r}, which does not "
+            f"here; choose {' or '.join(proved)}, or unset it"
         )
-    return said or proved[0]
+    return requested or proved[0]
 
 
 def _proved() -> list[str]:

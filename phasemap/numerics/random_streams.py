@@ -127,10 +127,10 @@ class Batches:
     @cached_property
     def _alike(self) -> list[list[int]]:
         """Rows whose epochs have equally many batches: at any step they stand in the same epoch."""
-        found: dict[int, list[int]] = {}
+        by_batches: dict[int, list[int]] = {}
         for row, count in enumerate(self.counts):
-            found.setdefault(-(-count // self.size), []).append(row)
-        return list(found.values())
+            by_batches.setdefault(-(-count // self.size), []).append(row)
+        return list(by_batches.values())
 
     @cached_property
     def _groups(self) -> list[_Group]:
