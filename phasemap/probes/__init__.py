@@ -72,7 +72,7 @@ def _in_order() -> Iterator[dict[str, Any]]:
 
 def _defined(probe: str) -> Iterator[tuple[str, str]]:
     literals = _probes(tuple(__path__))[probe]
-    return (one for kind, found in literals.items() if kind != "NEEDS" for one in found.items())
+    return (one for kind, entries in literals.items() if kind != "NEEDS" for one in entries.items())
 
 
 @cache
@@ -88,8 +88,8 @@ def _is_probe(node: ast.stmt) -> bool:
 
 
 def _literals(body: list[ast.stmt]) -> dict[str, Any]:
-    found = {}
+    literals = {}
     for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in LITERALS:
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    return found
+            literals[node.targets[0].id] = ast.literal_eval(node.value)
+    return literals

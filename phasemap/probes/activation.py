@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from phasemap.probes.batch import finite_trials, mean_chosen, nan_unless
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "activation_sparsity": "share of hidden test values with |h| < 0.1",
@@ -61,7 +61,7 @@ def largest(hidden: Tensor, chosen: Tensor) -> Tensor:
     return nan_unless(finite_trials(hidden) & chosen.any(1), value)
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     return {
         "activation_sparsity": sparsity(view.hidden, view.test),
         "activation_norm": norm(view.hidden, view.test),

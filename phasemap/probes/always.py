@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from phasemap.probes.batch import total
 from phasemap.probes.information import learned_bits
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {"weight_norm": "Euclidean norm of all weights"}
 OUTCOMES = {
@@ -13,8 +13,8 @@ OUTCOMES = {
 }
 
 
-def probe(view: View) -> Found:
-    found = {"weight_norm": total(view.flat.square()).sqrt()}
+def probe(view: View) -> Numbers:
+    numbers = {"weight_norm": total(view.flat.square()).sqrt()}
     if view.last:
-        found["learned_bits"] = learned_bits(view.predictions, view.labels, view.test, view.shape.examples.classes)
-    return found
+        numbers["learned_bits"] = learned_bits(view.predictions, view.labels, view.test, view.shape.examples.classes)
+    return numbers

@@ -10,7 +10,7 @@ from torch import Tensor
 from phasemap.networks.transformer import Transformer
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import blocks, finite_trials, mean_chosen, nan_unless
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "attention_entropy": "mean entropy, in bits, of the readout token's attention in the last block, over heads and "
@@ -51,16 +51,16 @@ def example_entropy(weights: Tensor) -> Tensor:
     return torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     """Block by block. The outcome is the last block's, where only the readout token asks."""
     network = view.shape.network
     if not isinstance(network, Transformer):
         return {}
-    weights, found = network.layout.split(view.flat), []
+    weights, parts = network.layout.split(view.flat), []
     for chunk in blocks(len(view.inputs)):
         asked = network.attending(weights, view.inputs[None, chunk])[1]
         spread = [attention_weights(queries, keys, network.heads) for queries, keys in asked]
-        found.append(torch.stack([example_entropy(weights) for weights in spread]))
-    entropies = [mean_chosen(block, view.test) for block in torch.cat(found, 2)]
+        parts.append(torch.stack([example_entropy(weights) for weights in spread]))
+    entropies = [mean_chosen(block, view.test) for block in torch.cat(parts, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}
     return named | {"attention_entropy": entropies[-1]}

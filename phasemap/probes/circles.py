@@ -43,10 +43,10 @@ def whole_circle(vectors: Tensor, group: Group) -> Tensor:
 
 def class_at(group: Group) -> np.ndarray:
     """The class at each place of the circle, [order]."""
-    found = np.full(group.order, -1)
+    classes = np.full(group.order, -1)
     inside = np.flatnonzero(group.exponent >= 0)
-    found[group.exponent[inside]] = inside
-    return found
+    classes[group.exponent[inside]] = inside
+    return classes
 
 
 def outer_circle(vectors: Tensor, group: Group) -> Tensor | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched, eigenvalues
 from phasemap.probes.batch import COPY, blocks, has_extent, nan_unless, only_finite, sample
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "intrinsic_dimension": "principal components of the hidden test vectors holding 95 % of the variance, at the end",
@@ -121,12 +121,12 @@ def _slope_through_origin(ratios: Tensor) -> Tensor:
     return nan_unless(count >= TWONN_FEWEST, (x * y).sum(1) / (x * x).sum(1))
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     """Two of them for the curves; TwoNN at a trial's end."""
     variances = pca_spectrum(view.hidden, view.test)
-    found = {
+    dimensions = {
         "intrinsic_dimension": pca_dimension(variances, 0.95),
         "pca99_dimension": pca_dimension(variances, 0.99),
         "participation_ratio": participation_ratio(variances),
     }
-    return found | ({"twonn_dimension": twonn_dimension(view.hidden, view.test)} if view.last else {})
+    return dimensions | ({"twonn_dimension": twonn_dimension(view.hidden, view.test)} if view.last else {})

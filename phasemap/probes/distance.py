@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from phasemap.probes.batch import nan_unless, total
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "initial_distance": "Euclidean distance of all weights from the initial ones / norm of these",
@@ -22,5 +22,5 @@ def initial_distance(flat: Tensor, start: Tensor) -> Tensor:
     return nan_unless(distance.isfinite(), distance)
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     return {"initial_distance": initial_distance(view.flat, view.start())}

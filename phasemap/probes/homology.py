@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from phasemap.probes.batch import finite_trials, sample
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 NEEDS = ("ripser", "ripser")
 OUTCOMES = {
@@ -69,7 +69,7 @@ def _ripser() -> Callable[..., dict]:
     return ripser
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     if not view.last:
         return {}
     bars = homology(view.hidden, view.test)

@@ -33,14 +33,14 @@ def learned_bits(predictions: Tensor, labels: Tensor, chosen: Tensor, classes: i
     count = real.sum(1, keepdim=True)
     place = torch.arange(index.shape[1], device=index.device).expand_as(index)
     tables = _counts(predicted, wanted, real, classes)
-    told, whole = (_entropy(tables.view(-1, classes, classes).sum(side)) for side in (2, 1))
+    guessed, whole = (_entropy(tables.view(-1, classes, classes).sum(side)) for side in (2, 1))
     joint = _entropy(tables)
     chance = torch.zeros_like(joint)
     for turn in range(1, SHUFFLES + 1):  # in a random order, labels some places on are labels drawn at random
         there = (place + count * turn // (SHUFFLES + 1)) % count.clamp(min=1)
-        chance += (told + whole - _entropy(_counts(predicted, wanted.gather(1, there), real, classes))) / SHUFFLES
+        chance += (guessed + whole - _entropy(_counts(predicted, wanted.gather(1, there), real, classes))) / SHUFFLES
     room = whole - chance
-    bits = whole * (told + whole - joint - chance) / room
+    bits = whole * (guessed + whole - joint - chance) / room
     return nan_unless(chosen.any(1) & (room > 1e-9), bits)
 
 

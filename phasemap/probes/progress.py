@@ -34,7 +34,7 @@ from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import finite_trials, mean_chosen, nan_unless, total
 from phasemap.probes.circles import FEWEST_PLACES, class_at
 from phasemap.probes.spectrum import angles, power
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 from phasemap.tasks.task import Task
 
 CURVES = {
@@ -63,10 +63,10 @@ def answer_places(task: Task) -> np.ndarray | None:
 def answer_means(blocks: Iterable[tuple[slice, Tensor]], place: Tensor, order: int) -> Tensor:
     """Mean logits over the examples [N] of each place: [K, n, C] float64."""
     places = torch.arange(order, device=place.device)[:, None]
-    found = torch.zeros((), dtype=torch.float64, device=place.device)
+    sums = torch.zeros((), dtype=torch.float64, device=place.device)
     for block, logits in blocks:
-        found = found + batched((place[block] == places).double()[None], logits.double())
-    return found * order / len(place)
+        sums = sums + batched((place[block] == places).double()[None], logits.double())
+    return sums * order / len(place)
 
 
 def key_frequencies(means: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def key_part(means: Tensor, key: Tensor) -> Tensor:
     return batched(waves.mT, batched(waves, means) * (key * scale).repeat(1, 2)[:, :, None])
 
 
-def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Found:
+def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Numbers:
     """All three.
 
     Args:
@@ -118,5 +118,5 @@ def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Found:
     }
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     return progress(view.logits, view.shape.examples, view.train, view.shape.loss)

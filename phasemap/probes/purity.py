@@ -12,7 +12,7 @@ from torch import Tensor
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import has_extent, nan_unless, only_finite
 from phasemap.probes.circles import whole_circle
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 from phasemap.tasks.task import Group
 
 CURVES = {
@@ -50,7 +50,7 @@ def chance(group: Group) -> float:
     return (group.order / group.cosets - 1) / (group.order - 1)
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     group = view.shape.examples.group
-    found = coset_purity(view.vectors, group) if group else None
-    return {} if found is None else {"coset_purity": found}
+    purity = coset_purity(view.vectors, group) if group else None
+    return {} if purity is None else {"coset_purity": purity}

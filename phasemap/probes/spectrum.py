@@ -15,7 +15,7 @@ from torch import Tensor
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import has_extent, nan_unless, only_finite
 from phasemap.probes.stride import best_stride
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "spectrum_frequencies": "frequencies of the outer circle, of 1 to n/2, that hold 90 % of the power of its class "
@@ -71,11 +71,11 @@ def power(circles: Tensor) -> Tensor:
     """Share of the power at each frequency 1..n/2: [K, G, n, D] -> [K, n // 2]."""
     vectors, finite = only_finite(circles.double())
     angle = angles(circles.shape[2], circles.device)
-    found = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
-    found = found * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
+    powers = sum(batched(wave, vectors).square().sum((1, 3)) for wave in (angle.cos(), angle.sin()))
+    powers = powers * torch.where(angle[:, 1] < torch.pi, 2.0, 1.0)  # f and n - f, but n / 2 only once
     whole = vectors.sub(vectors.mean(2, keepdim=True)).square().sum((1, 2, 3))
-    found = found.masked_fill(~(finite & has_extent(whole, vectors.square().sum((1, 2, 3))))[:, None], torch.nan)
-    return found / found.sum(1, keepdim=True)
+    powers = powers.masked_fill(~(finite & has_extent(whole, vectors.square().sum((1, 2, 3))))[:, None], torch.nan)
+    return powers / powers.sum(1, keepdim=True)
 
 
 def nearest_stride(shares: Tensor, places: int) -> Tensor:
@@ -104,16 +104,16 @@ def angles(places: int, device: torch.device) -> Tensor:
     return 2 * torch.pi / places * (frequency * torch.arange(places, device=device) % places).double()
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     """The spectrum for the curves; whether the measured stride agrees with it at a trial's end."""
-    found = {}
+    numbers = {}
     for prefix, circle in view.circles:
         waves = spectrum(circle)
-        found[f"{prefix}spectrum_frequencies"] = waves.frequencies
-        found[f"{prefix}dominant_frequency"] = waves.dominant
-        found[f"{prefix}dominant_share"] = waves.dominant_share
-        found[f"{prefix}predicted_stride"] = waves.predicted_stride
+        numbers[f"{prefix}spectrum_frequencies"] = waves.frequencies
+        numbers[f"{prefix}dominant_frequency"] = waves.dominant
+        numbers[f"{prefix}dominant_share"] = waves.dominant_share
+        numbers[f"{prefix}predicted_stride"] = waves.predicted_stride
         if view.last:
             agrees = best_stride(circle, bool(prefix))[0] == waves.predicted_stride
-            found[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
-    return found
+            numbers[f"{prefix}stride_agrees"] = nan_unless(waves.dominant.isfinite(), agrees)
+    return numbers

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from phasemap.probes.batch import mean_chosen, nan_unless
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "loss_spread": "standard deviation of the training examples' losses",
@@ -29,7 +29,7 @@ def loss_percentile(losses: Tensor, chosen: Tensor, percent: int) -> Tensor:
     return nan_unless(losses.isfinite().all(1) & chosen.any(1), rising.gather(1, rank[:, None] - 1)[:, 0])
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     return {
         "loss_spread": loss_spread(view.losses, view.train),
         "loss_percentile5": loss_percentile(view.losses, view.train, 5),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import has_extent, nan_unless, only_finite
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 OUTCOMES = {
     "winning_stride_p_value": "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000",
@@ -133,13 +133,13 @@ def _relabellings(circles: int, places: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).permuted(ordered, axis=2))
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     """The stride and its score for the curve; its p-value at a trial's end."""
-    found: Found = {}
+    numbers: Numbers = {}
     for prefix, circle in view.circles:
         inner = bool(prefix)
         best, score = best_stride(circle, inner)
-        found |= {f"{prefix}winning_stride": best, f"{prefix}winning_stride_score": score}
+        numbers |= {f"{prefix}winning_stride": best, f"{prefix}winning_stride_score": score}
         if view.last:
-            found[f"{prefix}winning_stride_p_value"] = winning_stride(circle, inner).p_value
-    return found
+            numbers[f"{prefix}winning_stride_p_value"] = winning_stride(circle, inner).p_value
+    return numbers

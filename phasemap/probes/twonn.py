@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phasemap.probes.dimension import twonn_dimension
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "twonn_dimension": "Facco: dimension from the ratio of the two nearest neighbor distances (a curve with the probe "
@@ -11,5 +11,5 @@ CURVES = {
 }
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     return {"twonn_dimension": twonn_dimension(view.hidden, view.test)}

@@ -24,7 +24,7 @@ from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import FIELDS, Shape
 from phasemap.probes import batch, circles
 
-Found = dict[str, Tensor]  # name -> [K]
+Numbers = dict[str, Tensor]  # name -> [K]
 Picture = tuple[tuple[float, float, int], ...]  # x, y, class
 PICTURE = "picture"  # the one name whose values are no numbers: K pictures
 RESERVED = frozenset({*FIELDS, *DEFINITIONS, *CURVES, PICTURE, "trial", "run_id", "status", "failure"})
@@ -111,17 +111,17 @@ def run(view: View, functions: Iterable[tuple[str, Probe]]) -> list[Look]:
     looks = [Look() for _ in view.flat]
     owner: list[dict[str, str]] = [{} for _ in looks]  # of each trial, name -> probe
     for name, function in functions:
-        for look, owned, found in zip(looks, owner, _by_trial(name, function, view), strict=True):
-            if isinstance(found, dict) and not _is_built_in(name):
-                found = next(
-                    (f"probe {name}: {key} is a name of probe {owned[key]}" for key in found if key in owned), found
+        for look, owned, answer in zip(looks, owner, _by_trial(name, function, view), strict=True):
+            if isinstance(answer, dict) and not _is_built_in(name):
+                answer = next(
+                    (f"probe {name}: {key} is a name of probe {owned[key]}" for key in answer if key in owned), answer
                 )
-            if isinstance(found, str):
-                look.faults[name] = found
+            if isinstance(answer, str):
+                look.faults[name] = answer
                 continue
-            owned |= dict.fromkeys(found, name)
-            look.picture = found.pop(PICTURE, look.picture)
-            look.numbers |= {key: value for key, value in found.items() if value == value}
+            owned |= dict.fromkeys(answer, name)
+            look.picture = answer.pop(PICTURE, look.picture)
+            look.numbers |= {key: value for key, value in answer.items() if value == value}
     return looks
 
 
@@ -132,9 +132,9 @@ def _by_trial(name: str, function: Probe, view: View) -> Sequence[dict[str, Any]
     if isinstance(together, dict):
         return [{key: column[k] for key, column in together.items()} for k in range(trials)]
     alone = [_tried(name, function, view.one(k)) for k in range(trials)] if trials > 1 else [together]
-    if all(isinstance(found, str) for found in alone):
+    if all(isinstance(answer, str) for answer in alone):
         return [together] * trials
-    return [found if isinstance(found, str) else {key: v[0] for key, v in found.items()} for found in alone]
+    return [answer if isinstance(answer, str) else {key: v[0] for key, v in answer.items()} for answer in alone]
 
 
 def _tried(name: str, function: Probe, view: View) -> dict[str, list] | str:
@@ -143,19 +143,19 @@ def _tried(name: str, function: Probe, view: View) -> dict[str, list] | str:
     except Wrong as wrong:
         return f"probe {name}: {wrong}"
     except Exception as error:  # anything a probe may raise
-        said = " ".join(str(error).split())[:SHOWN]
-        return f"probe {name}: raised {type(error).__name__}: {said} ({_place(function, error)})"
+        message = " ".join(str(error).split())[:SHOWN]
+        return f"probe {name}: raised {type(error).__name__}: {message} ({_place(function, error)})"
 
 
-def _columns(found: Any, trials: int, built_in: bool) -> dict[str, list]:
-    if not isinstance(found, dict):
-        raise Wrong(f"must return a dict, name -> one number for each trial, got {type(found).__name__}")
-    for key in found:
+def _columns(columns: Any, trials: int, built_in: bool) -> dict[str, list]:
+    if not isinstance(columns, dict):
+        raise Wrong(f"must return a dict, name -> one number for each trial, got {type(columns).__name__}")
+    for key in columns:
         if not isinstance(key, str) or not ALLOWED.fullmatch(key) or len(key) > LONGEST:
             raise Wrong(f"{key!r} must be a name of letters, digits, _ - . : and spaces, parted by single /")
         if key in RESERVED and not built_in:
             raise Wrong(f"{key} is a name of phasemap; choose another")
-    return {key: value if key == PICTURE else _numbers(key, value, trials).tolist() for key, value in found.items()}
+    return {key: value if key == PICTURE else _numbers(key, value, trials).tolist() for key, value in columns.items()}
 
 
 def _numbers(key: str, value: Any, trials: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from phasemap.numerics.matmul import batched
 from phasemap.probes.batch import blocks, finite_trials, has_extent, nan_unless, total
 from phasemap.probes.circles import class_vectors
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "within_class_share": "share of the variance of the hidden test vectors within classes; 0 if each is one point",
@@ -43,6 +43,6 @@ def within_class_share(hidden: Tensor, labels: Tensor, chosen: Tensor, classes: 
     return nan_unless(finite_trials(hidden) & has_extent(within + between, size), within / (within + between))
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     classes = view.shape.examples.classes
     return {"within_class_share": within_class_share(view.hidden, view.labels, view.test, classes)}

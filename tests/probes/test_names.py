@@ -13,14 +13,14 @@ from phasemap.plan.outcome import CURVES, DEFINITIONS, OWN
 
 MEDIAN = '''
 """The median of the hidden test values."""
-from phasemap.probes.view import Found, View
+from phasemap.probes.view import Numbers, View
 
 CURVES = {"median_value": "median of the hidden values"}
 OUTCOMES = {"lowest_value": "smallest of the hidden values, at the end"}
 NEEDS = ("numpy", "numpy")
 
 
-def probe(view: View) -> Found:
+def probe(view: View) -> Numbers:
     values = view.hidden.flatten(1)
     found = {"median_value": values.median(1).values}
     return found | ({"lowest_value": values.amin(1)} if view.last else {})
