@@ -122,10 +122,10 @@ def _array(values: Any, name: str) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     try:
-        found = np.asarray(values)
-        if found.dtype.kind in "iubf":
-            return found
-        kind = str(found.dtype)
+        array = np.asarray(values)
+        if array.dtype.kind in "iubf":
+            return array
+        kind = str(array.dtype)
     except (TypeError, ValueError) as error:
         kind = str(error)
     raise Fault([f"task: {name} must be an array of numbers, got {kind}; convert it"])

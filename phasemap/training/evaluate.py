@@ -113,9 +113,9 @@ def _forward(stack: Stacked, flat: Tensor) -> Iterator[Looked]:
 
 
 def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:
-    found = {}
+    averages = {}
     for side, mask in (("train", split.train), ("test", split.test)):
         count = mask.sum(1)
-        found[f"{side}_accuracy"] = ((hits & mask).sum(1) / count).tolist()
-        found[f"{side}_loss"] = (total(loss.masked_fill(~mask, 0)) / count).tolist()
-    return found
+        averages[f"{side}_accuracy"] = ((hits & mask).sum(1) / count).tolist()
+        averages[f"{side}_loss"] = (total(loss.masked_fill(~mask, 0)) / count).tolist()
+    return averages

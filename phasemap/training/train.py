@@ -148,8 +148,8 @@ class Training:
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
         return probes(self.stacked(), seen, rows, last)
 
-    def _add_points(self, rows: list[int], found: dict[str, list[float]]) -> None:
-        for name, column in found.items():
+    def _add_points(self, rows: list[int], numbers: dict[str, list[float]]) -> None:
+        for name, column in numbers.items():
             for k, value in zip(rows, column, strict=True):
                 self.curves.setdefault(self.trials[k].id, {}).setdefault(name, []).append((self.step, value))
 
