@@ -69,7 +69,7 @@ FIGURES: dict[str, ModuleType] = {
 }
 PAGE = "interactive_map"
 ABSENT = 3  # exit status: a figure named cannot be drawn
-OPTIONS = {  # of figures: what they may be told to show
+OPTIONS = {  # of figures: what they can be asked to show
     "phase_diagram": ("x", "y"),
     "grok_step_map": ("x", "y"),
     "outcome_map": ("outcome", "x", "y"),

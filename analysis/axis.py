@@ -144,7 +144,7 @@ def label(name: str) -> str:
 
 
 def text(value: object) -> str:
-    """A value as short as it can be said."""
+    """A value as short as it can be written."""
     if isinstance(value, float) and not float(value).is_integer():
         return f"{value:.3g}"
     if isinstance(value, (int, float)) and not isinstance(value, bool):

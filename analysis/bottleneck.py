@@ -40,12 +40,12 @@ def summarize(table: pd.DataFrame, by: str | None = None) -> Summary:
         value: next((r.bottleneck for r in part.itertuples() if r.rate >= 0.5), None)
         for value, part in (rows.groupby(by) if by else [("all trials", rows)])
     }
-    told = "; ".join(f"{text(v)}: {'not reached' if f is None else f}" for v, f in floors.items())
+    units_needed = "; ".join(f"{text(v)}: {'not reached' if f is None else f}" for v, f in floors.items())
     words = caption.join(
         "Share of trials that generalized (95 % Wilson intervals, n) and Kaplan–Meier median of the grok step against "
         "the units of a bottleneck (a layer with a ReLU) before the readout; open triangle: median not reached within "
         "the budget (dashed)",
-        f"Floor, the fewest units at which half of the trials generalize: {told}",
+        f"Floor, the fewest units at which half of the trials generalize: {units_needed}",
         rate_and_step.open_medians(rows.step_low),
         caption.grokked(table),
         caption.sizes(table),

@@ -1,6 +1,6 @@
 """Boundary position: where along the first axis generalization becomes as likely as not, with its interval.
 
-One row per boundary and value of the second axis; a line on which no crossing is found gets a row that
+One row per boundary and value of the second axis; a line without a crossing gets a row that
 says on which side it lies, and how many of the trials near it generalized. The trials are those of
 ``probability_map.py``; the boundaries are read from its fit with lapse rates, see ``phasemap.maps.phase_map``.
 """
@@ -61,18 +61,18 @@ def summarize(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     values = slices(fitted.axes[1], most=12) if other else [None]
     rows = [row for value in values for row in _rows(table, fitted, value)]
     columns = [*([other] if other else []), *COLUMNS]
-    found = pd.DataFrame(rows)[columns]
+    positions = pd.DataFrame(rows)[columns]
     words = caption.join(
         f"{label(along)} at which the fitted probability of generalization is 0.5; bars: {100 * LEVEL:.0f} % intervals "
         "(joint draws of the fit, averaged over lapse rates); an arrow: the interval reaches the end of the values "
         "tried; n: trials within one lengthscale",
         OUTSIDE,
-        _no_crossing(fitted.axes[1] if other else None) if found.position.isna().any() else "",
+        _no_crossing(fitted.axes[1] if other else None) if positions.position.isna().any() else "",
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, tuple(names)),
     )
-    return Summary(found, fitted.axes[0], fitted.axes[1] if other else None, words)
+    return Summary(positions, fitted.axes[0], fitted.axes[1] if other else None, words)
 
 
 def of_sweep(sweep: Sweep) -> Summary:
@@ -85,8 +85,8 @@ def of_sweep(sweep: Sweep) -> Summary:
 
 def draw(ax: Axes, summary: Summary) -> None:
     """Position against the other axis; one row of positions when there is none."""
-    found = summary.table.dropna(subset="position")
-    for i, (kind, rows) in enumerate(found.groupby("boundary", sort=False)):
+    crossings = summary.table.dropna(subset="position")
+    for i, (kind, rows) in enumerate(crossings.groupby("boundary", sort=False)):
         color, marker = ((style.BLUE, "o"), (style.ORANGE, "s"))[i % 2]
         _draw_rows(
             ax,
@@ -120,10 +120,10 @@ def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str,
     common |= {"trials": len(own), "generalized": won, "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
     fixed = {} if other is None else {other.name: other.places([value])[0] if ordered(other) else value}
     hits, trials = fitted.grokked.hits[:, 1].sum(), fitted.grokked.counts.sum()
-    found = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if 0 < hits < trials else []
-    for boundary in found:
+    boundaries = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if 0 < hits < trials else []
+    for boundary in boundaries:
         yield common | {"boundary": "start" if boundary.rises else "end", **_interval(boundary, along)}
-    if not found:
+    if not boundaries:
         likely = hits > 0 and (hits == trials or fitted.grokked.likely(along.name, [1], fixed))
         empty = dict.fromkeys(("position", "low", "high"), math.nan)
         yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", **empty, "n": 0}

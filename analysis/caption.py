@@ -68,7 +68,7 @@ def phases(table: pd.DataFrame) -> str:
 
 
 def coarse(table: pd.DataFrame) -> str:
-    """A sentence where evaluations are too few for a lag to be told from none, else the empty text."""
+    """A sentence where evaluations are too few to tell a lag from none, else the empty text."""
     if not (table.delay_limit < FINE_DELAY * table.evaluate_every).any():
         return ""
     return (

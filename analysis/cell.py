@@ -1,6 +1,6 @@
 """A cell of a map on paper: its box, and the strip at its foot with a piece for each of its trials.
 
-Decides where things stand in a cell; what they show is said by the figures that use this.
+Decides where things stand in a cell; what they show is up to the figures that use this.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Cell:
     def fill(
         self, ax: Axes, across: tuple[float, float] = (0, 1), up: tuple[float, float] = (0, 1), **look: Any
     ) -> None:
-        """Draws a part of the cell, all of it if not said otherwise."""
+        """Draws a part of the cell, all of it by default."""
         (left, low), (right, high) = self.at(across[0], up[0]), self.at(across[1], up[1])
         ax.add_patch(Rectangle((left, low), right - left, high - low, **look))
 

@@ -32,8 +32,8 @@ def of_sweep(sweep: Sweep) -> str:
 
 def page(sweep: Sweep, curves: pd.DataFrame) -> str:
     """HTML, from the trials and their accuracy curves (run_id, key, step, value)."""
-    told = json.dumps(summarize(sweep, curves), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", told)
+    data = json.dumps(summarize(sweep, curves), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return TEMPLATE.read_text(encoding="utf-8").replace("/*DATA*/", data)
 
 
 def summarize(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
@@ -84,15 +84,15 @@ def _trial(row: dict, names: list[str]) -> dict[str, object]:
 
 def _lines(curves: pd.DataFrame, grids: dict[tuple[int, ...], int]) -> dict[str, dict[str, object]]:
     """Per run its "train" and "test" curve and the number of their list of steps."""
-    found: dict[str, dict[str, object]] = {}
+    lines: dict[str, dict[str, object]] = {}
     if curves.empty:
-        return found
+        return lines
     for run, own in curves.groupby("run_id"):
         wide = own.pivot(index="step", columns="key", values="value")
         kept = wide.iloc[np.unique(np.linspace(0, len(wide) - 1, min(len(wide), POINTS)).round().astype(int))]
         grid = grids.setdefault(tuple(int(s) for s in kept.index), len(grids))
-        found[str(run)] = {"grid": grid} | {
+        lines[str(run)] = {"grid": grid} | {
             key.removesuffix("_accuracy"): [None if math.isnan(v) else round(1000 * v) for v in kept[key]]
             for key in kept
         }
-    return found
+    return lines

@@ -41,9 +41,9 @@ def summarize(table: pd.DataFrame, axes: tuple[str, ...] = ("task",)) -> Summary
     rows, trials = [], []
     for place, cell in table.groupby(list(axes)):
         name = ", ".join(text(v) if a == "task" else f"{a} {text(v)}" for a, v in zip(axes, place, strict=True))
-        found = median(cell.final_test_accuracy)
+        final = median(cell.final_test_accuracy)
         rows.append(
-            (name, *place, found.n, found.value, found.low, found.high, cell.ceiling.mean(), cell.overlap.mean())
+            (name, *place, final.n, final.value, final.low, final.high, cell.ceiling.mean(), cell.overlap.mean())
         )
         trials.append(pd.DataFrame({"name": name, "accuracy": cell.final_test_accuracy}))
     columns = ["name", *axes, "n", "accuracy", "low", "high", "ceiling", "overlap"]

@@ -39,9 +39,9 @@ def summarize(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -
     chosen = highlighted or middle_seed(cell[cell.run_id.isin(points.run_id)])
     seed = int(cell.loc[cell.run_id == chosen, "seed"].iloc[0])
     grokked = cell[cell.grok_step.notna()]
-    told = "vertical line: its grok step" if chosen in set(grokked.run_id) else "which did not grok"
+    mark = "vertical line: its grok step" if chosen in set(grokked.run_id) else "which did not grok"
     words = caption.join(
-        f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)}); strong: seed {seed}, {told}",
+        f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)}); strong: seed {seed}, {mark}",
         caption.grokked(cell),
         caption.sizes(cell),
     )

@@ -43,8 +43,8 @@ def share_within(event: str, steps: int) -> Measure:
 
     def within(trials: pd.DataFrame) -> Estimate:
         seen = trials[event] <= steps
-        told = seen | (trials.steps_run >= steps) | (trials.phase == "diverged")
-        return wilson(int(seen.sum()), int(told.sum()))
+        known = seen | (trials.steps_run >= steps) | (trials.phase == "diverged")
+        return wilson(int(seen.sum()), int(known.sum()))
 
     return within
 
@@ -53,8 +53,8 @@ def share_without(event: str, steps: int) -> Measure:
     """One minus ``share_within``: the trials that ran so long and never had the event."""
 
     def without(trials: pd.DataFrame) -> Estimate:
-        found = share_within(event, steps)(trials)
-        return Estimate(1 - found.value, 1 - found.high, 1 - found.low, found.n)
+        estimate = share_within(event, steps)(trials)
+        return Estimate(1 - estimate.value, 1 - estimate.high, 1 - estimate.low, estimate.n)
 
     return without
 
@@ -143,13 +143,13 @@ def overlaps(task: str) -> Callable[[], list[float]]:
     def computed() -> list[float]:
         trial = make_trial({"task": task, "context": 16, "data_fraction": 0.3, "model": "transformer"})
         examples = trial.shape.examples
-        found = []
+        shares = []
         for seed in SEEDS:
             order = np.random.default_rng(seed).permutation(len(examples.labels))
             train = np.zeros(len(order), bool)
             train[order[: train_examples(len(order), 0.3)]] = True
-            found.append(overlap(examples.distinct, train, ~train))
-        return found
+            shares.append(overlap(examples.distinct, train, ~train))
+        return shares
 
     return computed
 

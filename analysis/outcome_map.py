@@ -102,7 +102,7 @@ def numbers(table: pd.DataFrame) -> list[str]:
 
 
 def natural(table: pd.DataFrame) -> list[str]:
-    """The outcomes that are drawn if none is named: what the user's probes found, or else the accuracy."""
+    """The outcomes that are drawn if none is named: what the user's probes measured, or else the accuracy."""
     return own_numbers(table) or ["final_test_accuracy"]
 
 
@@ -131,12 +131,12 @@ def summarize(table: pd.DataFrame, outcome: str, x: str, y: str | None = None, f
         raise style.Absent(f"no finished trial has a {outcome}{meaning}")
     keys = [k for k in (x, y, facet) if k]
     rows = [(*place, *_numbers(cell, outcome)) for place, cell in table.groupby(keys)]
-    found = pd.DataFrame(rows, columns=[*keys, *NUMBERS])
+    by_cell = pd.DataFrame(rows, columns=[*keys, *NUMBERS])
     axes = axis_of(table, x), axis_of(table, y) if y else None
     if y and not any(a and a.continuous for a in axes):
         axes = axes[0].evenly(), axes[1].evenly() if axes[1] else None
     trials = table[[*keys, "censored"]].assign(value=table[outcome])
-    summary = Summary(found, trials, outcome, *axes, facet, "")
+    summary = Summary(by_cell, trials, outcome, *axes, facet, "")
     return replace(summary, caption=_caption(summary, table, tuple(keys)))
 
 

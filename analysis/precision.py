@@ -39,8 +39,8 @@ def summarize(table: pd.DataFrame) -> Summary:
     rows = []
     for name in (name for name in in_order(table, "precision") if name in won.index and name != REFERENCE):
         successes, n = won.loc[name]
-        found = rate_difference(int(successes), int(n), int(base["sum"]), int(base["size"]))
-        rows.append((name, found.value, found.low, found.high, int(successes), int(n)))
+        difference = rate_difference(int(successes), int(n), int(base["sum"]), int(base["size"]))
+        rows.append((name, difference.value, difference.low, difference.high, int(successes), int(n)))
     differences = pd.DataFrame(rows, columns=["precision", "difference", "low", "high", "successes", "n"])
     words = caption.join(
         curves.caption, f"Right: share generalized minus that in {REFERENCE}, 95 % interval (Newcombe 1998, method 10)"

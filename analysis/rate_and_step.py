@@ -1,7 +1,7 @@
 """Two panels that several figures share: the share that generalized, and the median step it took.
 
 Against one axis, a line per value of a second. What the axis is, and whether the step is the grok
-step or the delay after memorization, is said by the figures that use this.
+step or the delay after memorization, is up to the figures that use this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .axis import Axis, plain_log, text
 from .statistics import decided, grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
-LINES = 4  # that can be told apart in one panel
+LINES = 4  # that can be distinguished in one panel
 
 
 def summarize(table: pd.DataFrame, x: str, by: str | None = None, delay: bool = False) -> pd.DataFrame:
@@ -125,11 +125,11 @@ def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, 
 
 
 @style.applied()
-def figure(rows: pd.DataFrame, x: Axis, by: str | None, words: str, told: str) -> Figure:
+def figure(rows: pd.DataFrame, x: Axis, by: str | None, words: str, ylabel: str) -> Figure:
     """Share grokked beside its step, or delay, with the words below."""
     sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, words)
     draw_rates(axes[0, 0], rows, x, by)
-    draw_steps(axes[0, 1], rows, x, by, told)
+    draw_steps(axes[0, 1], rows, x, by, ylabel)
     if by:
         handles, names = axes[0, 0].get_legend_handles_labels()
         sheet.legend(handles, names, loc="outside upper left", ncols=4)

@@ -112,11 +112,11 @@ def gathered(folder: Path, tracking_uri: str | None = None) -> dict[str, pd.Data
         here = set()  # no store in this folder: the tables alone
     tables = {}
     for name in sorted({name for claim in CLAIMS for name in claim.spaces}):
-        found = [read(name, tracking_uri, everything=True).finished] if name in here else []
+        parts = [read(name, tracking_uri, everything=True).finished] if name in here else []
         file = folder / f"trials_{name}.csv"
-        found += [kept(file)] if file.exists() else []
-        if found:
-            tables[name] = pd.concat(found, ignore_index=True).drop_duplicates("trial", ignore_index=True)
+        parts += [kept(file)] if file.exists() else []
+        if parts:
+            tables[name] = pd.concat(parts, ignore_index=True).drop_duplicates("trial", ignore_index=True)
     return tables
 
 
@@ -177,8 +177,8 @@ def _story(summary: Summary) -> list[str]:
     """What holds, what does not, what nobody knows yet: ten lines."""
     lines = []
     for verdict_, most, word in zip((REPLICATES, DOES_NOT), STORY, ("Holds", "Does not hold"), strict=True):
-        found = [f for f in summary.findings if f.verdict == verdict_ and f.kind not in (ASKED, COMPUTED)]
-        lines += [f"- **{word}.** {_sentence(f)}" for f in _one_of_each_chapter(found)[:most]]
+        findings = [f for f in summary.findings if f.verdict == verdict_ and f.kind not in (ASKED, COMPUTED)]
+        lines += [f"- **{word}.** {_sentence(f)}" for f in _one_of_each_chapter(findings)[:most]]
     for verdict_, words in ((UNDECIDED, "Too few trials to decide"), (NOT_MEASURED, "Nobody knows yet")):
         names = [f.claim.name.replace("_", " ") for f in summary.findings if f.verdict == verdict_]
         if names:
@@ -199,17 +199,17 @@ def _one_of_each_chapter(findings: list[Finding]) -> list[Finding]:
 def _sentence(finding: Finding) -> str:
     claim = finding.claim
     published = "; ".join(filter(None, (claim.published.strip("–"), claim.logs and f"logs: {claim.logs}")))
-    told = f"measured {_measured(finding)}, n = {finding.measured.n}, {finding.kind}"
-    return f"{claim.claim} ({f'published: {published}; ' if published else ''}{told})."
+    measurement = f"measured {_measured(finding)}, n = {finding.measured.n}, {finding.kind}"
+    return f"{claim.claim} ({f'published: {published}; ' if published else ''}{measurement})."
 
 
 def _counts(summary: Summary) -> list[str]:
     """How many of each kind of evidence came out how."""
     head, rows = ["", *COLORS, "in all"], []
     for kind, words in KINDS_OF_EVIDENCE.items():
-        found = [f.verdict for f in summary.findings if f.kind == kind]
-        if found:
-            rows.append([words, *(str(found.count(v)) for v in COLORS), str(len(found))])
+        verdicts = [f.verdict for f in summary.findings if f.kind == kind]
+        if verdicts:
+            rows.append([words, *(str(verdicts.count(v)) for v in COLORS), str(len(verdicts))])
     return _table(head, rows)
 
 
@@ -250,9 +250,11 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def draw(ax: Axes, finding: Finding) -> None:
     """Range that replicates (shaded), published values, measurement with interval, single trials below it."""
-    claim, found = finding.claim, finding.measured
+    claim, measured = finding.claim, finding.measured
     values = _values(finding)
-    edge = _edges([claim.low, claim.high, found.value, found.low, found.high, *values, *claim.points], claim.unit)
+    edge = _edges(
+        [claim.low, claim.high, measured.value, measured.low, measured.high, *values, *claim.points], claim.unit
+    )
     ax.axvspan(max(claim.low, edge[0]), min(claim.high, edge[1]), color=style.BLUE, alpha=0.15, linewidth=0)
     rows = {1.0: "measured"}
     if values:
@@ -261,7 +263,7 @@ def draw(ax: Axes, finding: Finding) -> None:
     if claim.points:
         ax.plot(claim.points, [2.0] * len(claim.points), "D", color=style.PURPLE, markersize=4, fillstyle="none")
         rows[2.0] = "published"
-    _draw_estimate(ax, found, 1.0, COLORS[finding.verdict], edge)
+    _draw_estimate(ax, measured, 1.0, COLORS[finding.verdict], edge)
     ax.set(ylim=(min(rows) - 0.6, max(rows) + 0.6), xlim=edge, xlabel=claim.unit)
     ax.set_yticks(sorted(rows), [rows[y] for y in sorted(rows)])
     if claim.unit == "optimizer steps":
@@ -287,8 +289,8 @@ def figure(finding: Finding) -> Figure:
 @style.applied()
 def overview(summary: Summary) -> Figure:
     """All measured claims, each on its own scale: the shaded range becomes 0 to 1."""
-    found = _drawn(summary)
-    if not found:
+    findings = _drawn(summary)
+    if not findings:
         return style.notice("No recorded trial speaks to a published claim yet.", "replication")
     words = (
         "Each measurement with its 95 % interval (dot), and the published values (diamonds), on the scale of its "
@@ -296,15 +298,15 @@ def overview(summary: Summary) -> Figure:
         "with a number: the value itself lies there. Filled dots: at the published settings; open ones: the mechanism "
         "at a smaller scale, or other settings."
     )
-    chapters = dict.fromkeys(f.claim.chapter for f in found)
-    lines = len(found) + len(chapters)
+    chapters = dict.fromkeys(f.claim.chapter for f in findings)
+    lines = len(findings) + len(chapters)
     sheet, axes = style.sheet(1, 1, style.DOUBLE, (12 + 4.6 * lines) * style.MM, words)
     ax, ticks = axes[0, 0], {}
     ax.axvspan(0, 1, color=style.BLUE, alpha=0.15, linewidth=0)
     y = 0
     for chapter in chapters:
         ax.annotate(chapter, (-1.45, y), va="center", fontsize=7, fontweight="bold")
-        for finding in (f for f in found if f.claim.chapter == chapter):
+        for finding in (f for f in findings if f.claim.chapter == chapter):
             y += 1
             ticks[y] = finding.claim.name.replace("_", " ")
             _overview_row(ax, finding, y)
@@ -346,15 +348,15 @@ def _finding(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Finding:
         return Finding(claim, NOTHING, pd.DataFrame(), "", NOT_MEASURED)
     trials = pd.concat(own, ignore_index=True).drop_duplicates("trial", ignore_index=True)
     measured = claim.measure(trials)
-    found = verdict(measured, claim.low, claim.high)
-    return Finding(claim, measured, trials, _differences(trials, claim) if measured.n else "", found)
+    outcome = verdict(measured, claim.low, claim.high)
+    return Finding(claim, measured, trials, _differences(trials, claim) if measured.n else "", outcome)
 
 
 def _checked(claim: Claim, values: list[float]) -> Finding:
     """A fact holds if every value computed lies in its range; it has no interval."""
     measured = Estimate(values[0], min(values), max(values), len(values))
-    found = REPLICATES if claim.low <= measured.low and measured.high <= claim.high else DOES_NOT
-    return Finding(claim, measured, pd.DataFrame(), "", found)
+    outcome = REPLICATES if claim.low <= measured.low and measured.high <= claim.high else DOES_NOT
+    return Finding(claim, measured, pd.DataFrame(), "", outcome)
 
 
 def _differences(trials: pd.DataFrame, claim: Claim) -> str:
@@ -430,21 +432,23 @@ def _edges(numbers: list[float], unit: str) -> tuple[float, float]:
 
 
 def _draw_estimate(
-    ax: Axes, found: Estimate, height: float, color: str, edge: tuple[float, float], filled: bool = True
+    ax: Axes, estimate: Estimate, height: float, color: str, edge: tuple[float, float], filled: bool = True
 ) -> None:
-    low, high = max(found.low, edge[0]), min(found.high, edge[1])
+    low, high = max(estimate.low, edge[0]), min(estimate.high, edge[1])
     if low <= high:
         ax.plot([low, high], [height] * 2, color=color, linewidth=1.2, solid_capstyle="butt")
-    for inside, end, arrow in ((found.low >= edge[0], low, "<"), (found.high <= edge[1], high, ">")):
+    for inside, end, arrow in ((estimate.low >= edge[0], low, "<"), (estimate.high <= edge[1], high, ">")):
         spot = min(max(end, edge[0]), edge[1])
         ax.plot(spot, height, "|" if inside else arrow, color=color, markersize=5, clip_on=False)
-    if edge[0] <= found.value <= edge[1]:
-        ax.plot(found.value, height, "o", color=color, markersize=4.5, markerfacecolor=color if filled else "white")
-    elif math.isfinite(found.value):  # beyond the scale: it must not look as if nothing was measured
-        side = 0 if found.value < edge[0] else 1
+    if edge[0] <= estimate.value <= edge[1]:
+        ax.plot(estimate.value, height, "o", color=color, markersize=4.5, markerfacecolor=color if filled else "white")
+    elif math.isfinite(estimate.value):  # beyond the scale: it must not look as if nothing was measured
+        side = 0 if estimate.value < edge[0] else 1
         ax.plot(edge[side], height, "<>"[side], color=color, markersize=7, clip_on=False, zorder=4)
         where: dict[str, Any] = {"xytext": (6 - 12 * side, 4), "textcoords": "offset points", "fontsize": 5.5}
-        ax.annotate(f"at {found.value:.3g}", (edge[side], height), ha="right" if side else "left", color=color, **where)
+        ax.annotate(
+            f"at {estimate.value:.3g}", (edge[side], height), ha="right" if side else "left", color=color, **where
+        )
 
 
 @style.applied()

@@ -53,7 +53,7 @@ def _events(row: Mapping, lines: Mapping[str, pd.DataFrame]) -> dict[str, object
     curves = {
         key: (tuple(int(s) for s in line.step), tuple(float(v) for v in line.value)) for key, line in lines.items()
     }
-    found = events(trial, curves, diverged=row["phase"] == "diverged")
-    if row["ending"] == "settled" and (found["grok_step"] is None or found["phase"] == "collapse"):
-        found["phase"] = None  # had it gone on, it might have generalized, or come back
-    return {name: found[name] for name in CHANGED}
+    outcomes = events(trial, curves, diverged=row["phase"] == "diverged")
+    if row["ending"] == "settled" and (outcomes["grok_step"] is None or outcomes["phase"] == "collapse"):
+        outcomes["phase"] = None  # had it gone on, it might have generalized, or come back
+    return {name: outcomes[name] for name in CHANGED}

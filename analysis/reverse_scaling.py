@@ -37,13 +37,13 @@ class Summary:
     def verdicts(self) -> dict[object, str]:
         """Of each control value: whether the largest size succeeds less often than the smallest, with the difference of
         their shares (Newcombe, 95 %)."""
-        found = {}
+        words = {}
         for value, rows in self.table.groupby(self.control) if self.control else [("", self.table)]:
             small, large = rows.sort_values(self.x.name).iloc[[0, -1]].to_dict("records")
             change = rate_difference(large["successes"], large["n"], small["successes"], small["n"])
             word = "reversed" if change.high < 0 else "not reversed" if change.low > 0 else "undecided"
-            found[value] = f"{word} ({change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}])"
-        return found
+            words[value] = f"{word} ({change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}])"
+        return words
 
     def panels(self) -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """Title, rows and trials of each panel."""
@@ -61,10 +61,12 @@ def summarize(table: pd.DataFrame, control: str | None = None, size: str = "para
     keys = [k for k in (control, size) if k]
     groups = table.groupby(keys)
     rows = groups.agg(successes=("grok_step", "count"), n=("phase", "count")).reset_index()
-    found = [wilson(int(k), int(n)) for k, n in zip(rows.successes, rows.n, strict=True)]
+    estimates = [wilson(int(k), int(n)) for k, n in zip(rows.successes, rows.n, strict=True)]
     quartiles = groups.final_test_accuracy.quantile([0.25, 0.5, 0.75]).unstack()
     quartiles.columns = ["final_low", "final_median", "final_high"]
-    rows = rows.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
+    rows = rows.assign(
+        rate=[e.value for e in estimates], low=[e.low for e in estimates], high=[e.high for e in estimates]
+    )
     rows = rows.merge(quartiles.reset_index(), on=keys)
     words = caption.join(
         "Share of trials that generalized within the steps run (circles; bars: 95 % Wilson intervals) and test "

@@ -1,7 +1,7 @@
 """Numbers with their uncertainty: rates, times until an event, and differences.
 
 Pure functions of counts or of the tidy table; nothing here draws, reads a store or picks axes.
-Every interval is two-sided, 95 % unless told otherwise.
+Every interval is two-sided, 95 % unless stated otherwise.
 """
 
 from __future__ import annotations

@@ -79,13 +79,13 @@ def draw_scores(ax: Axes, summary: Summary) -> None:
 
 def draw(ax: Axes, summary: Summary) -> None:
     """Measured stride against predicted stride; a number says how many trials share a mark."""
-    told = summary.table.dropna(subset=["stride", "predicted"])
-    if told.empty:
+    pairs = summary.table.dropna(subset=["stride", "predicted"])
+    if pairs.empty:
         _say(ax, "predicted_stride")
         return
-    most = max(told.stride.max(), told.predicted.max())
+    most = max(pairs.stride.max(), pairs.predicted.max())
     ax.plot([0, most + 1], [0, most + 1], color=style.GRAY, linewidth=0.7, zorder=1)
-    spots = told.assign(sure=told.p_value < CHANCE).groupby(["reading", "sure", "predicted", "stride"]).size()
+    spots = pairs.assign(sure=pairs.p_value < CHANCE).groupby(["reading", "sure", "predicted", "stride"]).size()
     for (reading, sure, predicted, stride), trials in sorted(spots.items(), key=lambda spot: spot[0][0], reverse=True):
         _, color, _, marker = READINGS[reading]
         size, side = (8.0, -1) if reading == "outer" else (4.0, 1)  # one place may hold both: the small one inside
@@ -152,5 +152,5 @@ def _draw_curves(ax: Axes, summary: Summary, keys: dict[str, str], name: str) ->
 
 def _say(ax: Axes, column: str) -> None:
     ax.axis("off")
-    told = f"{column}\nnot recorded\nin these trials"
-    ax.text(0.5, 0.5, told, ha="center", va="center", color="#333333", transform=ax.transAxes)
+    message = f"{column}\nnot recorded\nin these trials"
+    ax.text(0.5, 0.5, message, ha="center", va="center", color="#333333", transform=ax.transAxes)

@@ -51,8 +51,10 @@ def summarize(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
         .won.agg(successes="sum", n="size")
         .reset_index()
     )
-    found = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
-    rates = groups.assign(rate=[e.value for e in found], low=[e.low for e in found], high=[e.high for e in found])
+    estimates = [wilson(int(k), int(n)) for k, n in zip(groups.successes, groups.n, strict=True)]
+    rates = groups.assign(
+        rate=[e.value for e in estimates], low=[e.low for e in estimates], high=[e.high for e in estimates]
+    )
     words = caption.join(
         "Share of trials that generalized within the steps run",
         caption.WILSON,

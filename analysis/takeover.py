@@ -42,11 +42,11 @@ def summarize(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     if "inner_winning_stride_score" not in set(own.key):
         raise style.Absent("a takeover timeline needs inner stride scores: modular multiplication or division")
     row = trial.iloc[0]
-    told = "never" if math.isnan(row.takeover_step) else f"at step {row.takeover_step:,.0f}"
+    when = "never" if math.isnan(row.takeover_step) else f"at step {row.takeover_step:,.0f}"
     words = caption.join(
         f"One trial (seed {row.seed}; {describe(trial)})",
         "Stride score: share of hits when each centroid's nearest neighbors are compared with k ± s",
-        f"Takeover (outer score below 0.5 for good, after having been above): {told}",
+        f"Takeover (outer score below 0.5 for good, after having been above): {when}",
         caption.grokked(trial),
         caption.sizes(trial),
     )

@@ -115,12 +115,12 @@ def figure(summary: Summary) -> Figure:
 
 def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
     """A line of each name: one that is gray in a panel, where no trial generalized, has its color in another."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for ax in panels:
         for line, name in zip(*ax.get_legend_handles_labels(), strict=True):
-            if name not in found or found[name].get_color() == style.GRAY:
-                found[name] = line
-    return found
+            if name not in handles or handles[name].get_color() == style.GRAY:
+                handles[name] = line
+    return handles
 
 
 def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:
