@@ -244,9 +244,9 @@ def checkpoints(most: int) -> Iterator[int]:
 
 def error_of(truth: Truth, points: np.ndarray, labels: np.ndarray, kernels: tuple | None) -> tuple[float, tuple]:
     """Error of the map, and its kernels."""
-    found = PhaseMap.fit(points, labels.tolist(), truth.axes, range(truth.phases), kernels)
-    wrong = found.probability(truth.lattice).argmax(1) != truth.likeliest
-    return float(wrong.mean()), found.kernels
+    fitted = PhaseMap.fit(points, labels.tolist(), truth.axes, range(truth.phases), kernels)
+    wrong = fitted.probability(truth.lattice).argmax(1) != truth.likeliest
+    return float(wrong.mean()), fitted.kernels
 
 
 def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -> Iterator[dict]:
@@ -340,7 +340,7 @@ def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Ite
 
 
 def ask_time(known: int = 1000, asked: int = 200) -> None:
-    """Prints core milliseconds per trial: known trials of ``four`` at random points, results told after each ask."""
+    """Prints core milliseconds per trial: known trials of ``four`` at random points, results given after each ask."""
     truth = four()
     for batch in (1, BATCH):
         draw, planner = truth.draws(np.random.default_rng(0)), Planner(truth.axes)

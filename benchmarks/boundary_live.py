@@ -96,11 +96,11 @@ def judged(table: pd.DataFrame) -> tuple[float, float]:
     covered = np.array([row["width"] >= 16 for row in rows])
     lattice, likeliest = truth.lattice[covered], truth.likeliest[covered]
     points = truth.axes.unit(table.to_dict("records"))
-    found = PhaseMap.fit(points, table.phase.tolist(), truth.axes, boundary_benchmark.PHASES).phase(lattice)
+    mapped = PhaseMap.fit(points, table.phase.tolist(), truth.axes, boundary_benchmark.PHASES).phase(lattice)
     cells = table.groupby(["weight_decay", "width"]).phase.agg(lambda phases: phases.mode()[0]).reset_index()
     nearest = ((lattice[:, None] - truth.axes.unit(cells.to_dict("records"))) ** 2).sum(2).argmin(1)
     wanted = np.array(names)[likeliest]
-    return float((np.array(found) != wanted).mean()), float((cells.phase.to_numpy()[nearest] != wanted).mean())
+    return float((np.array(mapped) != wanted).mean()), float((cells.phase.to_numpy()[nearest] != wanted).mean())
 
 
 def report() -> None:
@@ -136,9 +136,9 @@ def main() -> None:
     parser.add_argument("--tracking-uri", help="where the sweeps are recorded; what is there is not run again")
     settings = parser.parse_args()
     if not settings.report:
-        said = ["--tracking-uri", settings.tracking_uri] if settings.tracking_uri else []
-        rows = [{"what": BOUNDARY, "core_seconds": run(BOUNDARY, said)}]
-        run(MAIN, said)
+        options = ["--tracking-uri", settings.tracking_uri] if settings.tracking_uri else []
+        rows = [{"what": BOUNDARY, "core_seconds": run(BOUNDARY, options)}]
+        run(MAIN, options)
         tables = [recorded(name, settings.tracking_uri).assign(sweep=name) for name in (MAIN, BOUNDARY)]
         pd.concat(tables).to_csv(TRIALS, index=False)
         for width in load(SPACES / f"{BOUNDARY}.py").grid["width"]:

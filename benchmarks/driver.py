@@ -83,11 +83,11 @@ def _recorded(uri: str, trials: int) -> list[int]:
     experiment = client.get_experiment_by_name("space")
     assert experiment
     runs = search(client, experiment.experiment_id, "tags.`phasemap.kind` = 'trial'")
-    seeds = [int(found.data.params["seed"]) for found in runs if found.info.status == "FINISHED"]
-    kinds = {frozenset(found.data.metrics) for found in runs}
+    seeds = [int(one.data.params["seed"]) for one in runs if one.info.status == "FINISHED"]
+    kinds = {frozenset(one.data.metrics) for one in runs}
     if sorted(seeds) != list(range(trials)) or len(kinds) != 1:
         raise SystemExit(f"{trials} trials were run, {len(seeds)} are recorded, with {len(kinds)} sets of metrics")
-    return sorted(found.info.end_time for found in runs)
+    return sorted(one.info.end_time for one in runs)
 
 
 def main() -> None:

@@ -122,7 +122,7 @@ class Bench:
             return float("nan")
         try:
             steps = make(trials(name, 1)[0], device=self.device.type)
-            found, host = self.rate(lambda: next(steps) or 1)
+            speed, host = self.rate(lambda: next(steps) or 1)
         except Exception as error:  # a loop that does not run costs its row
             self.add(network=name, what=f"{what}: {type(error).__name__}")
             return float("nan")
@@ -130,9 +130,9 @@ class Bench:
             network=name,
             what=what,
             precision="fp32",
-            **{"trial-steps/s": round(found, 1), "host share": round(host, 3)},
+            **{"trial-steps/s": round(speed, 1), "host share": round(host, 3)},
         )
-        return found
+        return speed
 
     def stack(
         self, name: str, size: int, precision: str, compiled: bool, published: float, plain: float, peak: float
@@ -144,17 +144,17 @@ class Bench:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
             training = begin(trials(name, size, precision), self.device, compiled)
-            found, host = self.rate(partial(self.block, training))
-            row["trial-steps/s"], row["host share"] = round(found * size, 1), round(host, 3)
-            row["x published"], row["x plain"] = round(found * size / published, 2), round(found * size / plain, 2)
-            row["share of fp32 peak"] = round(found * size * nominal(training.trials[0]) / peak, 3)
+            speed, host = self.rate(partial(self.block, training))
+            row["trial-steps/s"], row["host share"] = round(speed * size, 1), round(host, 3)
+            row["x published"], row["x plain"] = round(speed * size / published, 2), round(speed * size / plain, 2)
+            row["share of fp32 peak"] = round(speed * size * nominal(training.trials[0]) / peak, 3)
             if self.device.type == "cuda":
                 row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
             if self.device.type == "cuda" or not compiled:
                 row["launches a step"] = round(self.launches(training), 1)
             if compiled and not training.compiled:
                 row["what"] = "stack, not compiled after all"
-        except Exception as error:  # out of memory, or no compiler: said, and the rest goes on
+        except Exception as error:  # out of memory, or no compiler: reported, and the rest goes on
             row["what"] = f"{what}: {type(error).__name__}: {str(error)[:80]}"
         self.add(**row)
 
@@ -181,16 +181,16 @@ class Bench:
         alone = begin(trials(name, 1), self.device)
         steps = 2 * self.steps()
         alone.advance(steps)
-        found = []
+        comparisons = []
         for size in (2, 16, self.sizes[-1]):
             stacked = begin(trials(name, size), self.device)
             stacked.advance(steps)
             off = (stacked.flat[0] - alone.flat[0]).abs().max().item()
-            found.append(f"{size}: {'same' if off == 0 else f'{off:.1e} off'}")
+            comparisons.append(f"{size}: {'same' if off == 0 else f'{off:.1e} off'}")
         again = begin(trials(name, 1), self.device)
         again.advance(steps)
-        found.append(f"twice: {'same' if torch.equal(again.flat, alone.flat) else 'not the same'}")
-        return ", ".join(found)
+        comparisons.append(f"twice: {'same' if torch.equal(again.flat, alone.flat) else 'not the same'}")
+        return ", ".join(comparisons)
 
 
 def main() -> None:

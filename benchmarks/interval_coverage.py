@@ -44,8 +44,8 @@ def _median(n: int, name: str, end: float, sweep: int) -> tuple[bool, bool]:
     draw = np.random.default_rng([n, sweep])
     times = MEDIAN * np.exp(draw.normal(0, 0.7, n))
     ends = end * draw.random(n) if name == "own ends" else np.full(n, end)
-    found = kaplan_meier(np.minimum(times, ends), times <= ends)[1]
-    return found.low <= MEDIAN <= found.high, bool(np.isinf(found.low) and np.isinf(found.high))
+    estimate = kaplan_meier(np.minimum(times, ends), times <= ends)[1]
+    return estimate.low <= MEDIAN <= estimate.high, bool(np.isinf(estimate.low) and np.isinf(estimate.high))
 
 
 Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of success at (x, y)
@@ -90,12 +90,12 @@ def _lines(chance: Chance, sweep: int) -> Iterator[tuple[int, int, int, bool]]:
     """Of each line: true boundaries held, true boundaries, boundaries reported, and whether none was."""
     draw = np.random.default_rng(sweep)
     points = draw.random((150, 2))
-    found = PhaseMap.fit(points, (draw.random(150) < chance(*points.T)).astype(int), phases=(0, 1))
+    fitted = PhaseMap.fit(points, (draw.random(150) < chance(*points.T)).astype(int), phases=(0, 1))
     for y in LINES:
         x = np.linspace(0, 1, 20_012)
         above = chance(x, np.full(len(x), y)) > 0.5
         places = np.flatnonzero(above[1:] != above[:-1])
-        reported = found.boundaries("x0", [1], {"x1": y})
+        reported = fitted.boundaries("x0", [1], {"x1": y})
         held = [any(b.low <= x[i] <= b.high and b.rises == above[i + 1] for b in reported) for i in places]
         yield sum(held), len(places), len(reported), not reported
 

@@ -131,9 +131,9 @@ class Cluster:
 def cut_when_free(case: Case) -> float:
     cutting = Cutting(Rates(guess, largest), lambda trial: False)
     cutting.put(case.trials)
-    found = Cluster(case.machines).run(cutting.cut, lambda stack: cutting.put(stack.trials))
+    seconds = Cluster(case.machines).run(cutting.cut, lambda stack: cutting.put(stack.trials))
     assert not cutting.waiting
-    return found
+    return seconds
 
 
 def cut_before(case: Case) -> float:
@@ -151,10 +151,10 @@ def cut_before(case: Case) -> float:
 
 
 def by_shape(trials: Iterable[Trial]) -> list[list[Trial]]:
-    found: dict[object, list[Trial]] = {}
+    groups: dict[object, list[Trial]] = {}
     for trial in trials:
-        found.setdefault(trial.shape, []).append(trial)
-    return list(found.values())
+        groups.setdefault(trial.shape, []).append(trial)
+    return list(groups.values())
 
 
 def lower_bound(case: Case) -> float:

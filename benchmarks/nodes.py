@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--core", type=float, default=1.0, help="share of a core that a node may use")
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
-    options = [word for said in arguments.set for word in ("--set", said)]
+    options = [word for setting in arguments.set for word in ("--set", setting)]
     os.environ["PHASEMAP_PRODUCT"] = "openblas"  # one for all three: the quickest is chosen anew each time
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as made:

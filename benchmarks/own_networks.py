@@ -75,15 +75,15 @@ CONTENDERS: dict[str, Callable[[Trial, Trial], turns.Go]] = {
 }
 
 
-def row(by_hand: Trial, found: turns.Rates) -> turns.Row:
+def row(by_hand: Trial, rates: turns.Rates) -> turns.Row:
     return {
         "model": by_hand.model,
         "width": by_hand.width,
         "K": best_size(by_hand, gpu=False),
-        **turns.middle(found),
-        "module / stack": round(turns.ratio(found["module"], found["stack"]), 2),
-        "eager module / stack": round(turns.ratio(found["module eager"], found["stack eager"]), 2),
-        "module / loop": round(turns.ratio(found["module"], found["loop"]), 2),
+        **turns.middle(rates),
+        "module / stack": round(turns.ratio(rates["module"], rates["stack"]), 2),
+        "eager module / stack": round(turns.ratio(rates["module eager"], rates["stack eager"]), 2),
+        "module / loop": round(turns.ratio(rates["module"], rates["loop"]), 2),
     }
 
 
@@ -95,7 +95,7 @@ def main() -> None:
         [by_hand.model for by_hand, _ in pairs],
         list(CONTENDERS),
         lambda number, name: CONTENDERS[name](*pairs[number]),
-        lambda number, found: row(pairs[number][0], found),
+        lambda number, rates: row(pairs[number][0], rates),
     )
 
 

@@ -101,18 +101,18 @@ CONTENDERS: dict[str, Callable[[Trial], turns.Go]] = {
 }
 
 
-def _row(trial: Trial, found: turns.Rates) -> turns.Row:
-    best_plain = [max(a, b) for a, b in zip(found["plain"], found["plain compiled"], strict=True)]
-    median = {name: statistics.median(rates) for name, rates in found.items()}
+def _row(trial: Trial, by_name: turns.Rates) -> turns.Row:
+    best_plain = [max(a, b) for a, b in zip(by_name["plain"], by_name["plain compiled"], strict=True)]
+    median = {name: statistics.median(rates) for name, rates in by_name.items()}
     best = best_product(trial.width)
     return {
         "model": trial.model,
         "width": trial.width,
         "K": best_size(trial, gpu=False),
-        **turns.middle(found),
-        "x published": round(turns.ratio(found["stack"], found["published"]), 2),
-        "x plain": round(turns.ratio(found["stack"], best_plain), 2),
-        "eager x published": round(turns.ratio(found["stack eager"], found["published"]), 2),
+        **turns.middle(by_name),
+        "x published": round(turns.ratio(by_name["stack"], by_name["published"]), 2),
+        "x plain": round(turns.ratio(by_name["stack"], best_plain), 2),
+        "eager x published": round(turns.ratio(by_name["stack eager"], by_name["published"]), 2),
         "GFLOP/s of the best product": round(2 * best / 1e9),
         "share": round(median["stack"] * nominal(trial) / best, 2),
         "x published at most": round(best / needed(trial) / median["published"], 2),
@@ -127,7 +127,7 @@ def main() -> None:
         [trial.model for trial in trials],
         list(CONTENDERS),
         lambda number, name: CONTENDERS[name](trials[number]),
-        lambda number, found: _row(trials[number], found),
+        lambda number, rates: _row(trials[number], rates),
     )
 
 

@@ -39,8 +39,8 @@ def one(model: str, width: int, size: int, threads: int, seconds: float) -> None
     go(), go()
     speed = rate(go, seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    told = stack_memory(trial) * size / 2**20
-    print(f"{1e6 / speed:.0f},{peak:.0f},{told:.0f},{best_size(trial, gpu=False)}")
+    expected = stack_memory(trial) * size / 2**20
+    print(f"{1e6 / speed:.0f},{peak:.0f},{expected:.0f},{best_size(trial, gpu=False)}")
 
 
 def main() -> None:

@@ -37,9 +37,9 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def middle(found: Rates) -> Row:
+def middle(by_name: Rates) -> Row:
     """The median rate of each."""
-    return {name: round(statistics.median(rates), 1) for name, rates in found.items()}
+    return {name: round(statistics.median(rates), 1) for name, rates in by_name.items()}
 
 
 def main(
@@ -93,7 +93,7 @@ def _contend(contender: Callable[[int, str], Go], number: int, name: str, second
 def _rates(file: str, number: int, names: Sequence[str], seconds: float, rounds: int) -> Rates:
     command = [sys.executable, file, "--seconds", str(seconds), "--contend", str(number)]
     processes = {}
-    found: Rates = {name: [] for name in names}
+    rates: Rates = {name: [] for name in names}
     for name in names:  # one after the other, so that compiling disturbs nobody
         processes[name] = subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert _line(processes[name]) == "ready\n", name
@@ -102,10 +102,10 @@ def _rates(file: str, number: int, names: Sequence[str], seconds: float, rounds:
             assert process.stdin
             process.stdin.write("go\n")
             process.stdin.flush()
-            found[name].append(float(_line(process)))
+            rates[name].append(float(_line(process)))
     for process in processes.values():
         process.communicate()
-    return found
+    return rates
 
 
 def _line(process: subprocess.Popen[str]) -> str:

@@ -71,8 +71,8 @@ def costs() -> Iterator[str]:
             continue
         trials = space.trials()
         steps = f"{sum(trial.steps for trial in trials):,} trial-steps"
-        said = path.read_text().split('"""')[1]
-        if not re.search(rf"\b{len(trials):,} trials\b", said) or steps not in said:
+        docstring = path.read_text().split('"""')[1]
+        if not re.search(rf"\b{len(trials):,} trials\b", docstring) or steps not in docstring:
             yield f"{path.relative_to(ROOT)}: must say {len(trials)} trials and {steps}"
 
 

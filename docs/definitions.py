@@ -127,7 +127,7 @@ not, for {TAKEOVER_PROBES} probes in a row.
 
 
 def _outcomes() -> str:
-    files = {name: f"probes/{probe}.py" for probe, found in places().items() for name in found} | FILES
+    files = {name: f"probes/{probe}.py" for probe, outcomes in places().items() for name in outcomes} | FILES
     rows = []
     for name, definition in DEFINITIONS.items():
         kind = "curve" if name in CURVES else "text" if name in WORDS else "number"
@@ -148,14 +148,14 @@ def fields() -> str:
         for name in names(kind):
             owners.setdefault(built_in(kind, name).fields, []).append(name)
         parts.append(f"### {title}")
-        for found, owned in owners.items():
-            parts.append(f"{', '.join(f'`{name}`' for name in owned)}{':' if found else ': no field of its own.'}")
-            parts += [_table(found)] if found else []
+        for group, owned in owners.items():
+            parts.append(f"{', '.join(f'`{name}`' for name in owned)}{':' if group else ': no field of its own.'}")
+            parts += [_table(group)] if group else []
     return "\n\n".join(parts)
 
 
-def _table(found: Iterable[Field]) -> str:
-    rows = [f"| `{one.name}` | `{one.default}` | {_values(one)} | {one.help} |" for one in found]
+def _table(listed: Iterable[Field]) -> str:
+    rows = [f"| `{one.name}` | `{one.default}` | {_values(one)} | {one.help} |" for one in listed]
     return "\n".join(["| field | default | values | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
@@ -170,7 +170,7 @@ def pages() -> dict[Path, str]:
     """Every page that is written, whole, and what it must hold."""
     spaces = DOCS / "search-spaces.md"
     block = re.compile(r"(<!-- python docs/definitions.py -->\n).*?(<!-- end -->)", re.S)
-    filled = block.sub(lambda found: f"{found[1]}\n{fields()}\n\n{found[2]}", spaces.read_text())
+    filled = block.sub(lambda match: f"{match[1]}\n{fields()}\n\n{match[2]}", spaces.read_text())
     return {DOCS / "definitions.md": page(), spaces: filled}
 
 
