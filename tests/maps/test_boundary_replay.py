@@ -1,7 +1,6 @@
 """The arithmetic of benchmarks/boundary.py and boundary_live.py; the replay only as far as it takes to run."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,15 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def loaded(name):
-    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", BENCHMARKS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def bench(monkeypatch):
+    return loaded("boundary", monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def bench():
-    return loaded("boundary")
+def loaded(name, monkeypatch):
+    """A benchmark, which stands beside those that it uses."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module(name)
 
 
 @pytest.fixture
@@ -79,13 +76,13 @@ def test_a_drawn_grid_is_a_worse_map_than_the_same_grid_read_with_the_map(bench)
     assert (rows.trials == 768).all()
 
 
-def test_a_live_sweep_is_judged_cell_by_cell_against_the_dense_table(bench, table, monkeypatch):
-    live = loaded("boundary_live")
+def test_a_live_sweep_is_judged_cell_by_cell_against_the_dense_table(table, monkeypatch):
+    live = loaded("boundary_live", monkeypatch)
     monkeypatch.setattr(live, "DENSE", table)
     every = pd.read_csv(table)
-    assert live.judged(every, bench) == (0, 0)
+    assert live.judged(every) == (0, 0)
     coarse = every[every.weight_decay.isin(sorted(every.weight_decay.unique())[::6])]
-    read, drawn = live.judged(coarse, bench)
+    read, drawn = live.judged(coarse)
     assert 0 < read < 0.1
     assert 0 < drawn < 0.2
-    assert live.judged(every.assign(phase="grokking"), bench)[0] == pytest.approx(46 / 96)
+    assert live.judged(every.assign(phase="grokking"))[0] == pytest.approx(46 / 96)
