@@ -24,8 +24,10 @@ from . import (
     axis,
     bottleneck,
     boundary_position,
+    critical_law,
     data_fraction,
     dimension_collapse,
+    grok_step_law,
     grok_step_map,
     hidden_picture,
     interactive,
@@ -51,7 +53,9 @@ FIGURES: dict[str, ModuleType] = {
         phase_diagram,
         probability_map,
         boundary_position,
+        critical_law,
         grok_step_map,
+        grok_step_law,
         outcome_map,
         success_rate,
         reverse_scaling,
@@ -71,7 +75,9 @@ PAGE = "interactive_map"
 ABSENT = 3  # exit status: a figure named cannot be drawn
 OPTIONS = {  # of figures: what they can be asked to show
     "phase_diagram": ("x", "y"),
+    "critical_law": ("x", "y"),
     "grok_step_map": ("x", "y"),
+    "grok_step_law": ("x",),
     "outcome_map": ("outcome", "x", "y"),
 }
 
@@ -94,7 +100,7 @@ def draw_named(
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
     With ``thresholds`` (see ``resummarize.py``) all is summarized anew from the logged curves. ``outcomes``: one
-    outcome map each. ``x`` and ``y``: the axes of the maps.
+    outcome map each. ``x`` and ``y``: the axes of the maps and laws.
 
     Raises:
         ValueError: no such experiment, store, figure, threshold, outcome or axis.
@@ -113,7 +119,7 @@ def draw_named(
     paths = write(sweep.trials, folder)
     for figure in figures or (*FIGURES, PAGE):
         asked = bool(figures) or figure == "phase_diagram"
-        sides = {"x": x, "y": y} if figure in OPTIONS else {}
+        sides = {side: name for side, name in {"x": x, "y": y}.items() if side in OPTIONS.get(figure, ())}
         if figure == PAGE:
             paths += _write_page(sweep, folder)
         elif figure == "outcome_map":
@@ -198,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--outcome", metavar="NAME", action="append", default=[], help="a recorded number: draw its outcome_map"
     )
     for side in ("x", "y"):
-        parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {', '.join(OPTIONS)}")
+        able = ", ".join(figure for figure, taken in OPTIONS.items() if side in taken)
+        parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {able}")
     for setting in resummarize.SETTINGS:
         parser.add_argument(
             f"--{setting.replace('_', '-')}",

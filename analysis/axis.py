@@ -96,13 +96,26 @@ class Axis:
 def axis_of(table: pd.DataFrame, name: str) -> Axis:
     """The axis that the values in the table's column form."""
     values = in_order(table, name)
-    numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
-    if not numeric:
+    if has_words(table, name):
         return Axis(name, values, "ordinal")
     if len(values) > 12 and len(values) > len(table) / 2:
         return Axis(name, values, "log" if _drawn_in_the_logarithm(values) else "linear", continuous=True)
     kind = spacing(values)
     return Axis(name, values, "ordinal" if kind == "rank" else kind)
+
+
+def has_words(table: pd.DataFrame, name: str) -> bool:
+    """Whether the values in the table's column have no order: words, or truths."""
+    return not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_bool_dtype(table[name])
+
+
+def without_logarithm(table: pd.DataFrame, name: str) -> str:
+    """Why the values in the table's column have no logarithm; the empty text if they have."""
+    if has_words(table, name):
+        return f"{name} has words"
+    if not (table[name] > 0).all():
+        return f"{name} has values of 0 or less, or none, and these have no logarithm"
+    return ""
 
 
 def map_axes(sweep: Sweep, x: str | None = None, y: str | None = None) -> tuple[str, ...]:
@@ -135,6 +148,16 @@ def plain_log(axis: XAxis | YAxis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(lambda value, _: short(value))
     axis.set_minor_formatter(NullFormatter())
+
+
+def fitted_log(axis: XAxis | YAxis) -> None:
+    """As ``plain_log``, with other ticks where these would be one or two, or too many, between the limits set."""
+    plain_log(axis)
+    low, high = axis.get_view_interval()
+    if high < 5 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
+    if high > 1_000 * low:
+        axis.set_major_locator(LogLocator(numticks=7))
 
 
 def label(name: str) -> str:

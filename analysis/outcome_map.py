@@ -21,14 +21,13 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator
 
 from phasemap.plan.outcome import DEFINITIONS, EVENTS, WORDS
 from phasemap.record.reader import OUTCOMES, Sweep, own_numbers
 from phasemap.words import did_you_mean
 
 from . import caption, style
-from .axis import Axis, axis_of, label, map_axes, plain_log, short, text
+from .axis import Axis, axis_of, fitted_log, label, map_axes, short, text
 from .cell import cells
 from .rate_and_step import bars, open_medians
 from .statistics import event_time, median, reached
@@ -326,18 +325,9 @@ def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
         ax.axhline(whole.table.budget.max(), color=style.GRAY, linewidth=0.6, linestyle="--")
     if whole.log:
         ax.set_yscale("log")
-        _log_ticks(ax)
+        fitted_log(ax.yaxis)
     panel.x.dress(ax)
     ax.set_ylabel(_label(whole.outcome, what))
-
-
-def _log_ticks(ax: Axes) -> None:
-    plain_log(ax.yaxis)
-    low, high = ax.get_ylim()
-    if high < 5 * low:  # 1, 2 and 5 times a power of ten would be one tick or two
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
-    if high > 1_000 * low:  # and too many
-        ax.yaxis.set_major_locator(LogLocator(numticks=7))
 
 
 def _label(outcome: str, what: str) -> str:
@@ -355,7 +345,7 @@ def _bar(sheet: Figure, axes: np.ndarray, summary: Summary) -> None:
     bar.set_label(_label(summary.outcome, "" if summary.continuous else "median "))
     bar.outline.set_visible(False)  # type: ignore[operator]
     if summary.log:
-        _log_ticks(bar.ax)
+        fitted_log(bar.ax.yaxis)
 
 
 def _handles(summary: Summary) -> Iterator[Artist]:

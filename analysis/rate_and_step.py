@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from . import style
 from .axis import Axis, plain_log, text
-from .statistics import decided, grok_time, kaplan_meier, wilson
+from .statistics import decided, followed, grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
 LINES = 4  # that can be distinguished in one panel
@@ -105,8 +105,7 @@ def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
 def _delay(cell: pd.DataFrame) -> Any:
     """Of the trials that memorized; one that has not grokked is censored at the steps it ran on."""
     own = cell[cell.memorization_step.notna()]
-    ran = own.steps_run.fillna(own.steps).where(own.phase != "diverged", own.steps)
-    waited = (own.grok_step.fillna(ran) - own.memorization_step).clip(lower=0)
+    waited = (own.grok_step.fillna(followed(own)) - own.memorization_step).clip(lower=0)
     return kaplan_meier(waited, own.grok_step.notna())[1]
 
 

@@ -109,15 +109,22 @@ def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> EventTime:
 def event_time(trials: pd.DataFrame, event: str, level: float = LEVEL) -> EventTime:
     """Time to the event, such as ``grok_step``, over the trials (columns of that name, steps_run, steps, phase).
 
-    A trial that did not grok is censored at the steps it ran, never dropped. One that diverged can
-    not grok any more, so it stays in the risk set up to its budget (as in a cumulative incidence;
-    censoring it at once would say the opposite). Grok steps are known to the next evaluation only.
+    A trial that did not grok is censored where it was last ``followed``, never dropped. Grok steps are known to the
+    next evaluation only.
     """
-    seen = trials[event].notna()
-    ran = trials.steps_run.fillna(trials.steps).where(trials.phase != "diverged", trials.steps)
+    seen, ran = trials[event].notna(), followed(trials)
     duration = trials[event].where(seen, ran).astype(float)
     curve, median = kaplan_meier(duration, seen, level)
     return EventTime(median, int(seen.sum()), float(ran.max()) if len(ran) else math.nan, curve)
+
+
+def followed(trials: pd.DataFrame) -> pd.Series:
+    """The steps up to which each trial is known not to have had an event that it lacks: those it ran.
+
+    One that diverged can not grok any more, so it stays in the risk set up to its budget (as in a cumulative
+    incidence; censoring it at once would say the opposite).
+    """
+    return trials.steps_run.fillna(trials.steps).where(trials.phase != "diverged", trials.steps)
 
 
 def kaplan_meier(duration: Any, seen: Any, level: float = LEVEL) -> tuple[pd.DataFrame, Estimate]:

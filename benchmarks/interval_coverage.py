@@ -1,17 +1,18 @@
-"""How often the intervals hold the truth: medians of few times, with and without censoring, and phase boundaries.
+"""How often the intervals hold the truth: medians of few times, with and without censoring, phase boundaries, and laws.
 
     python benchmarks/interval_coverage.py
 
-One core, under two minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
+One core, MINUTES minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
 made-up sweeps whose interval holds the truth, the level it claims, the share left open and the number of sweeps; for
-boundaries also the share of lines on which none was reported, and the reported ones per line that hold none.
+boundaries also the share of lines on which none was reported, and the reported ones per line that hold none; for laws
+the share of sweeps in which a straight line, which is the truth, was not refused at 0.05 (0.95 if the test is right).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +22,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from analysis.edge import Problem, Trials
+from analysis.lognormal import Times
 from analysis.statistics import kaplan_meier
 from phasemap.maps.phase_map import PhaseMap
 
@@ -100,8 +103,78 @@ def _lines(chance: Chance, sweep: int) -> Iterator[tuple[int, int, int, bool]]:
         yield sum(held), len(places), len(reported), not reported
 
 
+EXPONENTS = (-1.0, 0.5)  # of the grok step, by two axes
+SCATTER = 0.3
+EVERY = 100  # steps between evaluations; the grok step at the middle is ten times that
+BUDGETS = {"none": 1e9, "30 %": 1_500.0, "80 %": 500.0}  # steps, hence the share censored
+
+
+def exponents() -> Iterator[dict[str, object]]:
+    """Coverage of the 95 % interval of the exponent of a grok step over two axes, n trials at random places."""
+    for name, budget in BUDGETS.items():
+        for n in (20, 50, 200) if name != "80 %" else (100, 400):
+            found = [_exponent(n, budget, sweep) for sweep in range(SWEEPS)]
+            case = {"interval": "exponent of the grok step", "case": f"censored: {name}", "n": n, "level": 0.95}
+            yield case | _shares(found)
+
+
+def _exponent(n: int, budget: float, sweep: int) -> tuple[bool, bool, bool]:
+    """Whether the interval holds the truth, whether an end is open, and whether a straight line is kept."""
+    draw = np.random.default_rng([n, sweep, int(budget) % 1_000])
+    design = np.column_stack([np.ones(n), draw.uniform(-1, 1, (n, 2))])
+    times = np.exp(design @ [np.log(10 * EVERY), *EXPONENTS] + SCATTER * draw.standard_normal(n))
+    steps = np.ceil(times / EVERY) * EVERY
+    seen = steps <= budget
+    with np.errstate(divide="ignore"):
+        low, high = np.log(np.where(seen, steps - EVERY, budget)), np.log(np.where(seen, steps, np.inf))
+    law = Times(low, high, design)
+    _, *ends = law.ends(1, 0.95)
+    return ends[0] <= EXPONENTS[0] <= ends[1], bool(np.isinf(ends).any()), law.straight([1, 2]) >= 0.05
+
+
+def edges() -> Iterator[dict[str, object]]:
+    """Coverage of the 90 % intervals of a law's exponent, and of its critical value at one line."""
+    for name, sides in {"start": ("start",), "start and end": ("start", "end")}.items():
+        for seeds in (1, 5):
+            found = [_edge(sides, seeds, sweep) for sweep in range(EDGES)]
+            case: dict[str, object] = {"case": f"{name}, {seeds} a point", "n": 16 * 6 * seeds, "level": 0.9}
+            for interval, part in zip(("critical exponent", "critical value"), zip(*found, strict=True), strict=True):
+                yield {"interval": interval} | case | _shares(part)
+
+
+EDGES = 200  # sweeps
+START, END = (-0.8, -0.5), (1.0, 0.4)  # place at the middle and exponent
+STEEPNESS = 0.15
+LINE = 0.6  # the other axis, in logarithms from its middle, at which the critical value is asked for
+
+
+def _edge(sides: tuple[str, ...], seeds: int, sweep: int) -> list[tuple[bool, bool, bool]]:
+    """As ``_exponent``, of the exponent of the start and of its place on the line."""
+    draw = np.random.default_rng([seeds, sweep, len(sides)])
+    along, across = (axis.ravel() for axis in np.meshgrid(np.linspace(-2.5, 2.5, 16), np.linspace(-1, 1, 6)))
+    chance = expit((along - START[0] - START[1] * across) / STEEPNESS)
+    if "end" in sides:
+        chance = chance * expit((END[0] + END[1] * across - along) / STEEPNESS)
+    counts = np.full(len(along), float(seeds))
+    problem = Problem(Trials(along, across, draw.binomial(seeds, 0.02 + 0.95 * chance).astype(float), counts), sides)
+    best = problem.solve()
+    kept = problem.straight(best, "start") >= 0.05
+    shift = STEEPNESS * np.log((0.5 - 0.02) / (0.5 - 0.03))  # of P = 0.5 against the middle of the edge
+    wanted = START[1], START[0] + START[1] * LINE - shift
+    ends = problem.interval(best, "start", "slope", 0.9), problem.place(best, "start", LINE, 0.9, (-5, 5))[1:]
+    return [
+        (low <= truth <= high, bool(np.isinf([low, high]).any()), kept)
+        for truth, (low, high) in zip(wanted, ends, strict=True)
+    ]
+
+
+def _shares(found: Sequence[tuple[bool, bool, bool]]) -> dict[str, object]:
+    held, opened, kept = (float(np.mean(column)) for column in zip(*found, strict=True))
+    return {"coverage": held, "open": opened, "straight": kept, "sweeps": len(found)}
+
+
 def main() -> None:
-    table = pd.DataFrame([*medians(), *boundaries()])
+    table = pd.DataFrame([*medians(), *boundaries(), *exponents(), *edges()])
     RESULTS.parent.mkdir(exist_ok=True)
     table.to_csv(RESULTS, index=False, float_format="%.3f")
     print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.numerics import matmul, random_streams
+from phasemap.plan.evaluations import next_evaluation
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place_of
@@ -273,14 +274,6 @@ def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
         while training.step < goal and time.perf_counter() - start < pause:
             training.advance(min(training.step + AHEAD, goal))
         yield training.evaluate() if training.step == goal else []
-
-
-def next_evaluation(trial: Trial, step: int) -> int:
-    """The first evaluation step after ``step``; the last step is always one."""
-    coming = (step // trial.evaluate_every + 1) * trial.evaluate_every
-    if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
-        coming = min(coming, max(step + 1, round(step * 1.25)))
-    return min(coming, trial.steps)
 
 
 def probing(trial: Trial, step: int) -> bool:

@@ -204,7 +204,10 @@ def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
         (["outcome_map", "--x", "gates"], "x: must be an axis of user that varies, got 'gates' (did you mean gate?)"),
         (["--y", "width"], "y: must be an axis of user that varies, got 'width'; use weight_decay, gate, seed"),
         (["phase_diagram", "--x", "gate", "--y", "gate"], "y: must be another axis than x, got 'gate' for both"),
-        (["success_rate", "--x", "gate"], "x: is an option of phase_diagram, grok_step_map, outcome_map, got"),
+        (
+            ["success_rate", "--x", "gate"],
+            "x: is an option of phase_diagram, critical_law, grok_step_map, grok_step_law, outc",
+        ),
         (["outcome_mop"], "(did you mean outcome_map?)"),
     ],
 )

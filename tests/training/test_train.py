@@ -16,7 +16,7 @@ from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import Trial
 from phasemap.probes import names
-from phasemap.training.train import begin, next_evaluation
+from phasemap.training.train import begin
 
 SEQUENCE = TRANSFORMER.replace(task="lfsr_5", context=6, split="distinct", batch_size=8, steps=12, evaluate_every=6)
 EVERY_PROBE = "+".join(name for name in names() if name != "homology")  # which needs ripser
@@ -289,16 +289,6 @@ def test_log_spaced_evaluations_grow_by_a_factor_up_to_their_interval():
     assert set(steps) >= {20, 40, 60, 80, 100}
     assert all(0 < after - before <= max(1, round(before / 4)) for before, after in pairwise(steps))
     assert len(steps) < 25
-
-
-def test_evaluations_follow_from_the_step_alone():
-    trial = Trial(steps=10_000, evaluate_every=1_000, log_spaced=True)
-    steps = [0]
-    while steps[-1] < 10_000:
-        steps.append(next_evaluation(trial, steps[-1]))
-    for before, after in pairwise(steps):
-        assert next_evaluation(trial, before) == after
-    assert steps[-1] == 10_000
 
 
 def test_the_last_point_of_a_curve_is_the_outcome():

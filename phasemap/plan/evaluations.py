@@ -1,0 +1,32 @@
+"""When a trial is evaluated: the schedule that training keeps, and what a table's row says of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Scheduled(Protocol):
+    """A trial, or the row of a table that describes one."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def evaluate_every(self) -> int: ...
+    @property
+    def log_spaced(self) -> bool: ...
+
+
+def next_evaluation(trial: Scheduled, step: int) -> int:
+    """The first evaluation step after ``step``; the last step is always one."""
+    coming = (step // trial.evaluate_every + 1) * trial.evaluate_every
+    if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
+        coming = min(coming, max(step + 1, round(step * 1.25)))
+    return min(coming, trial.steps)
+
+
+def previous_evaluation(trial: Scheduled, step: int) -> int:
+    """The last evaluation step before ``step``, 0 where there is none: every multiple of evaluate_every is one."""
+    before = (step - 1) // trial.evaluate_every * trial.evaluate_every
+    while (coming := next_evaluation(trial, before)) < step:
+        before = coming
+    return before
