@@ -33,7 +33,7 @@ from .statistics import decided
 
 PLACES = 9  # along a continuous axis, at which the law is read off
 FINE = 200  # places along a line, at which its highest probability is looked for
-NONE: dict[str, Any] = {"marker": "x", "linestyle": "", "color": style.GREY, "markersize": 3.5, "markeredgewidth": 0.8}
+NONE: dict[str, Any] = {"marker": "x", "linestyle": "", "color": style.GRAY, "markersize": 3.5, "markeredgewidth": 0.8}
 OPEN: dict[str, Any] = {"markersize": 3.8, "markerfacecolor": "white", "markeredgewidth": 0.9}
 ROOM = 2.0  # above and below all marks
 LOOKS = {"start": (style.BLUE, "o", -1.5), "end": (style.ORANGE, "s", 1.5)}

@@ -300,7 +300,7 @@ def _apart(own: pd.DataFrame, x: Axis) -> np.ndarray:
 
 def _draw_residuals(ax: Axes, summary: Summary) -> None:
     for level, dash in ((0.0, "-"), (NORMAL, "--"), (-NORMAL, "--")):
-        ax.axhline(level, color=style.GREY, linewidth=0.6, linestyle=dash, zorder=0)
+        ax.axhline(level, color=style.GRAY, linewidth=0.6, linestyle=dash, zorder=0)
     for own, _, look in _shown(summary.trials.assign(middle=True)):
         faint = min(0.8, max(0.2, 8 / math.sqrt(len(own))))
         ax.plot(own.prediction, own.residual, alpha=faint, **look)
