@@ -119,7 +119,7 @@ def draw_named(
     paths = write(sweep.trials, folder)
     for figure in figures or (*FIGURES, PAGE):
         asked = bool(figures) or figure == "phase_diagram"
-        sides = {side: name for side, name in {"x": x, "y": y}.items() if side in OPTIONS.get(figure, ())}
+        sides = {side: one for side, one in (("x", x), ("y", y)) if side in OPTIONS.get(figure, ())}
         if figure == PAGE:
             paths += _write_page(sweep, folder)
         elif figure == "outcome_map":

@@ -25,9 +25,9 @@ from matplotlib.lines import Line2D
 from phasemap.record.reader import Sweep
 
 from . import boundary_position, caption, style
-from .axis import Axis, axis_of, fitted_log, in_order, label, map_axes, text, without_logarithm
+from .axis import Axis, axis_of, fitted_log, in_order, map_axes, text, without_logarithm
 from .edge import Edges, Problem, Trials
-from .likelihood import SURE, p_value
+from .likelihood import SURE, verdict
 from .probability_map import LEVEL
 from .statistics import decided
 
@@ -77,9 +77,7 @@ def summarize(table: pd.DataFrame, along: str, other: str) -> Summary:
     found = pd.DataFrame(rows)
     known = found[found.groupby("boundary").inside.transform("sum") > 1]
     if known.empty:
-        raise style.Absent(
-            f"no edge of generalization lies within the {label(along)} tried at two {label(other)} or more"
-        )
+        raise style.Absent(f"no edge lies within the values of {along} tried at two values of {other} or more")
     lines = boundary_position.summarize(table, along, other).table
     alone = lines.rename(columns={"position": "alone", "low": "alone_low", "high": "alone_high"})
     known = known.merge(alone[["boundary", other, "alone", "alone_low", "alone_high"]], "left", ["boundary", other])
@@ -113,6 +111,7 @@ def draw(ax: Axes, summary: Summary) -> None:
         ax.fill_between(places, low, rows.high, where=inside, color=color, alpha=0.2, linewidth=0)
         ax.plot(places, rows.position, color=color, linewidth=0.8, linestyle=(0, (3, 2)))
         ax.plot(places, rows.position.where(rows.inside), color=color)
+    for side in LOOKS:
         _draw_alone(ax, summary, side)
     ax.set_yscale("log")
     other.dress(ax)
@@ -139,7 +138,7 @@ def _values(trials: pd.DataFrame, name: str) -> list[float]:
     """The values tried, or places spread evenly over a continuous axis."""
     tried = in_order(trials, name)
     if len(tried) < 2:
-        raise style.Absent(f"a critical law needs two values of {label(name)} or more, there is {len(tried)}")
+        raise style.Absent(f"a critical law needs two values of {name} or more, there is {len(tried)}")
     return list(tried) if not axis_of(trials, name).continuous else np.geomspace(tried[0], tried[-1], PLACES).tolist()
 
 
@@ -160,13 +159,13 @@ def _likeliest(trials: Trials, along: str) -> tuple[Problem, Edges]:
     if won in (0, n):
         raise style.Absent(f"{'every' if won else 'no'} trial generalized: there is no edge")
     if len(np.unique(trials.along)) < 2:
-        raise style.Absent(f"a critical law needs two values of {label(along)} or more, there is one")
+        raise style.Absent(f"a critical law needs two values of {along} or more, there is one")
     constant = won * math.log(won / n) + (n - won) * math.log1p(-won / n) - math.log(n) / 2
     problems = [Problem(trials, sides) for sides in (("start",), ("end",), ("start", "end"))]
     found = [(problem, problem.solve()) for problem in problems]
     scores = [edges.height - (3 * len(edges.sides) + 2) * math.log(n) / 2 for _, edges in found]
     if max(scores) <= constant:
-        raise style.Absent(f"no edge along {label(along)}: a constant rate explains the trials as well")
+        raise style.Absent(f"no edge along {along}: a constant rate explains the trials as well")
     return found[int(np.argmax(scores))]
 
 
@@ -187,18 +186,20 @@ def _rows(
         yield {"boundary": side, other: value, **position, "inside": bool(crosses), **law}
 
 
-def _draw_alone(ax: Axes, summary: Summary, side: object) -> None:
+def _draw_alone(ax: Axes, summary: Summary, side: str) -> None:
     """Positions fitted without the law, with bars; an arrow where the interval is open."""
-    color, marker, shift = LOOKS[str(side)]
+    color, marker, shift = LOOKS[side]
     rows = summary.lines[summary.lines.boundary == side]
     first, last = min(summary.along.values), max(summary.along.values)
-    places, low, high = rows[summary.other.name], rows.low.clip(lower=first), rows.high.clip(upper=last)
-    look: dict[str, Any] = {"color": color, "transform": style.apart(ax, shift)}
-    bars = [rows.position - low, high - rows.position]
-    ax.errorbar(places, rows.position, bars, fmt=marker, capsize=2, elinewidth=0.9, **OPEN, **look)
+    if rows.empty:
+        return
+    places, middle = rows[summary.other.name].to_numpy(float), rows.position.to_numpy()
+    low, high = rows.low.clip(lower=first), rows.high.clip(upper=last)
+    look: dict[str, Any] = {"color": color, "transform": style.apart(ax, shift), **OPEN}
+    ax.errorbar(places, middle, np.array([middle - low, high - middle]), fmt=marker, capsize=2, elinewidth=0.9, **look)
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
         if opened.any():  # a line without points would claim room
-            ax.plot(places[opened], np.full(opened.sum(), end), arrow, **OPEN, **look)
+            ax.plot(places[opened], np.full(opened.sum(), end), arrow, **look)
 
 
 def _limits(summary: Summary) -> tuple[float, float]:
@@ -210,10 +211,13 @@ def _limits(summary: Summary) -> tuple[float, float]:
 
 
 def _handles(summary: Summary) -> Iterator[Line2D]:
-    for row in summary.laws.to_dict("records"):
-        color, marker, _ = LOOKS[row["boundary"]]
-        refused = ", refused" if row["straight"] < SURE else ""
-        yield Line2D([], [], color=color, marker=marker, label=f"{row['boundary']}: {_exponent(row)}{refused}", **OPEN)
+    laws = {row["boundary"]: row for row in summary.laws.to_dict("records")}
+    for side, (color, marker, _) in LOOKS.items():
+        if side in laws:
+            refused = ", refused" if laws[side]["straight"] < SURE else ""
+            yield Line2D([], [], color=color, marker=marker, label=f"{side}: {_exponent(laws[side])}{refused}", **OPEN)
+        elif (summary.lines.boundary == side).any():
+            yield Line2D([], [], color=color, marker=marker, linestyle="", label=f"{side}: no law", **OPEN)
     if summary.lines.position.isna().any():
         yield Line2D([], [], label="no crossing found", **NONE)
 
@@ -232,7 +236,7 @@ def _caption(summary: Summary, table: pd.DataFrame, edges: Edges) -> str:
         "where the law passes 0.5 nowhere within the values tried",
         f"A straight line against log {other}: {', '.join(_verdict(row) for row in summary.laws.to_dict('records'))}",
         f"Marks: positions fitted without the law, with their {100 * LEVEL:.0f} % intervals",
-        _failures(summary),
+        failures(summary),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, (summary.along.name, summary.other.name)),
@@ -240,13 +244,11 @@ def _caption(summary: Summary, table: pd.DataFrame, edges: Edges) -> str:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    if math.isnan(row["straight"]):
-        return f"{row['boundary']} not to be tested with two values"
-    verdict = "refused by the data" if row["straight"] < SURE else "not refused"
-    return f"{row['boundary']} {verdict} ({p_value(row['straight'])})"
+    p = row["straight"]
+    return f"{row['boundary']} {'not to be tested with two values' if math.isnan(p) else verdict(p)}"
 
 
-def _failures(summary: Summary) -> str:
+def failures(summary: Summary) -> str:
     """Where the law and the positions fitted without it disagree."""
     rows, lines, other = summary.table, summary.lines, summary.other.name
     off = rows[(rows.alone_high < rows.low) | (rows.alone_low > rows.high)]

@@ -33,7 +33,7 @@ from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, fitted_log, has_words, in_order, label, map_axes, text, without_logarithm
-from .likelihood import SURE, p_value, ratio_test
+from .likelihood import SURE, p_value, ratio_test, verdict
 from .lognormal import Times, Undetermined
 from .statistics import LEVEL, followed
 
@@ -149,7 +149,7 @@ class _Law:
     @cached_property
     def times(self) -> Times:
         design = [np.ones(len(self.trials)), *(column.of(self.trials) for column in self.columns)]
-        return Times(*_interval(self.trials), np.column_stack(design))
+        return Times(*_interval(self.trials), np.column_stack(design)).checked()
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -226,9 +226,10 @@ def _summarize(table: pd.DataFrame, axes: Sequence[str], x: str | None, left_out
     if known < least:
         raise style.Absent(f"a law of the grok step needs {least} trials or more that generalized, {known} did")
     try:
-        x = x or law.strongest
+        strongest = law.strongest
     except Undetermined as reason:
         raise style.Absent(f"there is no law of the grok step: {reason}") from reason
+    x = x or strongest
     axis = axis_of(trials, x)
     axis = replace(axis, scale="log", continuous=axis.continuous or len(axis.values) > TICKS)
     at = ", ".join(f"{name.replace('_', ' ')} {text(value)}" for name, value in law.beside(x).items())
@@ -324,11 +325,11 @@ def _caption(summary: Summary, table: pd.DataFrame, left_out: Sequence[str]) -> 
         "Lines: log grok step = a + Σ b log axis with lognormal scatter, the likeliest law of "
         f"{len(found)} trials, {found.censored.sum()} of them censored at the steps they ran; a grok step lies between "
         "two evaluations",
-        f"95 % profile-likelihood intervals: {'; '.join(_terms(summary.table))}",
+        f"95 % profile-likelihood intervals: {'; '.join(terms(summary.table))}",
         f"Scatter: a factor of {math.exp(summary.value(SCATTER)):.3g}",
         _verdict(summary),
-        f"Left: dark band, the line's interval; light, 95 % of the trials{_strong(found)}. Right: the residual of a "
-        "censored trial is at least where its mark stands",
+        f"Left: dark band, the line's interval; light, 95 % of the trials{_strong(found)}",
+        "Right: the residual of a censored trial is at least where its mark stands" if found.censored.any() else "",
         _never(summary),
         f"Left out: {'; '.join(left_out)}" if left_out else "",
         caption.grokked(table),
@@ -337,7 +338,8 @@ def _caption(summary: Summary, table: pd.DataFrame, left_out: Sequence[str]) -> 
     )
 
 
-def _terms(rows: pd.DataFrame) -> Iterator[str]:
+def terms(rows: pd.DataFrame) -> Iterator[str]:
+    """Each exponent and factor of a summary's table with its interval, in words."""
     for row in rows[rows["axis"].notna()].to_dict("records"):
         word = f" {text(row['word'])}" if row["quantity"] == "factor" else ""
         name = f"{row['quantity']} of {row['axis'].replace('_', ' ')}{word}"
@@ -352,8 +354,7 @@ def _verdict(summary: Summary) -> str:
     p = summary.value(STRAIGHT)
     if math.isnan(p):
         return "Whether the law is straight in the logarithms cannot be tested with so few values"
-    verdict = "is refused by the data" if p < SURE else "is not refused"
-    return f"A straight line in the logarithms {verdict} ({p_value(p)}, likelihood ratio against squares)"
+    return f"By a likelihood ratio against squares, a straight line in the logarithms is {verdict(p)}"
 
 
 def _never(summary: Summary) -> str:

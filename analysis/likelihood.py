@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 from scipy.optimize import brentq
 from scipy.stats import f, t
@@ -39,6 +40,11 @@ def fisher_test(deviance: float, added: int, n: int, spent: int) -> float:
     return float(f.sf(ratio, added, n - spent))
 
 
+def verdict(p: float) -> str:
+    """Whether a p-value refuses a law, in words."""
+    return f"{'refused by the data' if p < SURE else 'not refused'} ({p_value(p)})"
+
+
 def p_value(p: float) -> str:
     """ "p = 0.31", "p < 0.001" """
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
@@ -55,8 +61,10 @@ def interval(
 
 
 def _end(deviance: Callable[[float], float], best: float, step: float, most: float, last: float) -> float:
+    @cache  # one answer for a value, whatever a search has learned since
     def excess(value: float) -> float:  # nearly straight, as a deviance is nearly a parabola
-        return math.sqrt(max(deviance(value), 0.0)) - math.sqrt(most)
+        above = 0.0 if value == best else max(deviance(value), 0.0)
+        return math.sqrt(above) - math.sqrt(most)
 
     inner = best
     for _ in range(DOUBLINGS):

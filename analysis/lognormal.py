@@ -19,6 +19,7 @@ from scipy.special import log_ndtr
 from .likelihood import fisher_test, interval, student_limit
 
 FLAT = 1e-8  # gradient per trial at which the top is reached
+ENDLESS = 20.0  # scatter in logarithms, as where all known times lie before the first look
 ROUND = 10.0  # widths of the known intervals over the scatter from which on it cannot be told from none
 
 
@@ -52,21 +53,26 @@ class Times:
 
     @cached_property
     def fit(self) -> Fit:
-        """The likeliest law.
+        """The likeliest law, of times that are ``checked``."""
+        best = minimize(_loss, self._start(), (self,), "trust-exact", jac=True, hess=_hessian, options={"gtol": FLAT})
+        scatter = 1 / float(best.x[-1])
+        return Fit(best.x[:-1] * scatter, scatter, float(-best.fun * len(self.low)))
+
+    def checked(self) -> Times:
+        """These times, if they have one likeliest law.
 
         Raises:
-            Undetermined: fewer times end than there are coefficients, their columns depend on each other, or the
-                scatter is far below what the intervals resolve.
+            Undetermined: the times that are known are too few, leave a coefficient open, or lie within so few
+                intervals that no scatter is likeliest.
         """
-        n, p = self.design.shape
+        p = self.design.shape[1]
         if self.known.sum() <= p or np.linalg.matrix_rank(self.design[self.known]) < p:
             raise Undetermined("the times that are known do not determine every coefficient")
-        best = minimize(_loss, self._start(), (self,), "trust-exact", jac=True, hess=_hessian, options={"gtol": FLAT})
-        scatter = 1 / best.x[-1]
         widths = (self.high - self.low)[self.known & np.isfinite(self.low)]
-        if not np.isfinite(best.fun) or (len(widths) and scatter * ROUND < np.median(widths)):
+        least = float(np.median(widths)) / ROUND if len(widths) else 0.0
+        if not least <= self.fit.scatter <= ENDLESS:
             raise Undetermined("the times are not known finely enough to tell their scatter")
-        return Fit(best.x[:-1] * scatter, float(scatter), float(-best.fun * n))
+        return self
 
     def ends(self, column: int, level: float) -> tuple[float, float, float]:
         """A coefficient with the ends of its interval, that of its profile likelihood."""
@@ -84,7 +90,7 @@ class Times:
         """P-value of the law against one with the squares of these columns; NaN where the times do not tell."""
         design = np.column_stack([self.design, self.design[:, list(columns)] ** 2])
         try:
-            gain = 2 * (Times(self.low, self.high, design).fit.height - self.fit.height)
+            gain = 2 * (Times(self.low, self.high, design).checked().fit.height - self.fit.height)
         except Undetermined:
             return math.nan
         return fisher_test(gain, len(columns), int(self.known.sum()), design.shape[1]) if columns else math.nan
@@ -187,7 +193,8 @@ def _mass(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     above, below = log_ndtr(b), log_ndtr(a)
     log = above + np.log(-np.expm1(np.minimum(below - above, -1e-15)))
     half = np.log(2 * np.pi) / 2
-    return log, np.exp(-(low**2) / 2 - half - log), np.exp(-(high**2) / 2 - half - log)
+    at_low, at_high = (np.exp(np.minimum(-(end**2) / 2 - half - log, 700.0)) for end in (low, high))
+    return log, at_low, at_high
 
 
 def _times(ends: np.ndarray, weights: np.ndarray) -> np.ndarray:

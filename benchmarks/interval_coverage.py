@@ -2,7 +2,7 @@
 
     python benchmarks/interval_coverage.py
 
-One core, MINUTES minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
+One core, four minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
 made-up sweeps whose interval holds the truth, the level it claims, the share left open and the number of sweeps; for
 boundaries also the share of lines on which none was reported, and the reported ones per line that hold none; for laws
 the share of sweeps in which a straight line, which is the truth, was not refused at 0.05 (0.95 if the test is right).

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import critical_weight_decay
 import definitions
 
 import phasemap
@@ -31,10 +32,12 @@ def main() -> int:
 
 
 def pages() -> Iterator[str]:
-    """What definitions.py writes is what it would write now."""
+    """What definitions.py and critical_weight_decay.py write is what they would write now."""
     for path, text in definitions.pages().items():
         if path.read_text() != text:
             yield f"{path.relative_to(ROOT)}: is out of step; run `python docs/definitions.py`"
+    if critical_weight_decay.PAGE.read_text() != critical_weight_decay.page(critical_weight_decay.fitted()):
+        yield "docs/critical-weight-decay.md: is out of step; run `python docs/critical_weight_decay.py`"
 
 
 def examples() -> Iterator[str]:

@@ -73,7 +73,7 @@ class Results:
 
         Args:
             outcome: the number of an ``outcome_map``, any column of ``table`` that was measured.
-            x: axis of a map, as is ``y``; if not given, the first ones that vary.
+            x: axis of a map or a law, as is ``y``; if not given, the first ones that vary.
 
         Raises:
             ValueError: there is no such figure, outcome or axis, or this sweep cannot have it.

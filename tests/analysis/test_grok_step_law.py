@@ -148,7 +148,7 @@ def test_the_caption_says_what_was_fitted(table):
     assert f"of 120 trials, {censored} of them censored" in words
     found = row(summary, "exponent", "width")
     assert f"exponent of width {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]" in words
-    assert "A straight line in the logarithms is not refused (p = " in words
+    assert "a straight line in the logarithms is not refused (p = " in words
     assert "never generalize" not in words
     assert summary.x.name == "weight_decay"
     assert summary.at == " at width 64"
@@ -158,7 +158,7 @@ def test_a_curve_is_refused(table):
     bent = made(lambda decay, width: 2_000 * math.exp(0.5 * math.log(decay / 0.4) ** 2))
     summary = grok_step_law.summarize(bent, ["weight_decay", "width"])
     assert row(summary, "p of a straight line").value < 1e-6
-    assert "A straight line in the logarithms is refused by the data (p < 0.001" in summary.caption
+    assert "a straight line in the logarithms is refused by the data (p < 0.001)" in summary.caption
     two = table[table.weight_decay.isin((0.8, 1.6)) & table.width.isin((32, 64))]
     assert "cannot be tested" in grok_step_law.summarize(two, ["weight_decay", "width"]).caption
 
@@ -252,4 +252,4 @@ def test_too_little_to_tell_is_said(table):
         grok_step_law.summarize(twins, ["width", "depth"])
     coarse = times(design(12, columns=1), [math.log(1_000), 0.0], 0.02, seed=0, every=2_000)
     with pytest.raises(Undetermined, match="not known finely enough"):
-        _ = Times(np.log(np.full(12, 500.0)), coarse.high, coarse.design).fit
+        Times(np.log(np.full(12, 500.0)), coarse.high, coarse.design).checked()

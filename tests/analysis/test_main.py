@@ -2,7 +2,7 @@
 
 import matplotlib
 import pandas as pd
-from synthetic import Store
+from synthetic import Store, wd_width
 
 from analysis.__main__ import draw_all, main
 
@@ -25,6 +25,22 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
     assert len(pd.read_csv(tmp_path / "phase_diagram.csv")) == 4
     assert "unfinished sweep" in (tmp_path / "phase_diagram.svg").read_text()
     assert dict(matplotlib.rcParams) == before
+
+
+def test_laws_are_drawn_along_the_axes_asked_for(tmp_path):
+    laws = Store(tmp_path, "laws")
+    for trial, outcome in wd_width(seeds=2):
+        laws.add(trial, outcome, lines=False)
+    where = ["--tracking-uri", laws.uri, "--out", str(tmp_path / "figures")]
+    assert main(["laws", "critical_law", "grok_step_law", "--x", "width", "--y", "weight_decay", *where]) == 0
+    names = {f"{figure}.{kind}" for figure in ("critical_law", "grok_step_law") for kind in ("png", "svg", "csv")}
+    assert names < {path.name for path in (tmp_path / "figures").iterdir()}
+    critical = pd.read_csv(tmp_path / "figures" / "critical_law.csv")
+    assert {"boundary", "width", "position", "low", "high", "exponent", "straight", "alone"} <= set(critical)
+    steps = pd.read_csv(tmp_path / "figures" / "grok_step_law.csv")
+    assert steps["axis"].dropna().tolist() == ["weight_decay", "width"]
+    assert "width (units)" in (tmp_path / "figures" / "grok_step_law.svg").read_text()
+    assert "critical weight decay" in (tmp_path / "figures" / "critical_law.svg").read_text()
 
 
 def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path, capsys):
