@@ -42,6 +42,7 @@ NEVER, NO_NEVER = "share that never generalizes", "p of no such share"
 FEWEST = 10  # trials that generalized
 TICKS = 12  # values of an axis that are named; more of them have round numbers instead
 PLACES = 9  # along the line, at which its interval is found
+FAR = 100  # times the steps seen, up to which predictions are drawn
 NORMAL = 1.96  # scatters that hold 95 % of the trials
 KNOWN: dict[str, Any] = {"marker": "o", "color": "#222222"}
 CENSORED: dict[str, Any] = {"marker": "^", "color": style.ORANGE, "fillstyle": "none"}
@@ -302,12 +303,17 @@ def _apart(own: pd.DataFrame, x: Axis) -> np.ndarray:
 def _draw_residuals(ax: Axes, summary: Summary) -> None:
     for level, dash in ((0.0, "-"), (NORMAL, "--"), (-NORMAL, "--")):
         ax.axhline(level, color=style.GRAY, linewidth=0.6, linestyle=dash, zorder=0)
-    for own, _, look in _shown(summary.trials.assign(middle=True)):
+    for own, _, look in _shown(_near(summary.trials).assign(middle=True)):
         faint = min(0.8, max(0.2, 8 / math.sqrt(len(own))))
         ax.plot(own.prediction, own.residual, alpha=faint, **look)
     ax.set_xscale("log")
     fitted_log(ax.xaxis)
     ax.set(xlabel=f"predicted {label('grok_step')}", ylabel="residual (scatters)")
+
+
+def _near(trials: pd.DataFrame) -> pd.DataFrame:
+    """Those predicted within ``FAR`` of the steps seen: beyond, a residual says nothing that others do not."""
+    return trials[trials.prediction.between(trials.value.min() / FAR, trials.value.max() * FAR)]
 
 
 def _handles(summary: Summary) -> Iterator[Line2D]:
@@ -321,6 +327,7 @@ def _handles(summary: Summary) -> Iterator[Line2D]:
 
 def _caption(summary: Summary, table: pd.DataFrame, left_out: Sequence[str]) -> str:
     found, names = summary.trials, tuple(summary.table["axis"].dropna())
+    far = len(found) - len(_near(found))
     return caption.join(
         "Lines: log grok step = a + Σ b log axis with lognormal scatter, the likeliest law of "
         f"{len(found)} trials, {found.censored.sum()} of them censored at the steps they ran; a grok step lies between "
@@ -330,6 +337,7 @@ def _caption(summary: Summary, table: pd.DataFrame, left_out: Sequence[str]) -> 
         _verdict(summary),
         f"Left: dark band, the line's interval; light, 95 % of the trials{_strong(found)}",
         "Right: the residual of a censored trial is at least where its mark stands" if found.censored.any() else "",
+        f"Not shown there: {far} trials predicted {FAR} times beyond the steps seen" if far else "",
         _never(summary),
         f"Left out: {'; '.join(left_out)}" if left_out else "",
         caption.grokked(table),
