@@ -74,8 +74,8 @@ def summarize(table: pd.DataFrame, along: str, other: str) -> Summary:
     middle = (math.log(values[0]) + math.log(values[-1])) / 2
     problem, edges = _likeliest(_pooled(trials, along, other, middle), along)
     rows = [row for side in edges.sides for row in _rows(problem, edges, side, along, other, values, middle)]
-    found = pd.DataFrame(rows)
-    known = found[found.groupby("boundary").inside.transform("sum") > 1]
+    places = pd.DataFrame(rows)
+    known = places[places.groupby("boundary").inside.transform("sum") > 1]
     if known.empty:
         raise style.Absent(f"no edge lies within the values of {along} tried at two values of {other} or more")
     lines = boundary_position.summarize(table, along, other).table
@@ -162,11 +162,11 @@ def _likeliest(trials: Trials, along: str) -> tuple[Problem, Edges]:
         raise style.Absent(f"a critical law needs two values of {along} or more, there is one")
     constant = won * math.log(won / n) + (n - won) * math.log1p(-won / n) - math.log(n) / 2
     problems = [Problem(trials, sides) for sides in (("start",), ("end",), ("start", "end"))]
-    found = [(problem, problem.solve()) for problem in problems]
-    scores = [edges.height - (3 * len(edges.sides) + 2) * math.log(n) / 2 for _, edges in found]
+    solved = [(problem, problem.solve()) for problem in problems]
+    scores = [edges.height - (3 * len(edges.sides) + 2) * math.log(n) / 2 for _, edges in solved]
     if max(scores) <= constant:
         raise style.Absent(f"no edge along {along}: a constant rate explains the trials as well")
-    return found[int(np.argmax(scores))]
+    return solved[int(np.argmax(scores))]
 
 
 def _rows(
@@ -219,7 +219,7 @@ def _handles(summary: Summary) -> Iterator[Line2D]:
         elif (summary.lines.boundary == side).any():
             yield Line2D([], [], color=color, marker=marker, linestyle="", label=f"{side}: no law", **OPEN)
     if summary.lines.position.isna().any():
-        yield Line2D([], [], label="no crossing found", **NONE)
+        yield Line2D([], [], label="no crossing", **NONE)
 
 
 def _exponent(row: dict[str, Any]) -> str:
@@ -255,5 +255,5 @@ def failures(summary: Summary) -> str:
     empty = lines[other][lines.position.isna()]
     lost = sorted(set(rows[other][rows.inside]) & set(empty))
     where = [f"the {side} at {', '.join(text(v) for v in part[other])}" for side, part in off.groupby("boundary")]
-    where += [f"{', '.join(text(v) for v in lost)}, where no crossing is found"] if lost else []
+    where += [f"{', '.join(text(v) for v in lost)}, where there is no crossing"] if lost else []
     return f"The law misses, by {other.replace('_', ' ')}: {'; '.join(where)}" if where else ""

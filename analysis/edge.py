@@ -84,7 +84,7 @@ class Problem:
 
     def solve(self) -> Edges:
         """The likeliest edges, from the best of many starts."""
-        return max((self.climb(start) for start in self._starts()), key=lambda found: found.height)
+        return max((self.climb(start) for start in self._starts()), key=lambda edges: edges.height)
 
     def climb(self, start: np.ndarray, held: dict[int, float] | None = None) -> Edges:
         """The top above a start, with some parameters held."""
@@ -99,8 +99,8 @@ class Problem:
             return value, slope * scale
 
         bounds = list(zip(low / scale, high / scale, strict=True))
-        found = minimize(loss, point / scale, jac=True, method="L-BFGS-B", bounds=bounds, options=CLOSE)
-        return Edges(self.sides, found.x * scale, -float(found.fun), self.bent)
+        top = minimize(loss, point / scale, jac=True, method="L-BFGS-B", bounds=bounds, options=CLOSE)
+        return Edges(self.sides, top.x * scale, -float(top.fun), self.bent)
 
     def interval(
         self, best: Edges, side: str, name: str, level: float, inside: tuple[float, float] | None = None
@@ -112,9 +112,9 @@ class Problem:
 
         def deviance(value: float) -> float:
             near = tops[min(tops, key=lambda other: abs(other - value))]
-            found = self.climb(near, {column: value})
-            tops[value] = found.values
-            return 2 * (best.height - found.height)
+            top = self.climb(near, {column: value})
+            tops[value] = top.values
+            return 2 * (best.height - top.height)
 
         step = self._ranges[0] / 20 / (self._ranges[1] if name == "slope" else 1)
         return interval(
@@ -216,13 +216,13 @@ def _chance(
         edges.append(expit(depths[i] + shift))
     product = np.prod(edges, 0)
     falls = [height * product * (1 - edge) for edge in edges]  # by the depth in each edge
-    found = np.empty((len(point), len(along)))
+    slopes = np.empty((len(point), len(along)))
     for i, (side, fall, depth) in enumerate(zip(sides, falls, depths, strict=True)):
         by_place = -SIDES[side] * fall * math.exp(-point[3 * i + 2])
-        found[3 * i : 3 * i + 3] = by_place, by_place * across, -fall * depth
+        slopes[3 * i : 3 * i + 3] = by_place, by_place * across, -fall * depth
         if bent:
-            found[3 * count + 2 + i] = by_place * across**2
+            slopes[3 * count + 2 + i] = by_place * across**2
     total = sum(falls)
-    found[3 * count] = 1 - product - total / (0.5 - outside)
-    found[3 * count + 1] = -product + total / (0.5 - inside)
-    return outside + height * product, found
+    slopes[3 * count] = 1 - product - total / (0.5 - outside)
+    slopes[3 * count + 1] = -product + total / (0.5 - inside)
+    return outside + height * product, slopes

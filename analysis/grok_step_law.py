@@ -41,7 +41,7 @@ SCATTER, STRAIGHT = "scatter", "p of a straight line"  # quantities of the whole
 NEVER, NO_NEVER = "share that never generalizes", "p of no such share"
 FEWEST = 10  # trials that generalized
 TICKS = 12  # values of an axis that are named; more of them have round numbers instead
-PLACES = 9  # along the line, at which its interval is found
+PLACES = 9  # along the line, at which it has an interval
 FAR = 100  # times the steps seen, up to which predictions are drawn
 NORMAL = 1.96  # scatters that hold 95 % of the trials
 KNOWN: dict[str, Any] = {"marker": "o", "color": "#222222"}
@@ -175,11 +175,11 @@ class _Law:
     def _rows(self) -> Iterator[tuple[Any, ...]]:
         times = self.times
         for i, column in enumerate(self.columns, 1):
-            found = times.ends(i, LEVEL)
+            ends = times.ends(i, LEVEL)
             if column.middle:
-                yield column.axis, None, "exponent", *found
+                yield column.axis, None, "exponent", *ends
             else:
-                yield column.axis, column.word, "factor", *np.exp(found)
+                yield column.axis, column.word, "factor", *np.exp(ends)
         yield None, None, "grok step at the middle", *np.exp(times.ends(0, LEVEL))
         known = times.design[times.known]
         bent = [i for i in self.numbers.values() if len(np.unique(known[:, i])) > 2]  # two values have no curve
@@ -246,10 +246,10 @@ def _refused(table: pd.DataFrame, name: str) -> str:
 
 
 def _informative(table: pd.DataFrame, axes: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The trials that say something of the law, and what is said of the others.
+    """The trials that bear on the law, and a sentence on each group of the others.
 
     Where no trial with a word generalized, or none beside one value of an axis of numbers, their likeliest grok step
-    is at infinity: they say nothing.
+    is at infinity: they add nothing.
     """
     reasons = []
     for name in axes:
@@ -326,17 +326,17 @@ def _handles(summary: Summary) -> Iterator[Line2D]:
 
 
 def _caption(summary: Summary, table: pd.DataFrame, left_out: Sequence[str]) -> str:
-    found, names = summary.trials, tuple(summary.table["axis"].dropna())
-    far = len(found) - len(_near(found))
+    trials, names = summary.trials, tuple(summary.table["axis"].dropna())
+    far = len(trials) - len(_near(trials))
     return caption.join(
         "Lines: log grok step = a + Σ b log axis with lognormal scatter, the likeliest law of "
-        f"{len(found)} trials, {found.censored.sum()} of them censored at the steps they ran; a grok step lies between "
-        "two evaluations",
+        f"{len(trials)} trials, {trials.censored.sum()} of them censored at the steps they ran; a grok step lies "
+        "between two evaluations",
         f"95 % profile-likelihood intervals: {'; '.join(terms(summary.table))}",
         f"Scatter: a factor of {math.exp(summary.value(SCATTER)):.3g}",
         _verdict(summary),
-        f"Left: dark band, the line's interval; light, 95 % of the trials{_strong(found)}",
-        "Right: the residual of a censored trial is at least where its mark stands" if found.censored.any() else "",
+        f"Left: dark band, the line's interval; light, 95 % of the trials{_strong(trials)}",
+        "Right: the residual of a censored trial is at least where its mark stands" if trials.censored.any() else "",
         f"Not shown there: {far} trials predicted {FAR} times beyond the steps seen" if far else "",
         _never(summary),
         f"Left out: {'; '.join(left_out)}" if left_out else "",
@@ -354,8 +354,8 @@ def terms(rows: pd.DataFrame) -> Iterator[str]:
         yield f"{name} {row['value']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
 
 
-def _strong(found: pd.DataFrame) -> str:
-    return "" if found.middle.all() else "; strong marks: trials at the values that the line is drawn for"
+def _strong(trials: pd.DataFrame) -> str:
+    return "" if trials.middle.all() else "; strong marks: trials at the values that the line is drawn for"
 
 
 def _verdict(summary: Summary) -> str:

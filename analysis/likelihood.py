@@ -13,7 +13,7 @@ from functools import cache
 from scipy.optimize import brentq
 from scipy.stats import f, t
 
-SURE = 0.05  # p-value below which a law is said to be refused
+SURE = 0.05  # p-value below which a law counts as refused
 DOUBLINGS = 40  # of a step outward, before an end counts as open
 
 

@@ -20,7 +20,7 @@ from .likelihood import fisher_test, interval, student_limit
 
 FLAT = 1e-8  # gradient per trial at which the top is reached
 ENDLESS = 20.0  # scatter in logarithms, as where all known times lie before the first look
-ROUND = 10.0  # widths of the known intervals over the scatter from which on it cannot be told from none
+ROUND = 10.0  # widths of the known intervals over the scatter from which on it looks like none
 
 
 class Undetermined(ValueError):
@@ -102,11 +102,11 @@ class Times:
         if share == 0:
             return 0.0, 0.0
         seen = Times(self.low[self.known], self.high[self.known], self.design[self.known])
-        found = [
+        tops = [
             minimize(_mixed_loss, np.append(start, part * share), (self,), "L-BFGS-B", jac=True, bounds=self._mixed)
             for start, part in ((_point(self.fit), 0.1), (_point(self.fit), 0.9), (seen._start(), 0.9))
         ]
-        best = min(found, key=lambda one: one.fun)
+        best = min(tops, key=lambda one: one.fun)
         return float(best.x[-1]), max(0.0, 2 * float(-best.fun * len(self.low) - self.fit.height))
 
     @property
@@ -168,11 +168,11 @@ def _hessian(point: np.ndarray, times: Times) -> np.ndarray:
     mixed = _times(times.low, lows + both) + _times(times.high, highs + both)
     spread = _times(times.low, _times(times.low, lows)) + _times(times.high, _times(times.high, highs))
     spread = spread + 2 * _times(times.low, _times(times.high, both))
-    found = np.empty((len(point), len(point)))
-    found[:-1, :-1] = times.design.T @ (mean[:, None] * times.design)
-    found[:-1, -1] = found[-1, :-1] = -times.design.T @ mixed
-    found[-1, -1] = spread.sum()
-    return -found / len(low)
+    curvature = np.empty((len(point), len(point)))
+    curvature[:-1, :-1] = times.design.T @ (mean[:, None] * times.design)
+    curvature[:-1, -1] = curvature[-1, :-1] = -times.design.T @ mixed
+    curvature[-1, -1] = spread.sum()
+    return -curvature / len(low)
 
 
 def _standard(point: np.ndarray, times: Times) -> tuple[np.ndarray, np.ndarray]:

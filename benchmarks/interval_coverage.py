@@ -113,9 +113,9 @@ def exponents() -> Iterator[dict[str, object]]:
     """Coverage of the 95 % interval of the exponent of a grok step over two axes, n trials at random places."""
     for name, budget in BUDGETS.items():
         for n in (20, 50, 200) if name != "80 %" else (100, 400):
-            found = [_exponent(n, budget, sweep) for sweep in range(SWEEPS)]
+            answers = [_exponent(n, budget, sweep) for sweep in range(SWEEPS)]
             case = {"interval": "exponent of the grok step", "case": f"censored: {name}", "n": n, "level": 0.95}
-            yield case | _shares(found)
+            yield case | _shares(answers)
 
 
 def _exponent(n: int, budget: float, sweep: int) -> tuple[bool, bool, bool]:
@@ -136,9 +136,9 @@ def edges() -> Iterator[dict[str, object]]:
     """Coverage of the 90 % intervals of a law's exponent, and of its critical value at one line."""
     for name, sides in {"start": ("start",), "start and end": ("start", "end")}.items():
         for seeds in (1, 5):
-            found = [_edge(sides, seeds, sweep) for sweep in range(EDGES)]
+            answers = [_edge(sides, seeds, sweep) for sweep in range(EDGES)]
             case: dict[str, object] = {"case": f"{name}, {seeds} a point", "n": 16 * 6 * seeds, "level": 0.9}
-            for interval, part in zip(("critical exponent", "critical value"), zip(*found, strict=True), strict=True):
+            for interval, part in zip(("critical exponent", "critical value"), zip(*answers, strict=True), strict=True):
                 yield {"interval": interval} | case | _shares(part)
 
 
@@ -168,9 +168,9 @@ def _edge(sides: tuple[str, ...], seeds: int, sweep: int) -> list[tuple[bool, bo
     ]
 
 
-def _shares(found: Sequence[tuple[bool, bool, bool]]) -> dict[str, object]:
-    held, opened, kept = (float(np.mean(column)) for column in zip(*found, strict=True))
-    return {"coverage": held, "open": opened, "straight": kept, "sweeps": len(found)}
+def _shares(answers: Sequence[tuple[bool, bool, bool]]) -> dict[str, object]:
+    held, opened, kept = (float(np.mean(column)) for column in zip(*answers, strict=True))
+    return {"coverage": held, "open": opened, "straight": kept, "sweeps": len(answers)}
 
 
 def main() -> None:

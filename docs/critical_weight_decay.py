@@ -22,7 +22,7 @@ FOLDER = DOCS / "critical-weight-decay"
 DATA = DOCS.parent / "benchmarks" / "data" / "dense_wd_width.csv"
 SPACE = DOCS.parent / "search_spaces" / "dense_wd_width.py"
 COVERAGE = DOCS.parent / "benchmarks" / "results" / "coverage.csv"
-WIDE = 40  # the smallest width at which a boundary is found
+WIDE = 40  # the smallest width with a boundary
 INSIDE = {"width": (64, 96), "weight_decay": (0.5, 1.31)}  # where every trial generalized
 TEXT = """# Critical weight decay against width
 
@@ -55,8 +55,8 @@ At widths of {wide} and more, where the region is there, the same law of {wide_t
 
 {wide_laws}
 
-{wide_verdict} With four widths that lie within a factor 2.4 this is a weak test: few laws could be told from a power
-there.
+{wide_verdict} With four widths that lie within a factor 2.4 this is a weak test: few laws differ visibly from
+a power there.
 
 ## The grok step
 
@@ -160,8 +160,8 @@ def wrapped(block: str) -> str:
 
 def coverage() -> str:
     """How often the intervals of a critical law held the truth: "86 to 91 %"."""
-    found = pd.read_csv(COVERAGE)
-    rates = found.coverage[found.interval.str.startswith("critical")]
+    cases = pd.read_csv(COVERAGE)
+    rates = cases.coverage[cases.interval.str.startswith("critical")]
     return f"{100 * rates.min():.0f} to {100 * rates.max():.0f} %"
 
 

@@ -36,9 +36,9 @@ def made(chance, widths=WIDTHS, seeds=4):
         for i, decay in enumerate(DECAYS):
             draws = np.random.default_rng([width, i, 2]).random(seeds)
             for seed, won in enumerate(draws < chance(decay, width)):
-                told = {"phase": "grokking", "grok_step": 1_500} if won else {"phase": "memorization"}
+                outcome = {"phase": "grokking", "grok_step": 1_500} if won else {"phase": "memorization"}
                 trial = BASE.replace(weight_decay=decay, width=width, seed=seed)
-                pairs.append((trial, Outcome(ending="budget", steps_run=3_000, **told)))
+                pairs.append((trial, Outcome(ending="budget", steps_run=3_000, **outcome)))
     return frame(pairs)
 
 
@@ -108,24 +108,24 @@ def test_lines_on_which_nothing_generalizes_tell_where_the_edges_meet():
         return expit(np.log(decay * reach / middle) / STEEPNESS) * expit(np.log(middle * reach / decay) / STEEPNESS)
 
     wide, narrow = (made(meeting, widths, seeds=8) for widths in ((10, 14, 17, 28, 40), (28, 40)))
-    found, less = (critical_law.summarize(t, "weight_decay", "width") for t in (wide, narrow))
-    whole, part = (summary.laws.set_index("boundary") for summary in (found, less))
+    summary, less = (critical_law.summarize(t, "weight_decay", "width") for t in (wide, narrow))
+    whole, part = (one.laws.set_index("boundary") for one in (summary, less))
     for side, wanted in (("start", -0.8), ("end", 0.8)):
         assert whole.exponent_low[side] <= wanted <= whole.exponent_high[side]
         spans = [law.exponent_high[side] - law.exponent_low[side] for law in (whole, part)]
         assert spans[0] < 0.7 * spans[1]
-    closed = found.table[found.table.width < 20]
+    closed = summary.table[summary.table.width < 20]
     assert not closed.inside.any()
-    assert (found.lines[found.lines.width < 20].boundary == "none: P < 0.5").all()
+    assert (summary.lines[summary.lines.width < 20].boundary == "none: P < 0.5").all()
 
 
 def test_one_edge_is_one_law():
     for side, sign in (("start", 1), ("end", -1)):
-        found = critical_law.summarize(
+        summary = critical_law.summarize(
             made(lambda d, w, s=sign: lapsing(edge(d, start(w), s))), "weight_decay", "width"
         )
-        assert found.laws.boundary.tolist() == [side]
-        law = found.laws.iloc[0]
+        assert summary.laws.boundary.tolist() == [side]
+        law = summary.laws.iloc[0]
         assert law.exponent_low <= START <= law.exponent_high
 
 
@@ -158,8 +158,8 @@ def test_the_sides_are_those_of_the_figure(table):
     for named in ({}, {"y": "weight_decay"}):
         (ax,) = figure_of(sweep, "critical_law", **named).axes
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("width (units)", "critical weight decay")
-    found = critical_law.of_sweep(sweep, x="weight_decay")
-    assert (found.along.name, found.other.name) == ("width", "weight_decay")
+    summary = critical_law.of_sweep(sweep, x="weight_decay")
+    assert (summary.along.name, summary.other.name) == ("width", "weight_decay")
     with pytest.raises(ValueError, match="x: must be an axis of made that varies, got 'depth'"):
         figure_of(sweep, "critical_law", x="depth")
 
@@ -170,14 +170,14 @@ def test_a_continuous_axis_has_a_law_too():
     pairs = []
     for seed, (decay, width) in enumerate((float(np.exp(d)), round(float(np.exp(w)))) for d, w in spots):
         won = draw.random() < lapsing(edge(decay, start(width), 1))
-        told = {"phase": "grokking", "grok_step": 1_500} if won else {"phase": "memorization"}
+        outcome = {"phase": "grokking", "grok_step": 1_500} if won else {"phase": "memorization"}
         trial = BASE.replace(weight_decay=decay, width=width, seed=seed)
-        pairs.append((trial, Outcome(ending="budget", steps_run=3_000, **told)))
-    found = critical_law.summarize(frame(pairs), "weight_decay", "width")
-    law = found.laws.iloc[0]
+        pairs.append((trial, Outcome(ending="budget", steps_run=3_000, **outcome)))
+    summary = critical_law.summarize(frame(pairs), "weight_decay", "width")
+    law = summary.laws.iloc[0]
     assert law.exponent_low <= START <= law.exponent_high
-    assert found.table.width.nunique() >= critical_law.PLACES
-    critical_law.figure(found).draw_without_rendering()
+    assert summary.table.width.nunique() >= critical_law.PLACES
+    critical_law.figure(summary).draw_without_rendering()
 
 
 def pooled(seeds, sweep, sides=("start",)):
@@ -208,10 +208,10 @@ def test_many_trials_without_lapses_have_the_edge_of_a_logistic_regression():
     labels, weights = np.tile([1, 0], len(data.along)), np.stack([data.hits, data.counts - data.hits], 1).ravel()
     theirs = LogisticRegression(C=1e9, tol=1e-10, max_iter=1_000).fit(points, labels, sample_weight=weights)
     by_along, by_across = theirs.coef_[0]
-    found = problem.climb(problem.solve().values, {3: 0.0, 4: 0.0})
-    assert found.of("start", "slope") == pytest.approx(-by_across / by_along, abs=2e-3)
-    assert found.of("start", "at") == pytest.approx(-theirs.intercept_[0] / by_along, abs=2e-3)
-    assert math.exp(found.of("start", "steepness")) == pytest.approx(1 / by_along, rel=1e-2)
+    edges = problem.climb(problem.solve().values, {3: 0.0, 4: 0.0})
+    assert edges.of("start", "slope") == pytest.approx(-by_across / by_along, abs=2e-3)
+    assert edges.of("start", "at") == pytest.approx(-theirs.intercept_[0] / by_along, abs=2e-3)
+    assert math.exp(edges.of("start", "steepness")) == pytest.approx(1 / by_along, rel=1e-2)
 
 
 @pytest.mark.parametrize("sides", [("start",), ("start", "end")])

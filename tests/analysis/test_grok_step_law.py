@@ -41,10 +41,11 @@ def made(step, seeds=8, budget=3_000, **values):
             for seed in range(seeds):
                 draw = np.random.default_rng([seed, width, int(decay * 10)])
                 exact = step(decay, width) * math.exp(0.25 * draw.standard_normal())
-                told = math.ceil(exact / 100) * 100
+                step_known = math.ceil(exact / 100) * 100
                 trial = BASE.replace(weight_decay=decay, width=width, seed=seed, steps=budget, **values)
-                found = {"phase": "grokking", "grok_step": told} if told <= budget else {"phase": "memorization"}
-                pairs.append((trial, Outcome(ending="budget", steps_run=budget, **found)))
+                grokked = {"phase": "grokking", "grok_step": step_known}
+                outcome = grokked if step_known <= budget else {"phase": "memorization"}
+                pairs.append((trial, Outcome(ending="budget", steps_run=budget, **outcome)))
     return frame(pairs)
 
 
@@ -130,9 +131,9 @@ def test_exponents_are_found_though_most_trials_are_censored():
     assert (share := table.grok_step.isna().mean()) > 0.6, share
     summary = grok_step_law.summarize(table, ["weight_decay", "width"])
     for name, wanted in EXPONENTS.items():
-        found = row(summary, "exponent", name)
-        assert found.low <= wanted <= found.high
-        assert found.high - found.low < 0.5
+        term = row(summary, "exponent", name)
+        assert term.low <= wanted <= term.high
+        assert term.high - term.low < 0.5
     assert row(summary, "scatter").value == pytest.approx(0.25, rel=0.25)
     won = table[table.grok_step.notna()]
     plain = np.linalg.lstsq(
@@ -146,8 +147,8 @@ def test_the_caption_says_what_was_fitted(table):
     words = summary.caption
     censored = int(table.grok_step.isna().sum())
     assert f"of 120 trials, {censored} of them censored" in words
-    found = row(summary, "exponent", "width")
-    assert f"exponent of width {found.value:.3g} [{found.low:.3g}, {found.high:.3g}]" in words
+    term = row(summary, "exponent", "width")
+    assert f"exponent of width {term.value:.3g} [{term.low:.3g}, {term.high:.3g}]" in words
     assert "a straight line in the logarithms is not refused (p = " in words
     assert "never generalize" not in words
     assert summary.x.name == "weight_decay"
@@ -181,10 +182,10 @@ def test_words_have_a_factor_each(table):
     slow = made(lambda decay, width: 1.5 * power(decay, width), optimizer="sgd")
     both = pd.concat([table, slow], ignore_index=True)
     summary = grok_step_law.summarize(both, ["weight_decay", "width", "optimizer"])
-    found = row(summary, "factor", "optimizer")
-    assert (found.word, found.low < 1.5 < found.high, found.high / found.low < 1.3) == ("sgd", True, True)
+    term = row(summary, "factor", "optimizer")
+    assert (term.word, term.low < 1.5 < term.high, term.high / term.low < 1.3) == ("sgd", True, True)
     assert summary.at == " at width 64, optimizer adamw"
-    assert f"factor of optimizer sgd {found.value:.3g} [" in summary.caption
+    assert f"factor of optimizer sgd {term.value:.3g} [" in summary.caption
     grok_step_law.figure(summary).draw_without_rendering()
 
 
@@ -227,13 +228,13 @@ def test_the_left_panel_takes_the_axis_that_is_asked_for(table):
 
 
 def test_a_grok_step_lies_between_two_evaluations_and_a_diverged_trial_is_followed_to_its_budget():
-    told = [
+    outcomes = [
         Outcome(phase="grokking", ending="budget", steps_run=3_000, grok_step=100),
         Outcome(phase="grokking", ending="budget", steps_run=3_000, grok_step=1_500),
         Outcome(phase="memorization", ending="budget", steps_run=2_000),
         Outcome(phase="diverged", ending="diverged", steps_run=40),
     ]
-    trials = frame((BASE.replace(seed=i), one) for i, one in enumerate(told))
+    trials = frame((BASE.replace(seed=i), one) for i, one in enumerate(outcomes))
     assert followed(trials).tolist() == [3_000, 3_000, 2_000, 3_000]
     low, high = grok_step_law._interval(trials)
     assert np.exp(low) == pytest.approx([0, 1_400, 2_000, 3_000])
