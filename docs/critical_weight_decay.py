@@ -5,9 +5,12 @@ From the committed trials of benchmarks/data/dense_wd_width.csv. One core, a qua
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 from phasemap.analysis import critical_law, grok_step_law, style
