@@ -214,6 +214,7 @@ def test_many_trials_without_lapses_have_the_edge_of_a_logistic_regression():
     assert math.exp(edges.of("start", "steepness")) == pytest.approx(1 / by_along, rel=1e-2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sides", [("start",), ("start", "end")])
 def test_intervals_hold_the_truth_as_often_as_they_say(sides):
     """Of 50 sweeps, 90 % of them within three standard errors; more exactly: benchmarks/interval_coverage.py."""

@@ -110,6 +110,7 @@ def test_censored_times_over_axes_have_the_law_of_lifelines():
     assert own.fit.height == pytest.approx(theirs.log_likelihood_, abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("budget", "censored"), [(math.inf, 0.0), (500, 0.8)])
 def test_intervals_hold_the_truth_as_often_as_they_say(budget, censored):
     """Of 50 sweeps, 95 % of them within three standard errors; more exactly: benchmarks/interval_coverage.py."""
