@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,11 @@ from phasemap.fields import Fault
 from phasemap.networks.arithmetic import adopt
 from phasemap.networks.first_layer import FirstLayer, find, known
 from phasemap.networks.network import Layout, Network, Piece, Start
-from phasemap.plan.component import Component
 from phasemap.plan.source import place, place_of
 from phasemap.tasks.task import Task
+
+if TYPE_CHECKING:
+    from phasemap.plan.component import Component
 
 ALIGNED = 16  # numbers: pieces start at whole cache lines, because libraries round differently elsewhere
 TRIED = 3  # examples shown to a module before it is trusted
