@@ -101,14 +101,14 @@ def draw(ax: Axes, summary: Summary) -> None:
     """The left panel: grok steps against the axis, and the line of the law at the middle of the other axes."""
     trials, line, x = summary.trials, summary.line, summary.x
     factor = math.exp(NORMAL * summary.value(SCATTER))
+    ax.set_yscale("log")
+    ax.set_ylim(trials.value.min() / 1.3, trials.value.max() * 1.3)  # first: the line may end far beyond the steps run
     wide: dict[str, Any] = {"color": style.BLUE, "linewidth": 0}
     ax.fill_between(line.x, line.step / factor, line.step * factor, alpha=0.10, zorder=1, **wide)
     ax.fill_between(line.x, line.low, line.high, alpha=0.35, zorder=1, **wide)
     ax.plot(line.x, line.step, color=style.BLUE, zorder=3)
     for own, strength, look in _shown(trials):
         ax.plot(_apart(own, x), own.value, zorder=2, alpha=strength, **look)
-    ax.set_yscale("log")
-    ax.set_ylim(trials.value.min() / 1.3, trials.value.max() * 1.3)
     fitted_log(ax.yaxis)
     x.dress(ax)
     ax.set_xlim(*x.edges[[0, -1]])

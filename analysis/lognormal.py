@@ -19,7 +19,7 @@ from scipy.special import log_ndtr
 from .likelihood import fisher_test, interval, student_limit
 
 FLAT = 1e-8  # gradient per trial at which the top is reached
-ENDLESS = 20.0  # scatter in logarithms, as where all known times lie before the first look
+ENDLESS = 5.0  # scatter in logarithms: a factor 150, as where nearly all known times lie before the first evaluation
 ROUND = 10.0  # widths of the known intervals over the scatter from which on it looks like none
 
 
