@@ -59,10 +59,6 @@ def share_without(event: str, steps: int) -> Measure:
     return without
 
 
-def generalized(trials: pd.DataFrame) -> pd.Series:
-    return trials.grok_step.notna()
-
-
 def ends_high(trials: pd.DataFrame) -> pd.Series:
     return trials.final_test_accuracy >= trials.grok_threshold
 
@@ -77,6 +73,9 @@ def below(column: str, value: float) -> Callable[[pd.DataFrame], pd.Series]:
 
 def has(column: str) -> Callable[[pd.DataFrame], pd.Series]:
     return lambda trials: trials[column].notna()
+
+
+generalized = has("grok_step")
 
 
 def inner_stride_is(rule: Callable[[int, int], int]) -> Callable[[pd.DataFrame], pd.Series]:

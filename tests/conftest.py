@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -19,6 +20,13 @@ def schema(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("schema") / "mlflow.db"
     connect(f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture
+def uri(schema, tmp_path) -> str:
+    """Of a store of its own, which is empty."""
+    shutil.copy(schema, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 @pytest.fixture(scope="session", autouse=True)

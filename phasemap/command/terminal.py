@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TextIO
 
 from phasemap.maps.axes import spacing
@@ -89,9 +90,13 @@ class Bins:
         """Index of the value, or of the nearest bin."""
         if value in self.values:
             return self.values.index(value)
-        ratio = spacing(sorted(self.values)) != "linear" and min(self.values) > 0
-        distance = [abs(math.log(one / value)) if ratio else abs(one - value) for one in self.values]
+        distance = [abs(math.log(one / value)) if self._ratios else abs(one - value) for one in self.values]
         return distance.index(min(distance))
+
+    @cached_property
+    def _ratios(self) -> bool:
+        """Whether numbers are near by their ratio, not by their difference."""
+        return spacing(sorted(self.values)) != "linear" and min(self.values) > 0
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,18 @@ class Axis:
         return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.choices)
 
     @cached_property
+    def spacing(self) -> Spacing:
+        """Of the choices; words have ranks alone."""
+        return spacing(self.choices) if self.ordered else "rank"
+
+    @cached_property
     def positions(self) -> np.ndarray:
         """Unit coordinate of each choice, [choices]."""
         count = len(self.choices)
-        kind = spacing(self.choices) if self.ordered else "rank"
-        if kind == "rank" or count < 3:
+        if self.spacing == "rank" or count < 3:
             return np.linspace(0, 1, count)
         numbers = np.array(self.choices, float)
-        placed = np.log(numbers) if kind == "log" else numbers
+        placed = np.log(numbers) if self.spacing == "log" else numbers
         return (placed - placed[0]) / (placed[-1] - placed[0])
 
     def unit(self, values: Sequence[Any]) -> np.ndarray:
@@ -96,7 +100,7 @@ class Axis:
             return self.choices[int(np.abs(self.positions - unit).argmin())]
         if self.choices:
             numbers = np.array(self.choices, float)
-            geometric = numbers.min() > 0 and spacing(self.choices) != "linear"
+            geometric = numbers.min() > 0 and self.spacing != "linear"
             between = np.interp(unit, self.positions, np.log(numbers) if geometric else numbers)
             return float(np.exp(between)) if geometric else float(between)
         low, high = self._ends

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from phasemap.plan.trial import Trial
 
 SHARE = 0.05  # of the writer's time
 TURN = 1.0  # seconds of writing in one go
-MOST = 1_000  # metrics that MLflow takes in a call
+MOST = 900  # metrics in a call: MLflow takes 1,000 of all kinds, and the first call has the params and tags
 
 Point = tuple[int, float]  # step, value
 
@@ -79,12 +79,14 @@ class Live:
 
     def _write(self, one: _Running) -> None:
         one.run = one.run or self.create(one.trial, one.began) or ""
+        if not one.run:
+            return self.ended(one.trial)  # it is recorded
         with self._lock:
             new = {key: list(points) for key, points in one.new.items() if points}
         now = int(time.time() * 1_000)
         metrics = [Metric(key, value, now, step) for key, points in new.items() for step, value in finite(points)]
-        for start in range(0, len(metrics), MOST):
-            self.client.log_batch(one.run, metrics[start : start + MOST])
+        for batch in batches(metrics):
+            self.client.log_batch(one.run, batch)
         one.written |= {key: points[-1][0] for key, points in new.items()}
         one.turn = time.monotonic()
         with self._lock:  # only now: what a store that is away did not take is written again
@@ -107,6 +109,11 @@ class Live:
                 with suppress(Exception):  # the next start does it
                     self.client.set_terminated(one.run, "KILLED")
         self._running.clear()
+
+
+def batches(metrics: Sequence[Metric]) -> list[Sequence[Metric]]:
+    """What goes into a call each; at least one."""
+    return [metrics[start : start + MOST] for start in range(0, len(metrics), MOST)] or [metrics]
 
 
 def finite(points: Iterable[Point]) -> Iterator[Point]:

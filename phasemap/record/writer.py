@@ -32,7 +32,7 @@ from phasemap.record import background, mlflow_views
 from phasemap.record.background import Answer, Away, Background, Job
 from phasemap.record.claim import Claim, Held, Lost
 from phasemap.record.environment import environment, origin
-from phasemap.record.live import Live, finite
+from phasemap.record.live import Live, batches, finite
 
 __all__ = ("Away", "Held", "Lost", "Recorder")
 
@@ -131,8 +131,10 @@ class Recorder:
         """Takes further points of the curves of a trial that still trains; they are written when there is time."""
         self._live.add(trial, curves, began)
         if not self._jobs.waiting and self._live.due():
-            write = lambda: self._live.write(lambda: not self._jobs.waiting)  # noqa: E731
-            self._jobs.put(Job(write, "the curves of trials at work"))
+            self._jobs.put(Job(self._write_live, "the curves of trials at work"))
+
+    def _write_live(self) -> None:
+        self._live.write(lambda: not self._jobs.waiting)
 
     def failure(self, trial: Trial, reason: str) -> None:
         """Queues a trial that could not be run; it is not done, and runs again next time."""
@@ -298,22 +300,20 @@ class Recorder:
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
         tags["phasemap.definitions"] = json.dumps(DEFINITION_VERSIONS)
         run, last = self._live.run(result.trial)
+        late = [RunTag(name, value) for name, value in tags.items()] if run else []
+        run = run or self._create(result.trial, tags, _milliseconds(result.began)) or ""
         if run:
-            self.client.log_batch(run, tags=[RunTag(name, value) for name, value in tags.items()])
-        else:
-            run = self._create(result.trial, tags, _milliseconds(result.began)) or ""
-        if run:
-            self._fill(run, result, last)
+            self._fill(run, result, last, late)
         self._live.ended(result.trial)
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
         self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
 
-    def _fill(self, run: str, result: Result, last: Mapping[str, int]) -> None:
-        """``last``: the step up to which each curve stands there already."""
-        metrics = [one for one in _metrics(result.outcome, result) if one.step > last.get(one.key, -1)]
-        self.client.log_batch(run, metrics[:900], _params(result.trial))
-        for start in range(900, len(metrics), 1_000):
-            self.client.log_batch(run, metrics[start : start + 1_000])
+    def _fill(self, run: str, result: Result, last: Mapping[str, int], late: list[RunTag]) -> None:
+        """``last``: the step up to which each curve stands there already. ``late``: tags it was not created with."""
+        first, *rest = batches([one for one in _metrics(result.outcome, result) if one.step > last.get(one.key, -1)])
+        self.client.log_batch(run, first, _params(result.trial), late)
+        for batch in rest:
+            self.client.log_batch(run, batch)
         if result.picture:
             lines = ["x,y,class", *(f"{x:.4f},{y:.4f},{c}" for x, y, c in result.picture)]
             self.client.log_text(run, "\n".join(lines), PICTURE_FILE)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-import pytest
 from small import MLP, result
 
 from phasemap.command.terminal import Pace
@@ -19,12 +17,6 @@ from phasemap.record.writer import Recorder
 FIXED = {name: value for name, value in MLP.values.items() if name != "seed"}
 SPACE = Space(seed=range(3), **FIXED)
 PACE = {"training": 2, "stacks": 1, "starting": 0, "rate": 50.0, "seconds_left": 90.0}
-
-
-@pytest.fixture
-def uri(schema, tmp_path) -> str:
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def test_rate_and_time_left_are_those_of_the_driver(uri):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +21,6 @@ from phasemap.record import claim
 from phasemap.record.writer import Lost, Recorder
 
 TRIALS = [MLP.replace(seed=seed) for seed in range(3)]
-
-
-@pytest.fixture
-def uri(schema, tmp_path) -> str:
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 @pytest.fixture

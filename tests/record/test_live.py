@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from mlflow import MlflowClient
 from small import MLP, result
@@ -11,12 +9,6 @@ from test_writer import opened, runs, status
 
 TRIALS = [MLP.replace(seed=seed) for seed in range(3)]
 CURVES = {"test_accuracy": ((10, 20, 30), (0.0, 0.0625, 0.125))}
-
-
-@pytest.fixture
-def uri(schema, tmp_path) -> str:
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def history(uri, run, key="test_accuracy"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -31,12 +30,6 @@ from phasemap.record.writer import Held, Recorder
 
 AXES = ("weight_decay", "seed")
 TRIALS = [MLP.replace(weight_decay=decay, seed=seed) for decay in (0.1, 1.0) for seed in (0, 1)]
-
-
-@pytest.fixture
-def uri(schema, tmp_path) -> str:
-    shutil.copy(schema, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
 
 def opened(uri: str, **more) -> Recorder:
