@@ -4,8 +4,8 @@ The published run (5,000,000 steps, learning rate 1e-3, weight decay 2) decays i
 all; here learning rate 1e-2 and weight decay 1 over 1,000,000 steps do the same. One arm keeps its weight decay,
 the other has a tenth of it from step 20,000 on. Read it by the shares of evaluations at or above 0.99, early and late
 (early_high_share, late_high_share), not by the last one: the curves oscillate. The mechanism at a smaller scale.
-12 trials of 1,000,000 steps, 12,000,000 trial-steps: about 100 minutes on 2 cores.
-Smaller: --set seed=0 --set steps=50000 (2 trials, 100,000 trial-steps, 1 minute).
+12 trials of 1,000,000 steps, 12,000,000 trial-steps: about 4 hours on 2 cores.
+Smaller: --set seed=0 --set steps=50000 (2 trials, 100,000 trial-steps, 2 minutes).
 """
 
 from phasemap import Space

@@ -2,7 +2,7 @@
 
 Random labels have none: test accuracy stays at chance however long it trains. Permutations of five have a rule that
 is no sum. An MLP, weight decay 1.0 and none.
-48 trials of 10,000 steps, 480,000 trial-steps: about 5 minutes on 2 cores.
+48 trials of 10,000 steps, 480,000 trial-steps: about 10 minutes on 2 cores.
 Smaller: --set seed=0 --set steps=2000 (6 trials, 12,000 trial-steps, a few seconds).
 """
 

@@ -2,8 +2,8 @@
 
 A window of 16 or 23 tokens leaves one bit of the next token open (ceiling 50 %), 24 and more leave none. The
 mechanism at a smaller scale; the published network is a transformer (lfsr_context.py).
-24 trials of 20,000 steps, 480,000 trial-steps: about 10 minutes on 2 cores.
-Smaller: --set context=16,24 --set seed=0 --set steps=2000 (2 trials, 4,000 trial-steps, a few seconds).
+24 trials of 20,000 steps, 480,000 trial-steps: about an hour on 2 cores.
+Smaller: --set context=16,24 --set seed=0 --set steps=2000 (2 trials, 4,000 trial-steps, half a minute).
 """
 
 from phasemap import Space

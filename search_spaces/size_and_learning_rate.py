@@ -2,7 +2,7 @@
 
 The published comparison (50 % at 0.3 million weights, 0.5 % at 33 million) changes learning rate, batch and weight
 decay with the size. Here only width and learning rate move. A mechanism at a smaller scale.
-36 trials of 3,000 steps, 108,000 trial-steps: about 180 minutes on 2 cores.
+36 trials of 3,000 steps, 108,000 trial-steps: about 140 minutes on 2 cores.
 Smaller: --set width=32 --set learning_rate=0.001 --set seed=0 --set steps=1000 (1 trial, 1,000 trial-steps, 1 minute).
 """
 

@@ -3,7 +3,7 @@
 Multiplication mod p has an outer circle of cosets and an inner one. At p = 97 (12 x 8) the published stride 4 is both
 gcd(12, 8) and 8 / 2. At 73 (9 x 8), 89 (11 x 8), 113 (14 x 8) and 61 (10 x 6) the gcd is 1, 1, 2, 2 and the half
 4, 4, 4, 3. A mechanism at a smaller scale: an MLP, not the published transformer.
-30 trials of 60,000 steps, 1,800,000 trial-steps: about 15 minutes on 2 cores.
+30 trials of 60,000 steps, 1,800,000 trial-steps: about 35 minutes on 2 cores.
 Smaller: --set modulus=73,97 --set seed=0,1 --set steps=5000 (4 trials, 20,000 trial-steps, a few seconds).
 """
 

@@ -3,7 +3,7 @@
 The published study runs 1,000,000 steps at width 128 (seeds_takeover.py). Here a transformer of width 32 on half of the
 pairs: it generalizes within 2,000 to 7,000 steps, so most of the steps lie after that. A mechanism at a smaller scale.
 Read it by takeover_step, both_strides_score and the curves of the stride scores.
-18 trials of 400,000 steps, 7,200,000 trial-steps: about 170 minutes on 2 cores.
+18 trials of 400,000 steps, 7,200,000 trial-steps: about 180 minutes on 2 cores.
 Smaller: --set weight_decay=2.0 --set seed=0,1 --set steps=30000 (2 trials, 60,000 trial-steps, 2 minutes).
 """
 

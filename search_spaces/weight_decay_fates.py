@@ -3,7 +3,7 @@
 The published settings but for the length. The published table judges each weight decay by the last evaluation of one
 oscillating run ("1.0 did not grok", "5.0 is over-compressed"). Here the event counts: a trial that reaches 0.9
 within 20,000 steps has generalized, whatever comes later. Also shows which strides the classes settle in.
-24 trials of 20,000 steps, 480,000 trial-steps: about 130 minutes on 2 cores.
+24 trials of 20,000 steps, 480,000 trial-steps: about 150 minutes on 2 cores.
 Smaller: --set weight_decay=1.0,5.0 --set seed=0 --set steps=10000 (2 trials, 20,000 trial-steps, 6 minutes).
 """
 
