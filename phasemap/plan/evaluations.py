@@ -17,11 +17,14 @@ class Scheduled(Protocol):
 
 
 def next_evaluation(trial: Scheduled, step: int) -> int:
-    """The first evaluation step after ``step``; the last step is always one."""
-    coming = (step // trial.evaluate_every + 1) * trial.evaluate_every
-    if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
-        coming = min(coming, max(step + 1, round(step * 1.25)))
-    return min(coming, trial.steps)
+    """The first evaluation step after ``step``, whether or not that is one itself; the last step is always one."""
+    at = step // trial.evaluate_every * trial.evaluate_every  # every multiple is one
+    while at <= step:
+        coming = (at // trial.evaluate_every + 1) * trial.evaluate_every
+        if trial.log_spaced:  # 1, 2, 3, 4, 5, 6, 8, 10, ... : a factor of about 1.25
+            coming = min(coming, max(at + 1, round(at * 1.25)))
+        at = coming
+    return min(at, trial.steps)
 
 
 def previous_evaluation(trial: Scheduled, step: int) -> int:
