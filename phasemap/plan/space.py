@@ -21,6 +21,7 @@ from typing import Any
 from phasemap import probes as probing
 from phasemap.fields import Fault, Field
 from phasemap.plan.component import Component, component, names
+from phasemap.plan.idle import idle
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place
@@ -177,19 +178,8 @@ class Space:
 
     def _idle_axes(self, trials: Iterable[Trial]) -> list[str]:
         """Axes that can have no effect, so that cells would repeat one training."""
-        shapes = {tuple((kind, getattr(trial, kind)) for kind in SLOTS): trial for trial in trials}
-        faults = []
-        for trial in shapes.values():
-            used = trial.fields()
-            where = f"{trial.model} on {trial.task} with {trial.optimizer}"
-            for name in self.axes:
-                if name in self.known and name not in used:
-                    faults.append(
-                        f"{name}: has no effect for {where}, so its values would repeat one training; leave it out"
-                    )
-            if "decay_switch" in self.axes and trial.late_weight_decay == -1:
-                faults.append("decay_switch: has no effect while late_weight_decay is -1; give that too")
-        return faults
+        axes = tuple(name for name in self.axes if name in self.known)
+        return list(dict.fromkeys(fault for trial in trials for fault in idle(trial, axes)))
 
     def check(self) -> None:
         """Raises Fault with everything wrong with a space whose points are chosen as it goes."""
