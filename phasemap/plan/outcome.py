@@ -29,10 +29,12 @@ OWN = {
     "settled_step": "first of settle_evaluations consecutive evaluations with test accuracy >= grok_threshold",
     "oscillations": "evaluations with test accuracy >= grok_threshold followed at the next by one < 0.5",
     "slingshots": "evaluations after memorization whose train loss exceeds 10 x the running median of the last 5",
-    "takeover_step": "first of 3 probes in a row with the outer stride score < 0.5 and the inner one >= 0.5, after the "
-    "outer one had been >= 0.5 (multiplication and division only)",
+    "takeover_step": "first of 3 probes in a row with the outer stride score below its level and the inner one >= 0.5, "
+    "after the outer one had been at its level (multiplication and division only). The level is 0.5; on outer circles "
+    "of 5 to 9 places it is the score that 5 % of random orders reach: 0.9, 0.75, 0.71, 0.62, 0.55; on 4 there is none",
     "takeover_accuracy": "lowest test accuracy at any evaluation from takeover_step to the third of its probes",
-    "outer_stride_run": "steps of the longest run of probes with winning_stride_score >= 0.5, whichever stride wins; a "
+    "outer_stride_run": "steps of the longest run of probes with winning_stride_score at the level of takeover_step, "
+    "whichever stride wins; a "
     "probe stands for the steps since the one before",
     "both_strides_score": "largest min(winning_stride_score, inner_winning_stride_score) at any probe (multiplication "
     "and division only)",
@@ -56,7 +58,9 @@ OWN = {
     "train_seconds": "wall seconds of the stack's training / trials in it, this trial's share",
 }
 DEFINITION_VERSIONS = {  # outcomes whose meaning has changed; all others are at 1
-    "takeover_step": 2,
+    "takeover_step": 3,
+    "takeover_accuracy": 2,
+    "outer_stride_run": 2,
     "learned_bits": 2,
     "minimum_intrinsic_dimension": 2,
     "minimum_intrinsic_dimension_step": 2,

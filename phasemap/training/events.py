@@ -18,6 +18,9 @@ FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one i
 SPIKE = 10.0  # train loss over its running median
 SPIKE_MEMORY = 5  # evaluations in that median
 TAKEN_OVER = 0.5  # stride score
+# Outer scores that points without an order reach in at most 5 % of draws, where 0.5 is easier than that: by places on
+# the circle. On 4 places no score is so rare.
+CHANCE_LEVELS = {4: math.inf, 5: 0.9, 6: 0.75, 7: 0.71, 8: 0.62, 9: 0.55}
 TAKEOVER_PROBES = 3  # in a row
 FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
 HIGH = 0.99  # test accuracy of the shares after the grok step
@@ -33,7 +36,8 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
     grokked = first_reaching(test, trial.grok_threshold)
     settled = settled_step(test, trial.grok_threshold, trial.settle_evaluations)
     outer, inner = (curves.get(f"{side}winning_stride_score", EMPTY) for side in ("", "inner_"))
-    taken_over = takeover(outer, inner)
+    level = outer_level(trial)
+    taken_over = takeover(outer, inner, level)
     end = train[0][-1] if train[0] else None  # of the trial: a curve that stops before it has no value there
     finals = {f"final_{name}": last(curves.get(name, EMPTY), end) for name in FINALS}
     probed = {name: curve for name, curve in curves.items() if name not in FINALS and "/" not in name}
@@ -48,7 +52,7 @@ def events(trial: Trial, curves: Mapping[str, Curve], diverged: bool) -> dict[st
         **high_shares(test, grokked),
         "takeover_step": taken_over[0] if taken_over else None,
         "takeover_accuracy": lowest_within(test, taken_over),
-        "outer_stride_run": stride_run(outer, curves.get("weight_norm", outer)[0]),
+        "outer_stride_run": stride_run(outer, curves.get("weight_norm", outer)[0], level),
         "both_strides_score": both_strides(outer, inner),
         "best_test_accuracy": max(_finite(test[1]), default=None),
         **finals,
@@ -132,12 +136,19 @@ def _spikes(loss: float, before: Sequence[float]) -> bool:
     return math.isfinite(loss) and loss > SPIKE * median(before)
 
 
-def takeover(outer: Curve, inner: Curve) -> tuple[int, ...]:
-    """Steps of the first three probes in a row with the outer stride score below 0.5 and the inner one at or
-    above it, after the outer one had been at or above it. Without an inner reading there are none."""
+def outer_level(trial: Trial) -> float:
+    """The outer stride score that counts: 0.5, or more on a circle so small that chance reaches 0.5 too often."""
+    group = trial.shape.examples.group
+    places = (group.cosets or group.order) if group else 0
+    return CHANCE_LEVELS.get(places, TAKEN_OVER)
+
+
+def takeover(outer: Curve, inner: Curve, level: float = TAKEN_OVER) -> tuple[int, ...]:
+    """Steps of the first three probes in a row with the outer stride score below ``level`` and the inner one at or
+    above 0.5, after the outer one had been at or above ``level``. Without an inner reading there are none."""
     known = _together(outer, inner)
-    taken = [there < TAKEN_OVER <= inside for _, there, inside in known]
-    strong = next((i for i, (_, there, _) in enumerate(known) if there >= TAKEN_OVER), len(known))
+    taken = [there < level and inside >= TAKEN_OVER for _, there, inside in known]
+    strong = next((i for i, (_, there, _) in enumerate(known) if there >= level), len(known))
     starts = range(strong + 1, len(known) - TAKEOVER_PROBES + 1)
     first = next((i for i in starts if all(taken[i : i + TAKEOVER_PROBES])), len(known))
     return tuple(step for step, _, _ in known[first : first + TAKEOVER_PROBES])
@@ -149,13 +160,13 @@ def lowest_within(curve: Curve, window: Sequence[int]) -> float | None:
     return min(_finite(inside), default=None)
 
 
-def stride_run(outer: Curve, probed: Sequence[int]) -> int | None:
-    """Steps of the longest run of probes in a row with the outer stride score at or above 0.5; None if it was never
-    read. A probe stands for the steps since the one before, and one that reads no stride ends a run."""
+def stride_run(outer: Curve, probed: Sequence[int], level: float = TAKEN_OVER) -> int | None:
+    """Steps of the longest run of probes in a row with the outer stride score at or above ``level``; None if it was
+    never read. A probe stands for the steps since the one before, and one that reads no stride ends a run."""
     scores = dict(zip(*outer, strict=True))
     longest = run = before = 0
     for step in probed:
-        run = run + step - before if scores.get(step, math.nan) >= TAKEN_OVER else 0
+        run = run + step - before if scores.get(step, math.nan) >= level else 0
         longest, before = max(longest, run), step
     return longest if scores else None
 

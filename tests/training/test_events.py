@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from phasemap.plan.outcome import DEFINITIONS, Outcome
-from phasemap.plan.trial import Trial
-from phasemap.training.events import coarse_delay, events, is_settled
+from phasemap.plan.trial import Trial, make_trial
+from phasemap.probes.stride import best_stride
+from phasemap.training.events import CHANCE_LEVELS, TAKEN_OVER, coarse_delay, events, is_settled
 
 NAN = math.nan
 TRIAL = Trial(steps=10_000, evaluate_every=100, delay_limit=300, settle_evaluations=3)
@@ -137,6 +140,28 @@ def test_the_story_of_two_strides(story: str) -> None:
     outer, inner, *expected = STORIES[story]
     values = strides(outer, inner)
     assert [values[name] for name in ("takeover_step", "outer_stride_run", "both_strides_score")] == expected
+
+
+def test_on_a_small_circle_the_outer_stride_counts_above_chance() -> None:
+    """Multiplication mod 31 has 6 cosets, where points without an order score 0.5 in 72 % of draws; mod 97 has 12."""
+    outer, inner = [0.7, 0.7, 0.6, 0.3, 0.2, 0.1], [0.1, 0.1, 0.8, 0.8, 0.8, 0.8]
+    small = make_trial({"task": "modular_multiplication", "modulus": 31, "evaluate_every": 100, "steps": 600})
+    curves = {"winning_stride_score": curve(outer), "inner_winning_stride_score": curve(inner)}
+    assert (strides(outer, inner)["takeover_step"], strides(outer, inner)["outer_stride_run"]) == (400, 300)
+    values = events(small, curves, False)
+    assert (values["takeover_step"], values["outer_stride_run"]) == (None, 0)
+    clear = {**curves, "winning_stride_score": curve([0.75, *outer[1:]])}
+    assert events(small, clear, False)["takeover_step"] == 300
+
+
+@pytest.mark.parametrize("places", range(4, 12))
+def test_points_without_an_order_reach_the_outer_level_in_at_most_five_of_a_hundred(places: int) -> None:
+    points = torch.from_numpy(np.random.default_rng(places).normal(size=(4_000, 1, places, 16)))
+    scores = best_stride(points)[1].numpy()
+    level = CHANCE_LEVELS.get(places, TAKEN_OVER)
+    assert (scores >= level - 1e-9).mean() < 0.06
+    if places in CHANCE_LEVELS:  # half a step of the score lower is too easy: the level is no higher than it must be
+        assert (scores >= min(level - 1.01 / places, 0.99)).mean() > 0.05
 
 
 def test_a_hop_from_stride_to_stride_is_neither_a_takeover_nor_the_end_of_a_run() -> None:
