@@ -37,7 +37,7 @@ def pages() -> Iterator[str]:
         if path.read_text() != text:
             yield f"{path.relative_to(ROOT)}: is out of step; run `python docs/definitions.py`"
     if critical_weight_decay.PAGE.read_text() != critical_weight_decay.page(critical_weight_decay.fitted()):
-        yield "docs/critical-weight-decay.md: is out of step; run `python docs/critical_weight_decay.py`"
+        yield "docs/notes/critical-weight-decay.md: is out of step; run `python docs/critical_weight_decay.py`"
 
 
 def examples() -> Iterator[str]:

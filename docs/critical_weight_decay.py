@@ -1,4 +1,4 @@
-"""Writes critical-weight-decay.md, its figures and their tables: ``python docs/critical_weight_decay.py``.
+"""Writes notes/critical-weight-decay.md, its figures and their tables: ``python docs/critical_weight_decay.py``.
 
 From the committed trials of benchmarks/data/dense_wd_width.csv. One core, a quarter of a minute; trains nothing.
 """
@@ -20,8 +20,8 @@ from phasemap.plan.space import load
 from phasemap.plan.trial import FIELDS
 
 DOCS = Path(__file__).parent
-PAGE = DOCS / "critical-weight-decay.md"
-FOLDER = DOCS / "critical-weight-decay"
+PAGE = DOCS / "notes" / "critical-weight-decay.md"
+FOLDER = DOCS / "notes" / "critical-weight-decay"
 DATA = DOCS.parent / "benchmarks" / "data" / "dense_wd_width.csv"
 SPACE = DOCS.parent / "search_spaces" / "dense_wd_width.py"
 COVERAGE = DOCS.parent / "benchmarks" / "results" / "coverage.csv"
@@ -29,14 +29,16 @@ WIDE = 40  # the smallest width with a boundary
 INSIDE = {"width": (64, 96), "weight_decay": (0.5, 1.31)}  # where every trial generalized
 TEXT = """# Critical weight decay against width
 
+23 to 26 November 2026, 2 cores without a GPU; the trials' processor was not noted.
+
 How strong must weight decay be for a network to generalize within its budget, how strong may it be, and how do both
-scale with its width? [How to read the figures](how-to-read-figures.md).
+scale with its width? [How to read the figures](../how-to-read-figures.md).
 
 ## What was run
 
 `python -m phasemap.sweep search_spaces/dense_wd_width.py`: the main job's network (one hidden layer, addition mod 59)
 at 48 weight decays from 0.05 to 6, 12 widths from 8 to 96 and 5 seeds, {trials:,} trials of at most 2,000 steps, of
-which {won} generalized ([the table](../benchmarks/data/README.md)). `python docs/critical_weight_decay.py` made this
+which {won} generalized ([the table](../../benchmarks/data/README.md)). `python docs/critical_weight_decay.py` made this
 page, its figures and the tables beside them from these trials.
 
 ## What the law says
