@@ -72,11 +72,11 @@ def linear_pieces(name: str, inputs: int, outputs: int) -> list[Piece]:
 class Network:
     """A stack of networks of one shape. The parameters of a subclass's ``__init__`` after ``task`` are its fields.
 
-    Weights are a dict name -> [K, *shape]; inputs [K or 1, B, ...].
+    Weights are a dict ``name -> [K, *shape]``; inputs [K or 1, B, ...].
     """
 
-    precision = "fp32"  # of every matrix product
-    width: int  # of a hidden vector
+    precision = "fp32"  #: of every matrix product
+    width: int  #: of a hidden vector
 
     def __init__(self, task: Task):
         self.task = task

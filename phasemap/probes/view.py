@@ -38,17 +38,17 @@ OWN = ("flat", "hidden", "predictions", "losses", "train", "test")  # what a vie
 class View:
     """What probes may look at: K trials, N examples."""
 
-    shape: Shape  # what the trials share: their fields, ``shape.network``, ``shape.examples``
-    flat: Tensor  # [K, P]
-    inputs: Tensor  # [N, ...]
-    labels: Tensor  # [N]
-    hidden: Tensor  # [K, N, D]
-    predictions: Tensor  # [K, N] classes
-    losses: Tensor  # [K, N]
-    train: Tensor  # [K, N] bool
-    test: Tensor  # [K, N] bool
-    start: Callable[[], Tensor]  # draws the initial weights [K, P]
-    last: bool  # the trials end here
+    shape: Shape  #: what the trials share: their fields, ``shape.network``, ``shape.examples``
+    flat: Tensor  #: [K, P]
+    inputs: Tensor  #: [N, ...]
+    labels: Tensor  #: [N]
+    hidden: Tensor  #: [K, N, D]
+    predictions: Tensor  #: [K, N] classes
+    losses: Tensor  #: [K, N]
+    train: Tensor  #: [K, N] bool
+    test: Tensor  #: [K, N] bool
+    start: Callable[[], Tensor]  #: draws the initial weights [K, P]
+    last: bool  #: the trials end here
 
     def logits(self) -> Iterator[tuple[slice, Tensor]]:
         """Block after block of the examples with their logits [K, n, C]: all at once could be too many to hold."""

@@ -23,7 +23,7 @@ class Group:
     the subgroup whose quotient is read as the outer circle and whose members as the inner one."""
 
     order: int
-    exponent: np.ndarray  # [classes]
+    exponent: np.ndarray  #: [classes]
     cosets: int = 0
 
 
@@ -75,9 +75,9 @@ class Task:
         if faults:
             raise Fault(faults)
         kind = np.int64 if all(x.dtype.kind in "iub" for x, _ in pairs) else np.float32
-        self.inputs = np.concatenate([x.astype(kind) for x, _ in pairs])  # [N, ...] the test examples last
-        self.labels = np.concatenate([y.astype(np.int64) for _, y in pairs])  # [N]
-        self.is_real = kind == np.float32  # inputs are real numbers, not tokens
+        self.inputs = np.concatenate([x.astype(kind) for x, _ in pairs])  #: [N, ...] the test examples last
+        self.labels = np.concatenate([y.astype(np.int64) for _, y in pairs])  #: [N]
+        self.is_real = kind == np.float32  #: inputs are real numbers, not tokens
         self.tokens = 1 if self.is_real else self.inputs.shape[1]  # T
         self.features = int(np.prod(self.inputs.shape[1:]))  # numbers in one input
         self.pool = len(pairs[0][1])  # examples, from the first, that may be trained on
