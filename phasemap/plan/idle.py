@@ -40,6 +40,11 @@ _RULES = (
         lambda t: t.split == "distinct" and t.shape.examples.divided("distinct") == t.shape.examples.pool,
         "as distinct where no two inputs are equal; use examples",
     ),
+    _Idle(
+        "parity_examples",
+        lambda t: t.task == "sparse_parity" and t.parity_examples > 2**t.context,
+        "where it exceeds the inputs there are; lower it",
+    ),
     _Idle("delay_limit", lambda t: t.phases != "liu", "on a phase rule of your own; leave it out"),
     _Idle("log_spaced", lambda t: t.evaluate_every == 1, "where evaluate_every is 1; raise that"),
     _Idle("clone_blocks", lambda t: t.depth == 1, "where depth is 1; raise that", ("transformer",)),

@@ -373,7 +373,7 @@ def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
         faults += fault.faults
         if trial.part("model").code:
             return faults
-        shape = trial.replace(task="modular_addition", modulus=97).shape  # what else the network refuses
+        shape = trial.replace(task="modular_addition", modulus=97, operands=2).shape  # what else the network refuses
     if not (names_of["model"] | {"precision"}) & faulty:
         try:
             _ = shape.network

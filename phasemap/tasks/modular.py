@@ -1,4 +1,7 @@
-"""Arithmetic modulo p: every pair (a, b) and its result (Power et al. 2022, arXiv 2201.02177)."""
+"""Arithmetic modulo p: every pair (a, b) and its result (Power et al. 2022, arXiv 2201.02177).
+
+The operations of that paper's appendix are all here. Division alone needs a prime, and multiplication for its circle.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,13 @@ from phasemap.tasks.task import Group, Task
 __all__ = (
     "modular_addition",
     "modular_cubic",
+    "modular_cubic_xy2_y",
     "modular_division",
+    "modular_division_if_odd",
     "modular_multiplication",
     "modular_quadratic",
+    "modular_quadratic_x",
+    "modular_squares",
     "modular_subtraction",
     "random_labels",
 )
@@ -28,11 +35,17 @@ Modulus = Annotated[
     Rule(lambda p: p >= 2, "must be at least 2", "use a prime such as 97"),
     Rule(lambda p: p <= LARGEST, f"must be at most {LARGEST} (four million examples)", "lower it"),
 ]
+Operands = Annotated[int, "how many numbers are added", Rule(lambda k: k >= 2, "must be at least 2", "use 2 or more")]
 
 
-def modular_addition(modulus: Modulus = 97) -> Task:
-    """(a + b) mod p"""
-    return _table(modulus, lambda a, b: (a + b) % modulus, group=Group(modulus, np.arange(modulus)))
+def modular_addition(modulus: Modulus = 97, operands: Operands = 2) -> Task:
+    """(a + b + …) mod p, over all tuples of the operands"""
+    if modulus**operands > LARGEST**2:
+        most = int(np.log(LARGEST**2) / np.log(modulus))
+        shown = f"{operands}, which gives {modulus**operands:,}"
+        raise Fault([f"operands: must give at most {LARGEST**2:,} examples mod {modulus}, got {shown}; use {most}"])
+    group = Group(modulus, np.arange(modulus))
+    return _table(modulus, lambda *numbers: sum(numbers) % modulus, operands=operands, group=group)
 
 
 def modular_subtraction(modulus: Modulus = 97) -> Task:
@@ -48,8 +61,7 @@ def modular_multiplication(modulus: Modulus = 97) -> Task:
 
 def modular_division(modulus: Modulus = 97) -> Task:
     """a / b mod p, over 1 … p - 1"""
-    _needs_prime("modular_division", modulus)
-    inverse = np.array([0, *(pow(b, -1, modulus) for b in range(1, modulus))])
+    inverse = _inverses("modular_division", modulus)
     return _table(modulus, lambda a, b: a * inverse[b] % modulus, first=1, group=multiplicative_group(modulus))
 
 
@@ -61,6 +73,27 @@ def modular_quadratic(modulus: Modulus = 97) -> Task:
 def modular_cubic(modulus: Modulus = 97) -> Task:
     """(a³ + a b) mod p: no group law"""
     return _table(modulus, lambda a, b: (a**3 + a * b) % modulus)
+
+
+def modular_squares(modulus: Modulus = 97) -> Task:
+    """(a² + b²) mod p: no group law"""
+    return _table(modulus, lambda a, b: (a * a + b * b) % modulus)
+
+
+def modular_quadratic_x(modulus: Modulus = 97) -> Task:
+    """(a² + a b + b² + a) mod p: no group law"""
+    return _table(modulus, lambda a, b: (a * a + a * b + b * b + a) % modulus)
+
+
+def modular_cubic_xy2_y(modulus: Modulus = 97) -> Task:
+    """(a³ + a b² + b) mod p: no group law"""
+    return _table(modulus, lambda a, b: (a**3 + a * b * b + b) % modulus)
+
+
+def modular_division_if_odd(modulus: Modulus = 97) -> Task:
+    """a / b mod p if b is odd, else a - b: no group law"""
+    inverse = _inverses("modular_division_if_odd", modulus)
+    return _table(modulus, lambda a, b: np.where(b % 2 == 1, a * inverse[b], a - b) % modulus)
 
 
 def random_labels(modulus: Modulus = 97) -> Task:
@@ -76,15 +109,23 @@ def _chance(classes: int) -> float:
 
 def _table(
     p: int,
-    rule: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    rule: Callable[..., np.ndarray],
     first: int = 0,
+    operands: int = 2,
     group: Group | None = None,
     hidden_ceiling: Callable[[], float] | None = None,
 ) -> Task:
     numbers = np.arange(first, p)
-    a, b = (grid.ravel() for grid in np.meshgrid(numbers, numbers, indexing="ij"))
-    pairs = np.stack([a, b], 1)
-    return Task(pairs, rule(a, b), classes=p, vocabulary=p, group=group, hidden_ceiling=hidden_ceiling)
+    columns = [grid.ravel() for grid in np.meshgrid(*[numbers] * operands, indexing="ij")]
+    return Task(
+        np.stack(columns, 1), rule(*columns), classes=p, vocabulary=p, group=group, hidden_ceiling=hidden_ceiling
+    )
+
+
+def _inverses(name: str, p: int) -> np.ndarray:
+    """The inverse of each number mod a prime [p]; that of 0 is written 0."""
+    _needs_prime(name, p)
+    return np.array([0, *(pow(b, -1, p) for b in range(1, p))])
 
 
 def _needs_prime(name: str, p: int) -> None:

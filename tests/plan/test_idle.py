@@ -20,7 +20,7 @@ LOOKS = {"steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phas
 LOOKS |= {"split"}  # another order of the batches
 LOOKS |= {"grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations"}
 OTHER = {"modulus": 7, "context": 5, "width": 12, "data_fraction": 0.61, "batch_size": 9, "late_weight_decay": 0.3}
-OTHER |= {"warmup": 3, "stream_length": 1_100, "heads": 4, "decay_switch": 2}
+OTHER |= {"parity_examples": 40, "warmup": 3, "stream_length": 1_100, "heads": 4, "decay_switch": 2}
 
 
 def rings(size: int = 5) -> Task:
@@ -39,7 +39,7 @@ def short(**values: object) -> Trial:
 BASES = {
     "mlp on addition, adamw": short(model="mlp", modulus=5),
     "one deep mlp on addition, sgd": short(model="mlp", modulus=5, depth=1, optimizer="sgd"),
-    "mlp on parity, adam": short(model="mlp", task="sparse_parity", context=6, optimizer="adam"),
+    "mlp on parity, adam": short(model="mlp", task="sparse_parity", context=6, parity_examples=50, optimizer="adam"),
     "mlp on windows": short(model="mlp", task="lfsr_5", context=6, embedding="concatenate", stream_length=1_050),
     "mlp on real inputs": short(model="mlp", task=rings),
     "transformer on addition": short(modulus=5),
@@ -110,6 +110,10 @@ def pace(curves, outcomes) -> Literal["early", "late"]:
         (
             {"split": ["examples", "distinct"]},
             "split: has no effect as distinct where no two inputs are equal; use examples",
+        ),
+        (
+            {"parity_examples": [64, 65], "task": "sparse_parity", "context": 6},
+            "parity_examples: has no effect where it exceeds the inputs there are; lower it",
         ),
         ({"clone_blocks": [True, False], "depth": [1, 2]}, "clone_blocks: has no effect where depth is 1; raise that"),
     ],

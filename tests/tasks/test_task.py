@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import subprocess
 import sys
 
@@ -24,7 +26,13 @@ RULES = {
     "modular_division": lambda a, b, p: a * pow(b, -1, p) % p,
     "modular_quadratic": lambda a, b, p: (a * a + a * b + b * b) % p,
     "modular_cubic": lambda a, b, p: (a**3 + a * b) % p,
+    "modular_squares": lambda a, b, p: (a**2 + b**2) % p,
+    "modular_quadratic_x": lambda a, b, p: (a**2 + a * b + b**2 + a) % p,
+    "modular_cubic_xy2_y": lambda a, b, p: (a**3 + a * b**2 + b) % p,
+    "modular_division_if_odd": lambda a, b, p: (a * pow(b, -1, p) if b % 2 else a - b) % p,
 }
+NEED_A_PRIME = {"modular_multiplication", "modular_division", "modular_division_if_odd"}
+REAL = {"teacher_student"}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -36,13 +44,38 @@ def test_modular_labels_follow_their_rule(name, p):
     assert table.labels.tolist() == [RULES[name](a, b, p) for a, b in table.inputs.tolist()]
 
 
+@pytest.mark.parametrize("name", sorted(set(RULES) - NEED_A_PRIME))
+@pytest.mark.parametrize("p", [2, 12])
+def test_only_what_divides_or_has_a_circle_of_multiplication_needs_a_prime(name, p):
+    table = load_task(name, modulus=p)
+    assert table.labels.tolist() == [RULES[name](a, b, p) for a in range(p) for b in range(p)]
+
+
+@pytest.mark.parametrize("operands", [2, 3, 4])
+def test_addition_takes_any_number_of_operands(operands):
+    table = load_task("modular_addition", modulus=6, operands=operands)
+    assert table.inputs.tolist() == [list(row) for row in itertools.product(range(6), repeat=operands)]
+    assert table.labels.tolist() == [sum(row) % 6 for row in table.inputs.tolist()]
+    assert (table.tokens, table.classes, table.group.order) == (operands, 6, 6)
+
+
+def test_too_many_operands_are_refused_with_the_most_there_may_be():
+    with pytest.raises(Fault) as caught:
+        make_trial({"operands": 4})
+    message = "operands: must give at most 4,000,000 examples mod 97, got 4, which gives 88,529,281; use 3"
+    assert caught.value.faults == [message]
+    assert make_trial({"operands": 3, "model": "mlp"}).shape.examples.pool == 97**3
+
+
 @pytest.mark.parametrize("name", names("task"))
 def test_every_task_is_whole(name):
     table = load_task(name, modulus=13, context=16)
     count = len(table.labels)
     assert table.inputs.shape[0] == count == table.divided("examples")
-    assert table.inputs.dtype == table.labels.dtype == np.int64
-    assert 0 <= table.inputs.min() <= table.inputs.max() < table.vocabulary
+    assert table.is_real == (name in REAL)
+    assert table.inputs.dtype == (np.float32 if table.is_real else np.int64)
+    assert table.labels.dtype == np.int64
+    assert table.is_real or 0 <= table.inputs.min() <= table.inputs.max() < table.vocabulary
     assert 0 <= table.labels.min() <= table.labels.max() < table.classes
     assert table.distinct.shape == (count,)
     assert table.divided("distinct") == len(np.unique(table.inputs, axis=0)) == table.distinct.max() + 1
@@ -51,7 +84,10 @@ def test_every_task_is_whole(name):
     assert load_task(name, modulus=13, context=16) is table
 
 
-@pytest.mark.parametrize("name", [*RULES, "permutation_composition", "sparse_parity"])
+EXACT = [*RULES, "permutation_composition", "permutation_conjugation", "permutation_xyx", "sparse_parity"]
+
+
+@pytest.mark.parametrize("name", [*EXACT, *REAL])
 def test_a_table_of_a_rule_has_ceiling_one_and_no_overlap(name):
     table = load_task(name, modulus=13, context=16)
     assert table.ceiling == 1
@@ -107,6 +143,16 @@ def test_s5_products_apply_the_right_factor_first():
     assert len(table.labels) == 120**2
 
 
+@pytest.mark.parametrize("name", ["permutation_conjugation", "permutation_xyx"])
+def test_the_other_tables_of_s5_are_what_their_names_say(name):
+    sends, table = permutations.elements().tolist(), load_task(name)
+    for row in (0, 1, 777, 9_000, 14_399):
+        x, y = (sends[one] for one in table.inputs[row])
+        first = [x.index(i) for i in range(5)] if name == "permutation_conjugation" else x
+        assert sends[table.labels[row]] == [x[y[first[i]]] for i in range(5)]
+    assert table.pool == 120**2
+
+
 def test_s5_elements_have_the_known_orders():
     """1 identity, then 25, 20, 30, 24 and 20 elements of orders 2, 3, 4, 5 and 6."""
     product, power, orders = permutations.products(), np.arange(120), np.zeros(120, int)
@@ -124,6 +170,38 @@ def test_sparse_parity_is_the_parity_of_three_bits(context, count):
     assert table.distinct.max() + 1 == count == table.divided("distinct")
     assert abs(table.labels.mean() - 0.5) < 0.05
     assert table.ceiling == 1
+
+
+@pytest.mark.parametrize(("context", "relevant", "count"), [(6, 1, 64), (21, 5, 900), (40, 3, 2_000), (100, 7, 50)])
+def test_sparse_parity_takes_any_bits_and_draws_different_examples(context, relevant, count):
+    table = load_task(
+        "sparse_parity", context=context, relevant=relevant, parity_examples=2_000 if count == 64 else count
+    )
+    assert table.inputs.shape == (count, context)
+    np.testing.assert_array_equal(table.labels, np.bitwise_xor.reduce(table.inputs[:, :relevant], 1))
+    assert table.divided("distinct") == count
+    assert abs(table.inputs.mean(0) - 0.5).max() < 3 / np.sqrt(count)
+
+
+def test_the_inputs_of_sparse_parity_stay_those_of_the_recorded_trials():
+    table = load_task("sparse_parity", context=16)
+    assert hashlib.sha256(table.inputs.tobytes()).hexdigest()[:16] == "2af79fb41c116a30"
+
+
+def test_a_student_learns_which_output_of_the_teacher_is_largest():
+    table = load_task("teacher_student", input_size=3, teacher_width=50, teacher_classes=4, inputs_drawn=2_000)
+    assert table.inputs.shape == (2_000, 3)
+    assert abs(table.inputs.mean(0)).max() < 0.1
+    assert abs(table.inputs.std(0) - 1).max() < 0.1
+    assert np.bincount(table.labels, minlength=4).min() > 100
+    generator = np.random.default_rng([3, 50, 4, 2_000])
+    first, second, last = (generator.standard_normal(shape) / shape[0] ** 0.5 for shape in ((3, 50), (50, 50), (50, 4)))
+    inputs = generator.standard_normal((2_000, 3))
+    told = np.einsum(
+        "nj,jk->nk", np.tanh(np.einsum("ni,ij->nj", np.tanh(np.einsum("nf,fi->ni", inputs, first)), second)), last
+    )
+    np.testing.assert_array_equal(table.labels, np.argmax(told - told.mean(0), 1))
+    np.testing.assert_allclose(table.inputs, inputs, rtol=1e-6)
 
 
 def test_only_the_cyclic_tasks_have_a_group():
@@ -161,8 +239,7 @@ def test_exponents_turn_multiplication_into_addition():
         ),
         ("lfsr_5", 97, 4, "context: lfsr_5 shows its rule from 5 tokens on, got 4; use 5 or more"),
         ("periodic", 97, 3, "context: periodic shows its rule from 4 tokens on, got 3; use 4 or more"),
-        ("sparse_parity", 97, 2, "context: sparse_parity needs 3 to 20 bits, got 2; use 12"),
-        ("sparse_parity", 97, 21, "context: sparse_parity needs 3 to 20 bits, got 21; use 12"),
+        ("sparse_parity", 97, 2, "context: sparse_parity needs at least relevant (3) bits, got 2; raise it"),
     ],
 )
 def test_refusals_say_axis_rule_value_and_cure(name, modulus, context, message):
