@@ -68,6 +68,8 @@ SOURCES = {  # outcome -> where the idea comes from, if it is not ours
     "betti0": BAUER,
     "betti1": BAUER,
 }
+DOSHI = "after [Doshi et al. 2023](https://arxiv.org/abs/2310.13061)"
+SOURCES |= {"corrupted_accuracy": DOSHI, "restored_accuracy": DOSHI}
 THRESHOLDS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
 
 
@@ -91,7 +93,8 @@ A *curve* is also logged along the way under the same key; its last point is the
 {_outcomes()}
 
 Further curves: {", ".join(f"`{name}`" for name in CURVES if name not in DEFINITIONS)}: accuracy and
-mean loss on all training and all test examples. With the probe `layers` also `weight_norm/LAYER`, with `attention` also
+mean loss on all training and all test examples, against the labels trained on where `label_noise` replaces some of
+them, which it never does in the test set. With the probe `layers` also `weight_norm/LAYER`, with `attention` also
 `attention_entropy/BLOCK`.
 
 The *hidden vectors* are the readout token's outputs of the last block (the last hidden layer of an MLP)

@@ -1,4 +1,4 @@
-"""What a trial draws from its own seed: split, batches and the seed of its initial weights.
+"""What a trial draws from its own seed: split, batches, wrong labels and the seed of its initial weights.
 
 Split and batches are counter-based: a key is a hash of (seed, purpose, epoch, example), and sorting
 the keys shuffles. So a draw depends on nothing but the trial's seed and the step, is the same on
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SPLIT, BATCHES, WEIGHTS = 1, 2, 3  # purposes: streams of one seed that never meet
+WRONG = 6  # labels
 LAST = 2**63 - 1  # a key behind all others
 STEP = -0x61C8864680B583EB  # of splitmix64, between the keys of two examples
 GROUPS = 8  # lengths of epochs in a stack up to which trials are drawn in groups: faster than all at once on a CPU
@@ -56,6 +57,28 @@ def orders(seeds: Sequence[int], count: int, device: torch.device | str = "cpu")
     fraction therefore adds examples and moves none."""
     zero = torch.zeros(1, dtype=torch.int64, device=device)
     return _order(_keys(_starts(seeds, SPLIT, device), zero, count)[:, 0])
+
+
+def replaced(seeds: Sequence[int], chosen: Tensor, shares: Sequence[float], others: int) -> tuple[Tensor, Tensor]:
+    """Which of the chosen examples get a wrong label, and how far on it lies.
+
+    A larger share replaces more labels and gives back none.
+
+    Args:
+        seeds: of K trials.
+        chosen: [K, N] bool.
+        shares: of the chosen examples, one for each trial; their number is rounded down.
+        others: how many wrong labels an example may get.
+
+    Returns:
+        [K, N] bool, and [K, N] whole numbers from 1 to ``others``, all alike.
+    """
+    device, count = chosen.device, chosen.shape[1]
+    drawn = _keys(_starts(seeds, WRONG, device), torch.arange(2, device=device), count)
+    order = _order(drawn[:, 0].masked_fill(~chosen, LAST))
+    wanted = (torch.tensor(shares, dtype=torch.float64, device=device) * chosen.sum(1) + 1e-9).long()
+    head = torch.arange(count, device=device) < wanted[:, None]
+    return torch.zeros_like(head).scatter_(1, order, head), drawn[:, 1].remainder(others) + 1
 
 
 def shuffled(seed: int, count: int, device: torch.device | str = "cpu") -> Tensor:

@@ -161,4 +161,4 @@ def cost(trial: Trial) -> float:
 def _batch(trial: Trial) -> int:
     """Examples a step; of a full batch, as many as it trains on."""
     pool = trial.shape.examples.pool
-    return trial.batch_size or (pool if trial.split == "distinct" else train_examples(pool, trial.data_fraction))
+    return trial.batch_size or (train_examples(pool, trial.data_fraction) if trial.split == "examples" else pool)

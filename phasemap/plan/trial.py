@@ -43,6 +43,8 @@ from phasemap.words import did_you_mean
 CLOSEST = 300  # steps between two probes, unless given: nearer ones would cost small networks a tenth of their time
 SLOTS = ("task", "model", "optimizer")  # the components of every trial
 LOSSES = Literal["cross_entropy", "mean_squared_error", "stablemax"]
+SPLITS = Literal["examples", "distinct", "values", "classes"]
+NOISE = Rule(lambda share: 0 <= share <= 1, "must lie in [0, 1]", "use a share such as 0.1")
 NEVER_OR_MORE = Rule(lambda x: x == -1 or x >= 0, "must be -1 (never changes) or at least 0", "use one of these")
 SEED = Rule(lambda seed: 0 <= seed < 2**53, "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
 SHARE = Rule(lambda share: 0 < share <= 1, "must lie strictly between 0 and 1", "use a share such as 0.3")
@@ -53,7 +55,8 @@ class Core:
     """The fields that every trial has, with the defaults of the published protocol. Times are optimizer steps."""
 
     task: Annotated[str, "what is learned"] = "modular_addition"
-    split: Annotated[Literal["examples", "distinct"], "distinct: equal inputs never stand on both sides"] = "examples"
+    split: Annotated[SPLITS, "what falls to training or test: examples, distinct inputs, values, classes"] = "examples"
+    label_noise: Annotated[float, "share of the training labels replaced by another class", NOISE] = 0.0
     data_fraction: Annotated[float, "share of the examples that a trial trains on", SHARE] = 0.3
     model: Annotated[str, "the network"] = "transformer"
     initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
@@ -88,6 +91,7 @@ STACKED = frozenset(
         "weight_decay",
         "learning_rate",
         "data_fraction",
+        "label_noise",
         "initial_scale",
         "seed",
         "grok_threshold",
@@ -388,16 +392,24 @@ def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
 
 
 def _split_faults(trial: Trial, task: Task) -> list[str]:
-    examples = task.divided(trial.split)
-    train = train_examples(examples, trial.data_fraction)
-    if train > 0 and (train < examples or task.apart):
-        return []
+    try:
+        parts = task.divided(trial.split)
+    except Fault as fault:
+        return fault.faults
+    faults = []
+    if trial.label_noise and (task.labels == task.labels[0]).all():
+        faults.append(f"label_noise: needs a task of several labels, got {trial.label_noise!r} and one; use 0")
+    train = train_examples(parts, trial.data_fraction)
+    if train > 0 and (train < parts or task.apart):
+        return faults
     if trial.data_fraction == 1:
-        return [f"data_fraction: {SHARE.law}, got {trial.data_fraction!r}; {SHARE.cure}"]
+        return [*faults, f"data_fraction: {SHARE.law}, got {trial.data_fraction!r}; {SHARE.cure}"]
     side = "training" if train == 0 else "test"
+    what = trial.split if trial.split in ("values", "classes") else "examples"
     return [
+        *faults,
         f"data_fraction: both sides of the split must hold an example, got {trial.data_fraction!r}, which leaves "
-        f"the {side} side of {trial.task} ({examples} examples) empty; move it away from {0 if train == 0 else 1}"
+        f"the {side} side of {trial.task} ({parts} {what}) empty; move it away from {0 if train == 0 else 1}",
     ]
 
 

@@ -31,7 +31,7 @@ RESERVED = frozenset({*FIELDS, *DEFINITIONS, *CURVES, PICTURE, "trial", "run_id"
 ALLOWED = re.compile(r"[\w\-: ][\w.\-: ]*(/[\w\-: ][\w.\-: ]*)*")  # a part of MLflow's names
 LONGEST = 250  # characters of a name in MLflow
 SHOWN = 200  # characters of an error
-OWN = ("flat", "hidden", "predictions", "losses", "train", "test")  # what a view has of each trial
+OWN = ("flat", "targets", "hidden", "predictions", "losses", "train", "test")  # what a view has of each trial
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ class View:
     shape: Shape  #: what the trials share: their fields, ``shape.network``, ``shape.examples``
     flat: Tensor  #: [K, P]
     inputs: Tensor  #: [N, ...]
-    labels: Tensor  #: [N]
+    labels: Tensor  #: [N] of the task
+    targets: Tensor  #: [K, N] what the trial is trained on and tested against: with label noise, not the task's
     hidden: Tensor  #: [K, N, D]
     predictions: Tensor  #: [K, N] classes
-    losses: Tensor  #: [K, N]
+    losses: Tensor  #: [K, N] against the targets
     train: Tensor  #: [K, N] bool
     test: Tensor  #: [K, N] bool
     start: Callable[[], Tensor]  #: draws the initial weights [K, P]

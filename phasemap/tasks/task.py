@@ -111,8 +111,37 @@ class Task:
         return self.hidden_ceiling() if self.hidden_ceiling else majority_accuracy(self.distinct, self.labels)
 
     def divided(self, split: str) -> int:
-        """How many things a split divides: the examples that may be trained on, or their distinct inputs."""
-        return self.pool if split == "examples" else int(self.distinct[: self.pool].max()) + 1
+        """How many parts a split divides.
+
+        Raises:
+            Fault: it cannot divide this task.
+        """
+        return self.pool if split == "examples" else int(self.parts(split).max()) + 1
+
+    def parts(self, split: str) -> np.ndarray:
+        """The parts 0, 1, … [pool, M] that each example that may be trained on belongs to. It is trained on where all
+        of them fall to training.
+
+        distinct: its input. values: its tokens, wherever they stand. classes: its label.
+
+        Raises:
+            Fault: values are no tokens, or may leave no example to train on.
+        """
+        if split == "distinct":
+            return self.distinct[: self.pool, None]
+        if split == "classes":
+            return np.unique(self.labels[: self.pool], return_inverse=True)[1][:, None]
+        tokens = self.inputs[: self.pool]
+        values, index = np.unique(tokens, return_inverse=True)
+        alone = (tokens == tokens[:, :1]).all(1) if not self.is_real else np.zeros(1, bool)
+        if len(np.unique(tokens[:, 0][alone])) < len(values):  # else any value that falls to training has an example
+            raise Fault(
+                [
+                    "split: values needs a task whose tokens stand in all places together, as in modular tables; "
+                    "use examples"
+                ]
+            )
+        return index.reshape(tokens.shape)
 
 
 _ONE_SIDE = "task: test_inputs and test_labels go together, got one of them; give both or none"

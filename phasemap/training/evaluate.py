@@ -52,7 +52,8 @@ class Stacked:
     shape: Shape
     flat: Tensor  # [K, P]
     inputs: Tensor  # [N, ...]
-    labels: Tensor  # [N]
+    labels: Tensor  # [N] of the task
+    targets: Tensor  # [K, N] what each trial is trained on and tested against: with label noise, not the task's
     split: Split
     start: Callable[[], Tensor]  # the weights they started from, [K, P]
 
@@ -72,9 +73,9 @@ Looked = tuple[Tensor, Tensor, Tensor]  # hidden vectors [K, N, D], predictions 
 def measure(stack: Stacked, keep: bool) -> Seen:
     """Accuracies and losses of all trials, at every evaluation; hidden vectors are kept for the probes if asked."""
     keep = keep and len(stack.flat) * len(stack.inputs) * stack.shape.network.width <= PROBED
-    parts = (looked if keep else looked[1:] for looked in _forward(stack, stack.flat))
+    parts = (looked if keep else looked[1:] for looked in _forward(stack, stack.flat, stack.targets))
     *hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-    curves = _averages(predictions == stack.labels, loss, stack.split)
+    curves = _averages(predictions == stack.targets, loss, stack.split)
     return Seen(curves, (hidden[0], predictions, loss) if keep else None)
 
 
@@ -91,25 +92,24 @@ def probes(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> list[Look
 @torch.no_grad()
 def view(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> View:
     """What probes may look at in these rows of the stack."""
-    flat = stack.flat[rows]
+    flat, targets = stack.flat[rows], stack.targets[rows]
     if seen.looked:
         hidden, predictions, loss = (part[rows] for part in seen.looked)
     else:
-        hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*_forward(stack, flat), strict=True))
+        hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*_forward(stack, flat, targets), strict=True))
     sides = stack.split.train[rows], stack.split.test[rows]
-    own = hidden, predictions, loss, *sides
+    own = targets, hidden, predictions, loss, *sides
     return View(stack.shape, flat, stack.inputs, stack.labels, *own, lambda: stack.start()[rows], last)
 
 
-def _forward(stack: Stacked, flat: Tensor) -> Iterator[Looked]:
+def _forward(stack: Stacked, flat: Tensor, targets: Tensor) -> Iterator[Looked]:
     """Hidden vectors [K, n, D], predictions and losses [K, n] of chunk after chunk of all N examples."""
     network = stack.shape.network
     weights = network.layout.split(flat)
     for start in range(0, len(stack.inputs), CHUNK):
         chunk = slice(start, min(start + CHUNK, len(stack.inputs)))
         hidden, logits = network.look(weights, stack.inputs[None, chunk])
-        labels = stack.labels[chunk].expand(len(flat), -1)
-        yield hidden, logits.argmax(-1), losses(stack.shape.loss, logits, labels)
+        yield hidden, logits.argmax(-1), losses(stack.shape.loss, logits, targets[:, chunk])
 
 
 def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -70,10 +71,11 @@ class Training:
     def _draw_splits(self) -> None:
         shape = self.trials[0]
         chosen, train, counts = _training_sets(self.trials, self.task, self.device)
-        full = self.task.pool if shape.split == "distinct" else counts[0]  # the same in any stack
+        full = counts[0] if shape.split == "examples" else self.task.pool  # the same in any stack
         seeds = tuple(trial.seed for trial in self.trials)
         self.batches = random_streams.Batches(seeds, train, counts, shape.batch_size or full)
         self.split = Split.of(chosen, self.task)
+        self.targets = _targets(self.trials, self.task, self.labels, chosen)
 
     def keep(self, chosen: list[int]) -> None:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
@@ -93,7 +95,7 @@ class Training:
             examples, weights = self.batches.draw(self.step, steps)
             # as self.inputs[examples], several times faster
             inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
-            labels = self.labels.index_select(0, examples.flatten()).view(examples.shape)
+            labels = self.targets.expand(len(examples), -1, -1).gather(2, examples)
             rate = rates(self.trials, self.step, steps, self.device)
             self._block((inputs, labels, weights, rate.step_size, rate.decay, rate.root))
             self.step += steps
@@ -144,7 +146,8 @@ class Training:
 
     def stacked(self) -> Stacked:
         """The trials as they stand, for what is measured on them."""
-        return Stacked(self.trials[0].shape, self.flat, self.inputs, self.labels, self.split, self.start)
+        sides = self.labels, self.targets, self.split
+        return Stacked(self.trials[0].shape, self.flat, self.inputs, *sides, self.start)
 
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
         return probes(self.stacked(), seen, rows, last)
@@ -346,12 +349,26 @@ def _training_sets(
     chosen = torch.zeros_like(head).scatter_(1, order, head)
     if split == "examples":
         return chosen, order.masked_fill(~head, 0)[:, : max(heads)], tuple(heads)
-    chosen = chosen.index_select(1, torch.from_numpy(task.distinct[: task.pool]).to(device))
+    parts = torch.from_numpy(task.parts(split)).to(device)
+    chosen = torch.stack([chosen.index_select(1, part) for part in parts.unbind(1)]).all(0)
     counts = chosen.sum(1)
     order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)  # the chosen examples first, rising
     beyond = torch.arange(task.pool, device=device) >= counts[:, None]
     lengths = tuple(counts.tolist())
     return chosen, order.masked_fill(beyond, 0)[:, : max(lengths)], lengths
+
+
+def _targets(trials: tuple[Trial, ...], task: Task, labels: Tensor, chosen: Tensor) -> Tensor:
+    """The labels [K, N] that K trials are given: those of the task [N], but for a share of each training set
+    ``chosen`` [K, pool], which get another of the task's labels. Test labels are never replaced."""
+    shares = [trial.label_noise for trial in trials]
+    if not any(shares):
+        return labels.expand(len(trials), -1)
+    kinds, place = (torch.from_numpy(one).to(labels.device) for one in np.unique(task.labels, return_inverse=True))
+    wrong, further = random_streams.replaced([trial.seed for trial in trials], chosen, shares, len(kinds) - 1)
+    others = kinds[(place[: task.pool] + further) % len(kinds)]
+    replaced = torch.where(wrong, others, labels[: task.pool])
+    return torch.cat([replaced, labels[task.pool :].expand(len(trials), -1)], 1)
 
 
 def prepare(device: torch.device) -> None:

@@ -72,6 +72,6 @@ def test_epochs_of_many_lengths_are_drawn_on_the_device(monkeypatch):
 
 def test_a_tensor_left_on_the_host_is_found():
     training = begun(MLP)
-    training.labels = torch.empty_like(training.labels, device="cpu")
+    training.targets = torch.empty_like(training.targets, device="cpu")
     with pytest.raises(RuntimeError, match="on one device"):
         training.advance(1)
