@@ -432,10 +432,10 @@ def test_a_file_dropped_into_a_folder_is_a_component(tmp_path, monkeypatch):
         "model": '__all__ = ("Linear",)\nfrom phasemap import networks\nfrom phasemap.networks.mlp import MLP\n\n\n'
         "class Linear(MLP):\n    def __init__(self, task, slim: int = 8):\n"
         "        super().__init__(task, slim, 1)\n",
-        "optimizer": '__all__ = ("Signs",)\n\n\nclass Signs:\n    decoupled = False\n\n'
+        "optimizer": '__all__ = ("Signs",)\nfrom phasemap.optimizers.optimizer import Optimizer\n\n\n'
+        "class Signs(Optimizer):\n"
         "    def __init__(self, floor: float = 0.0):\n        self.floor = floor\n\n"
-        "    def corrections(self, count):\n        return count**0, count**0\n\n"
-        "    def update(self, flat, mean, square, gradient, rate):\n"
+        "    def update(self, flat, gradient, rate):\n"
         "        flat.sub_(gradient.sign() * rate.step_size)\n",
     }
     for kind, package in kinds.items():

@@ -22,7 +22,7 @@ from torch.func import functional_call, vmap
 from phasemap.fields import Fault
 from phasemap.networks.arithmetic import adopt
 from phasemap.networks.first_layer import FirstLayer, find, known
-from phasemap.networks.network import Layout, Network, Piece, Start
+from phasemap.networks.network import Group, Layout, Network, Piece, Start
 from phasemap.plan.source import place, place_of
 from phasemap.tasks.task import Task
 
@@ -179,7 +179,19 @@ class ModuleNetwork(Network):
         return sum(one.numel() for one in self.trained.values())
 
     def pieces(self) -> list[Piece]:
-        return [Piece(name, tuple(one.shape), Start("constant", 0.0)) for name, one in self.trained.items()]
+        groups = self._groups()
+        return [
+            Piece(name, tuple(one.shape), Start("constant", 0.0), groups.get(id(one), "body"))
+            for name, one in self.trained.items()
+        ]
+
+    def _groups(self) -> dict[int, Group]:
+        """Of the weights (by identity) of embeddings, and of the linear layer that the module names last."""
+        layers = list(self.module.modules())
+        last = [one for one in layers if isinstance(one, nn.Linear)][-1:]
+        tables = [one for one in layers if isinstance(one, nn.Embedding)]
+        groups: dict[int, Group] = {id(one): "readout" for layer in last for one in layer.parameters()}
+        return groups | {id(one): "embedding" for table in tables for one in table.parameters()}
 
     def initial(self, seed: int) -> Tensor:
         """[P]: the module's own start, drawn under the trial's seed; padding is 0."""
@@ -220,9 +232,13 @@ class ModuleNetwork(Network):
 class AlignedLayout(Layout):
     """As ``Layout``, each piece at a whole cache line."""
 
-    @cached_property
-    def size(self) -> int:
-        return sum(_padded(piece.size) for piece in self.pieces)
+    def room(self, piece: Piece) -> int:
+        return _padded(piece.size)
+
+    def sides(self, matrix: Piece) -> tuple[int, int]:
+        """As torch stores it: [out, in]."""
+        outputs, inputs = matrix.shape
+        return inputs, outputs
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         parts = flat.split([_padded(piece.size) for piece in self.pieces], dim=1)

@@ -7,7 +7,9 @@ Nothing here knows about data splits, losses or optimizers.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +28,9 @@ Bottleneck = Annotated[int, "0: none; r: hidden -> Linear(r) -> ReLU -> Linear(w
 TieEmbeddings = Annotated[bool, "one table for all token positions"]
 
 
+Group = Literal["embedding", "body", "readout"]
+
+
 @dataclass(frozen=True)
 class Start:
     """How weights start: ``normal`` (standard deviation), ``uniform`` (bound) or ``constant`` (value)."""
@@ -36,11 +41,12 @@ class Start:
 
 @dataclass(frozen=True)
 class Piece:
-    """One weight tensor: its shape without K, and how it starts."""
+    """One weight tensor: its shape without K, how it starts, and the group of layers that it is part of."""
 
     name: str
     shape: tuple[int, ...]
     start: Start
+    group: Group = "body"
 
     @property
     def size(self) -> int:
@@ -53,9 +59,34 @@ class Layout:
 
     pieces: tuple[Piece, ...]
 
+    def room(self, piece: Piece) -> int:
+        """How many of the P numbers it takes."""
+        return piece.size
+
     @cached_property
     def size(self) -> int:
-        return sum(piece.size for piece in self.pieces)
+        return sum(map(self.room, self.pieces))
+
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Where each piece lies."""
+        ends = list(itertools.accumulate(map(self.room, self.pieces)))
+        starts = [0, *ends[:-1]]
+        return {piece.name: slice(*both) for piece, *both in zip(self.pieces, starts, ends, strict=True)}
+
+    def runs(self, chosen: Iterable[Piece]) -> list[slice]:
+        """Where chosen pieces lie; those that follow each other as one."""
+        runs: list[slice] = []
+        for place in sorted((self.places[piece.name] for piece in chosen), key=lambda place: place.start):
+            if runs and runs[-1].stop == place.start:
+                place = slice(runs.pop().start, place.stop)
+            runs.append(place)
+        return runs
+
+    def sides(self, matrix: Piece) -> tuple[int, int]:
+        """Inputs and outputs of a piece with two axes."""
+        inputs, outputs = matrix.shape
+        return inputs, outputs
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """[K, P] -> name: [K, *shape], as views."""
@@ -63,10 +94,10 @@ class Layout:
         return {piece.name: part.view(-1, *piece.shape) for piece, part in zip(self.pieces, parts, strict=True)}
 
 
-def linear_pieces(name: str, inputs: int, outputs: int) -> list[Piece]:
+def linear_pieces(name: str, inputs: int, outputs: int, group: Group = "body") -> list[Piece]:
     """torch.nn.Linear's default start; the weight is stored [in, out]."""
     start = Start("uniform", 1 / math.sqrt(inputs))
-    return [Piece(name + ".weight", (inputs, outputs), start), Piece(name + ".bias", (outputs,), start)]
+    return [Piece(name + ".weight", (inputs, outputs), start, group), Piece(name + ".bias", (outputs,), start, group)]
 
 
 class Network:
@@ -150,12 +181,12 @@ class TokenNetwork(Network):
 
     def pieces(self) -> list[Piece]:
         tables = self.task.tokens if self.task.separate_tables and not self.tie_embeddings else 1
-        table = Piece("table", (tables, self.task.vocabulary, self.width), Start("normal", 1.0))
+        table = Piece("table", (tables, self.task.vocabulary, self.width), Start("normal", 1.0), "embedding")
         pieces = ([] if self.task.is_real else [table]) + self.body()
         if self.bottleneck:
             pieces += linear_pieces("squeeze", self.width, self.bottleneck)
             pieces += linear_pieces("widen", self.bottleneck, self.width)
-        return pieces + linear_pieces("readout", self.width, self.task.classes)
+        return pieces + linear_pieces("readout", self.width, self.task.classes, "readout")
 
     def readout(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
         if self.bottleneck:

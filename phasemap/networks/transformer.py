@@ -58,7 +58,7 @@ class Transformer(TokenNetwork):
 
     def body(self) -> list[Piece]:
         width = self.width
-        pieces = [Piece("position", (self.task.tokens, width), Start("normal", 0.02))]
+        pieces = [Piece("position", (self.task.tokens, width), Start("normal", 0.02), "embedding")]
         for block in range(self.depth):
             name = f"block{block}."
             pieces += [  # torch.nn.MultiheadAttention: xavier over [3D, D], biases 0

@@ -1,26 +1,33 @@
-"""Plain gradient descent on batches, weight decay as L2 in the gradient."""
+"""Gradient descent on batches, weight decay as L2 in the gradient, with or without momentum."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from phasemap.fields import SHARE_BELOW_ONE
+from phasemap.optimizers.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from phasemap.training.update import Rates
-
 __all__ = ("SGD",)
 
 
-class SGD:
-    """Without momentum."""
+class SGD(Optimizer):
+    """In torch.optim.SGD's order of operations, without dampening."""
 
-    decoupled = False
+    def __init__(
+        self,
+        momentum: Annotated[float, "decay of the summed gradients; 0: none", SHARE_BELOW_ONE] = 0.0,
+        nesterov: Annotated[bool, "the step looks ahead along the momentum"] = False,
+    ):
+        self.momentum, self.nesterov = momentum, nesterov
+        self.state = ("momentum",) if momentum else ()
 
-    def corrections(self, count: Tensor) -> tuple[Tensor, Tensor]:
-        """None: both are 1."""
-        return count**0, count**0
-
-    def update(self, flat: Tensor, mean: Tensor, square: Tensor, gradient: Tensor, rate: Rates) -> None:
-        """One step in place on flat [K, P]; mean and square stay 0."""
-        flat.addcmul_(gradient.addcmul(flat, rate.decay), rate.step_size, value=-1)
+    def update(self, flat: Tensor, *rest: Any) -> None:
+        *state, gradient, rate = rest
+        downhill = gradient.addcmul(flat, rate.decay)
+        for mean in state:
+            mean.mul_(self.momentum).add_(downhill)
+            downhill = downhill.add_(mean, alpha=self.momentum) if self.nesterov else mean
+        flat.addcmul_(downhill, rate.step_size, value=-1)

@@ -19,6 +19,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from phasemap.fields import Fault, Field, read_fields
+from phasemap.optimizers.optimizer import Optimizer
 from phasemap.words import did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 
 FOLDERS = {"task": "phasemap.tasks", "model": "phasemap.networks", "optimizer": "phasemap.optimizers"}
 GIVEN = {"task": (), "model": ("self", "task"), "optimizer": ("self",)}  # parameters that are no fields
-WORDS = {"task": "a function that returns a Task", "model": "a torch.nn.Module", "optimizer": "a class with update()"}
+WORDS = {
+    "task": "a function that returns a Task",
+    "model": "a torch.nn.Module",
+    "optimizer": "a phasemap.optimizers.optimizer.Optimizer",
+}
 
 
 @dataclass(frozen=True)
@@ -199,9 +204,21 @@ def build_network(chosen: Component, task: Task, own: tuple[tuple[str, Any], ...
 
 
 @lru_cache(maxsize=64)
-def build_optimizer(chosen: Component, own: tuple[tuple[str, Any], ...]) -> Any:
-    """The optimizer with these parameters."""
-    return _built(chosen, dict(own))
+def build_optimizer(chosen: Component, own: tuple[tuple[str, Any], ...]) -> Optimizer:
+    """The optimizer with these parameters.
+
+    Raises:
+        Fault: it cannot be made with them.
+    """
+    optimizer = _built(chosen, dict(own))
+    if not isinstance(optimizer, Optimizer):
+        raise Fault(
+            [
+                f"optimizer: {chosen.name} must be a phasemap.optimizers.optimizer.Optimizer, got "
+                f"{type(optimizer).__name__}; derive it from that"
+            ]
+        )
+    return optimizer
 
 
 def _built(chosen: Component, own: Mapping[str, Any]) -> Any:

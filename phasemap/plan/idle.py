@@ -47,6 +47,7 @@ _RULES = (
     ),
     _Idle("delay_limit", lambda t: t.phases != "liu", "on a phase rule of your own; leave it out"),
     _Idle("log_spaced", lambda t: t.evaluate_every == 1, "where evaluate_every is 1; raise that"),
+    _Idle("nesterov", lambda t: t.momentum == 0, "while momentum is 0; give that too"),
     _Idle("clone_blocks", lambda t: t.depth == 1, "where depth is 1; raise that", ("transformer",)),
     _Idle(
         "embedding",

@@ -28,6 +28,7 @@ from phasemap.fields import (
     fields_from,
 )
 from phasemap.networks.network import Network
+from phasemap.optimizers.optimizer import Optimizer
 from phasemap.plan.component import (
     Component,
     build_network,
@@ -274,7 +275,7 @@ class Shape:
         return build_network(part, self.examples, own, self.precision)
 
     @cached_property
-    def rule(self) -> Any:
+    def rule(self) -> Optimizer:
         """The optimizer."""
         return build_optimizer(*self._own("optimizer"))
 
@@ -378,14 +379,15 @@ def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
         if trial.part("model").code:
             return faults
         shape = trial.replace(task="modular_addition", modulus=97, operands=2).shape  # what else the network refuses
+    layout = None
     if not (names_of["model"] | {"precision"}) & faulty:
         try:
-            _ = shape.network
+            layout = shape.network.layout
         except Fault as fault:
             faults += fault.faults
     if not names_of["optimizer"] & faulty:
         try:
-            _ = shape.rule
+            _ = shape.rule if layout is None else shape.rule.on(layout)
         except Fault as fault:
             faults += fault.faults
     return faults

@@ -25,8 +25,7 @@ from phasemap.training.train import Training, begin, origin, prepare
 
 MAGIC = b"phasemap checkpoint 2\n"
 ANSWER = 30.0  # seconds a store may take to answer at the start
-ROWS = ("flat", "mean", "square")
-CONTENT = ("trial", "origin", "compiled", "step", "curves", "seconds", *ROWS)
+CONTENT = ("trial", "origin", "compiled", "step", "curves", "seconds", "flat", "state")
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Storage:
         Raises:
             OSError: the disk is full or the store is away; older checkpoints are untouched.
         """
+        names = training.trials[0].shape.rule.state
         for k, trial in enumerate(training.trials):
             content = {
                 "trial": trial.id,
@@ -71,7 +71,8 @@ class Storage:
                 "curves": training.curves.get(trial.id, {}),
                 "seconds": training.seconds.get(trial.id, 0.0),
                 "faults": training.faults.get(trial.id, {}),
-                **{name: getattr(training, name)[k].cpu().clone() for name in ROWS},
+                "flat": training.flat[k].cpu().clone(),
+                "state": {name: part[k].cpu().clone() for name, part in zip(names, training.state, strict=True)},
             }
             buffer = io.BytesIO()
             torch.save(content, buffer)
@@ -146,7 +147,10 @@ class Storage:
             return None
         try:
             content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
-            if content["trial"] == trial.id and all(name in content for name in CONTENT):
+            if "mean" in content:  # written when every optimizer kept the same two
+                content["state"] = {name: content[name] for name in ("mean", "square")}
+            known = content["trial"] == trial.id and all(name in content for name in CONTENT)
+            if known and set(trial.shape.rule.state) <= content["state"].keys():
                 return content
         except Exception:
             content = {}
@@ -200,9 +204,11 @@ def _remote(place: str) -> tuple[Any, str]:
 
 def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:
     prepare(device)
-    flat, mean, square = (torch.stack([content[name] for _, content in rows]).to(device) for name in ROWS)
+    flat = torch.stack([content["flat"] for _, content in rows]).to(device)
+    names = rows[0][0].shape.rule.state
+    state = tuple(torch.stack([content["state"][name] for _, content in rows]).to(device) for name in names)
     curves = {trial.id: content["curves"] for trial, content in rows}
     seconds = {trial.id: content["seconds"] for trial, content in rows}
     faults = {trial.id: content.get("faults", {}) for trial, content in rows}
     trials = tuple(trial for trial, _ in rows)
-    return Training(trials, device, flat, mean, square, compiled, step, curves, seconds, faults)
+    return Training(trials, device, flat, state, compiled, step, curves, seconds, faults)

@@ -38,13 +38,12 @@ AHEAD = 64  # steps whose batches are drawn at once
 
 @dataclass
 class Training:
-    """A stack in progress. Tensors of the weights and of AdamW's two moments are [K, P]."""
+    """A stack in progress. The weights, and each of the tensors that its optimizer keeps, are [K, P]."""
 
     trials: tuple[Trial, ...]
     device: torch.device
     flat: Tensor
-    mean: Tensor
-    square: Tensor
+    state: tuple[Tensor, ...]  # named by the optimizer's ``state``
     compiled: bool = False
     step: int = 0
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
@@ -56,10 +55,13 @@ class Training:
         self.network, self.task = shape.network, shape.examples
         self.inputs = torch.from_numpy(self.task.inputs).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
-        self._step = _engine(shape, self.compiled)
+        self._step = self._engine()
         self.graphs: Graphs | None = None
         self._start: Tensor | None = None
         self._draw_splits()
+
+    def _engine(self) -> Step:
+        return _engine(self.trials[0].shape, tuple(rates(self.trials, 0, 1, self.device).more), self.compiled)
 
     def start(self) -> Tensor:
         """The weights that the trials started from, [K, P]: drawn anew from their seeds when first asked for, so that
@@ -81,7 +83,8 @@ class Training:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
         rows = torch.tensor(chosen, device=self.device, dtype=torch.int64)
         self.trials = tuple(self.trials[k] for k in chosen)
-        self.flat, self.mean, self.square = (part[rows].contiguous() for part in (self.flat, self.mean, self.square))
+        self.flat, *state = (part[rows].contiguous() for part in (self.flat, *self.state))
+        self.state = tuple(state)
         self._start = None if self._start is None else self._start[rows]
         self.graphs = None  # they know the old tensors
         if chosen:
@@ -97,14 +100,14 @@ class Training:
             inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
             labels = self.targets.expand(len(examples), -1, -1).gather(2, examples)
             rate = rates(self.trials, self.step, steps, self.device)
-            self._block((inputs, labels, weights, rate.step_size, rate.decay, rate.root))
+            self._block((inputs, labels, weights, *rate.tensors))
             self.step += steps
         self._add_seconds(start)
 
     def _block(self, batches: tuple[Tensor, ...]) -> None:
         """Some steps, each of ``batches`` being [S, ...]; on a GPU as one graph."""
         if self.device.type == "cuda":
-            self.graphs = self.graphs or Graphs(self._one_step, (self.flat, self.mean, self.square))
+            self.graphs = self.graphs or Graphs(self._one_step, (self.flat, *self.state))
             self.graphs.run(batches)
             return
         for batch in zip(*batches, strict=True):
@@ -112,13 +115,13 @@ class Training:
 
     def _one_step(self, *batch: Tensor) -> None:
         try:
-            self._step(self.flat, self.mean, self.square, *batch)
+            self._step(self.flat, *self.state, *batch)
         except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError):
             if not self.compiled:
                 raise
             self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
-            self._step = _engine(self.trials[0].shape, False)
-            self._step(self.flat, self.mean, self.square, *batch)
+            self._step = self._engine()
+            self._step(self.flat, *self.state, *batch)
 
     def evaluate(self) -> list[Result]:
         """Measures all trials at this step; those that ended leave the stack as results."""
@@ -236,7 +239,7 @@ def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compile
     device = torch.device(device)
     prepare(device)
     flat = started(trials, device)
-    return Training(trials, device, flat, torch.zeros_like(flat), torch.zeros_like(flat), compiled)
+    return Training(trials, device, flat, tuple(torch.zeros_like(flat) for _ in trials[0].shape.rule.state), compiled)
 
 
 def started(trials: tuple[Trial, ...], device: torch.device) -> Tensor:
@@ -288,12 +291,16 @@ Step = Callable[..., None]
 
 
 @lru_cache(maxsize=64)
-def _engine(shape: Shape, compiled: bool) -> Step:
-    """The training step of a shape, for stacks of any size."""
-    network, layout, optimizer = shape.network, shape.network.layout, shape.rule
-    loss, across = shape.loss, shape.orthogonal_gradient
+def _engine(shape: Shape, names: tuple[str, ...], compiled: bool) -> Step:
+    """The training step of a shape, for stacks of any size. ``names``: of the rates that the shape needs besides the
+    usual."""
+    network, layout = shape.network, shape.network.layout
+    optimizer = shape.rule.on(layout)
+    loss, across, kept = shape.loss, shape.orthogonal_gradient, len(optimizer.state)
 
-    def gradient_step(flat, mean, square, inputs, labels, weights, step_size, decay, root) -> None:
+    def gradient_step(flat: Tensor, *rest: Tensor) -> None:
+        state, (inputs, labels, weights, step_size, decay, root, *more) = rest[:kept], rest[kept:]
+        rate = Rates(step_size, decay, root, dict(zip(names, more, strict=True)))
         point = flat.detach().requires_grad_()
         logits = network.logits(layout.split(point), inputs)
         downhill = slope(loss, logits.detach(), labels, weights)
@@ -301,7 +308,7 @@ def _engine(shape: Shape, compiled: bool) -> Step:
         with torch.no_grad():
             if across:
                 gradient = orthogonal(layout, flat, gradient)
-            optimizer.update(flat, mean, square, gradient, Rates(step_size, decay, root))
+            optimizer.update(flat, *state, gradient, rate)
 
     users = any(part.kind == "model" and part.code for part in shape.parts)
     return _compiled(gradient_step, not users) if compiled else gradient_step
@@ -328,8 +335,9 @@ def _compiled(step: Step, for_any_size: bool) -> Step:
     def compiled_step(*tensors: Tensor) -> None:
         nonlocal marked
         if len(tensors[0]) > 1 and not marked:
-            for part in tensors[:-1]:
-                mark(part, 0)
+            for part in tensors:
+                if len(part) == len(tensors[0]):
+                    mark(part, 0)
             marked = True
         fast(*tensors)
 

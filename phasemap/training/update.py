@@ -6,7 +6,8 @@ and no loop runs over trials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +34,16 @@ class Rates:
     step_size: Tensor  # [S, K, 1] learning rate over AdamW's first correction
     decay: Tensor  # [S, K, 1] learning rate x weight decay (decoupled), or weight decay (adam, sgd)
     root: Tensor  # [S, 1, 1] square root of the second correction
+    more: Mapping[str, Tensor] = field(default_factory=dict)  # [S, K or 1, 1] each, by name
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.step_size, self.decay, self.root, *self.more.values()
+
+    def at(self, places: slice) -> Rates:
+        """Of the weights there, where the rates of a step differ between the weights [K, P]."""
+        step_size, decay = (part if part.shape[-1] == 1 else part[..., places] for part in (self.step_size, self.decay))
+        return replace(self, step_size=step_size, decay=decay)
 
 
 def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.device) -> Rates:
@@ -44,10 +55,13 @@ def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.devic
     if shape.late_weight_decay >= 0:
         decay = torch.where(count >= shape.decay_switch, shape.late_weight_decay, decay)
     learning_rate = learning_rate * ((count + 1) / max(shape.warmup, 1)).clamp(max=1)
-    first_correction, root = shape.shape.rule.corrections(count + 1)
-    if shape.shape.rule.decoupled:
+    rule = shape.shape.rule
+    first_correction, root = rule.corrections(count + 1)
+    if rule.decoupled:
         decay = decay * learning_rate
-    return Rates(*((part.float().to(device)) for part in (learning_rate / first_correction, decay, root)))
+    step_size, decay, root = (part.float().to(device) for part in (learning_rate / first_correction, decay, root))
+    more = {name: part.float().to(device) for name, part in rule.numbers(count + 1).items()}
+    return Rates(step_size, decay, root, more)
 
 
 def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from phasemap.fields import Fault
+from phasemap.fields import SHARE_BELOW_ONE, Fault
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.trial import FIELDS, STACKED, Trial, broken_rules, coerce, make_trial
 
@@ -39,7 +39,7 @@ def test_a_default_said_or_left_out_is_the_same_trial():
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if type(field.default) is float])
 def test_an_int_for_a_float_is_the_same_trial(name):
-    value = {"data_fraction": 0.5, "beta1": 0, "beta2": 0, "late_weight_decay": 3}.get(name, 1)
+    value = {"data_fraction": 0.5, "late_weight_decay": 3}.get(name, 0 if SHARE_BELOW_ONE in FIELDS[name].rules else 1)
     spoken = make_trial({name: value})
     assert type(getattr(spoken, name)) is float
     assert spoken.id == make_trial({name: float(value)}).id == make_trial({name: str(value)}).id

@@ -239,6 +239,29 @@ def test_a_stack_that_fell_back_to_eager_steps_goes_on_by_them(storage):
     assert facts(finish(again)[MLP.id]) == facts(trained([MLP])[MLP.id])
 
 
+def test_a_checkpoint_from_when_every_optimizer_kept_the_same_two_tensors_is_read(storage):
+    whole = trained([MLP])[MLP.id]
+    file = saved(storage)
+    content = torch.load(io.BytesIO(file.read_bytes()[len(MAGIC) + 32 :]), weights_only=True)
+    content |= content.pop("state")
+    assert {"flat", "mean", "square"} <= content.keys()
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    forged(file, buffer.getvalue())
+    found = resumed(storage, [MLP])[MLP.id]
+    assert facts(found) == facts(whole)
+
+
+def test_a_checkpoint_without_what_the_optimizer_keeps_is_refused(storage):
+    file = saved(storage)
+    content = torch.load(io.BytesIO(file.read_bytes()[len(MAGIC) + 32 :]), weights_only=True)
+    del content["state"]["square"]
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    forged(file, buffer.getvalue())
+    assert refused(storage).endswith("is not of this trial: refused, the trial starts again")
+
+
 def test_a_place_is_checked_before_the_training(tmp_path, monkeypatch):
     good = tmp_path / "new" / "folder"
     Storage(str(good)).check()

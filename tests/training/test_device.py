@@ -22,6 +22,10 @@ SHAPES = {
     "mlp": MLP,
     "mlp, concatenated": MLP.replace(embedding="concatenate", loss="stablemax", depth=2),
     "mlp, orthogonal gradient, sgd": MLP.replace(orthogonal_gradient=True, optimizer="sgd"),
+    "mlp, sgd with momentum": MLP.replace(optimizer="sgd", momentum=0.9),
+    "mlp, muon": MLP.replace(optimizer="muon"),
+    "mlp, grokfast": MLP.replace(optimizer="grokfast"),
+    "mlp, lion": MLP.replace(optimizer="lion"),
     "mlp, full batch": MLP.replace(batch_size=0, loss="mean_squared_error"),
     "transformer": TRANSFORMER,
     "transformer, tf32": TRANSFORMER.replace(precision="tf32", norm="pre"),
@@ -47,8 +51,8 @@ def one_device():
 
 def begun(trial: Trial) -> Training:
     trials = tuple(trial.replace(seed=seed) for seed in range(3))
-    state = [torch.empty(3, trial.shape.network.parameters, device=META) for _ in range(3)]
-    return Training(trials, META, *state)
+    state = [torch.empty(3, trial.shape.network.parameters, device=META) for _ in ("flat", *trial.shape.rule.state)]
+    return Training(trials, META, state[0], tuple(state[1:]))
 
 
 @pytest.mark.parametrize("trial", SHAPES.values(), ids=SHAPES)
@@ -64,7 +68,8 @@ def test_a_step_and_its_draws_stay_on_the_device(trial):
 def test_epochs_of_many_lengths_are_drawn_on_the_device(monkeypatch):
     monkeypatch.setattr(random_streams, "GROUPS", 0)
     trials = tuple(MLP.replace(data_fraction=0.2 + 0.05 * k, batch_size=5) for k in range(10))
-    training = Training(trials, META, *(torch.empty(10, MLP.shape.network.parameters, device=META),) * 3)
+    empty = torch.empty(10, MLP.shape.network.parameters, device=META)
+    training = Training(trials, META, empty, (empty, empty))
     examples, weights = training.batches.draw(5, 20)
     assert examples.shape == weights.shape == (20, 10, 5)
     assert examples.device == weights.device == META

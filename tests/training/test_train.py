@@ -88,10 +88,11 @@ NETWORKS = {
 def numbers_of(trials: list[Trial], offset: int) -> tuple[torch.Tensor, dict[str, str]]:
     """The last trial's weights and its curves after some steps in a stack that begins ``offset`` numbers off a line."""
     training = begin(tuple(one.replace(steps=9, evaluate_every=5, probe_every=5) for one in trials))
-    for name in ("flat", "mean", "square"):
-        part = getattr(training, name)
-        room = torch.empty(offset + part.numel())[offset:]
-        setattr(training, name, room.view_as(part).copy_(part))
+    training.flat, *state = (
+        torch.empty(offset + part.numel())[offset:].view_as(part).copy_(part)
+        for part in (training.flat, *training.state)
+    )
+    training.state = tuple(state)
     training.advance(5)
     assert training.evaluate() == []
     assert training.flat.data_ptr() % 64 == 4 * offset

@@ -2,80 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
 import torch
+from stepping import LAYOUT, different, noise, stepped
 from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.networks.network import Layout, Piece, Start
 from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
-from phasemap.training.update import Rates, orthogonal, rates, slope
+from phasemap.training.update import orthogonal, rates, slope
 
-LAYOUT = Layout((Piece("a", (5, 4), Start("constant", 0.0)), Piece("b", (7,), Start("constant", 0.0))))
 CPU = torch.device("cpu")
-DIFFERENT = [
-    Trial(learning_rate=rate, weight_decay=decay)
-    for rate, decay in ((1e-3, 1.0), (1e-2, 0.0), (3e-2, 0.1), (1e-1, 5.0), (1e-3, 1e-4))
-]
-
-
-def stepped(trials: list[Trial], start: Tensor, gradients: Tensor, first: int = 0) -> list[Tensor]:
-    """Weights [K, P] after each of the gradients [S, K, P]."""
-    flat, mean, square = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
-    rate = rates(tuple(trials), first, len(gradients), CPU)
-    found = []
-    for s, gradient in enumerate(gradients):
-        now = Rates(**{field.name: getattr(rate, field.name)[s] for field in dataclasses.fields(Rates)})
-        if trials[0].orthogonal_gradient:
-            gradient = orthogonal(LAYOUT, flat, gradient)
-        trials[0].shape.rule.update(flat, mean, square, gradient.clone(), now)
-        found.append(flat.clone())
-    return found
-
-
-def noise(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape)))
-
-
-@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.98), (0.0, 0.5)])
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_ten_steps_equal_torchs_with_every_trial_at_its_own_rates(name, betas):
-    trials = [trial.replace(optimizer=name, beta1=betas[0], beta2=betas[1]) for trial in DIFFERENT]
-    start, gradients = noise(5, LAYOUT.size), noise(10, 5, LAYOUT.size) * torch.logspace(-3, 1, 10)[:, None, None]
-    found = stepped(trials, start, gradients)
-    for k, trial in enumerate(trials):
-        weights = torch.nn.Parameter(start[k].clone())
-        settings = {"lr": trial.learning_rate, "weight_decay": trial.weight_decay}
-        if name == "sgd":
-            theirs = torch.optim.SGD([weights], **settings)
-        else:
-            theirs = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]([weights], betas=betas, **settings)
-        for s in range(10):
-            weights.grad = gradients[s, k].clone()
-            theirs.step()
-            torch.testing.assert_close(found[s][k], weights.detach(), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_a_trials_update_does_not_depend_on_its_neighbors(name):
-    trials = [trial.replace(optimizer=name, orthogonal_gradient=True) for trial in DIFFERENT]
-    start, gradients = noise(5, LAYOUT.size), noise(6, 5, LAYOUT.size)
-    gradients[2:, 3] = torch.nan
-    whole = stepped(trials, start, gradients)[-1]
-    for k in (0, 1, 2, 4):
-        assert torch.equal(whole[k : k + 1], stepped(trials[k : k + 1], start[k : k + 1], gradients[:, k : k + 1])[-1])
-    assert whole[3].isnan().all()
+DIFFERENT = different()
 
 
 def test_rates_do_not_depend_on_how_many_are_made_at_once():
-    trials = tuple(t.replace(warmup=7, late_weight_decay=0.3, decay_switch=9) for t in DIFFERENT)
+    trials = tuple(t.replace(optimizer="grokfast", warmup=7, late_weight_decay=0.3, decay_switch=9) for t in DIFFERENT)
     whole, late = rates(trials, 0, 20, CPU), rates(trials, 6, 14, CPU)
-    for field in dataclasses.fields(Rates):
-        assert torch.equal(getattr(whole, field.name)[6:], getattr(late, field.name)), field.name
+    assert list(whole.more) == list(late.more) == ["share"]
+    for one, other in zip(whole.tensors, late.tensors, strict=True):
+        assert torch.equal(one[6:], other)
 
 
 def test_warm_up_raises_the_learning_rate_by_equal_steps():
