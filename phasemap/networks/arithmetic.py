@@ -8,12 +8,14 @@ done for the whole stack here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache, partial
 from types import MethodType
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.nn import functional as F
 
 from phasemap.networks import layers
@@ -23,7 +25,10 @@ KNOWN = "_known"  # a linear layer's attribute: its product, where it was made e
 
 
 def adopt(module: nn.Module) -> None:
-    """Gives the module's linear layers and embeddings a forward of ours; unusual ones keep torch's."""
+    """Gives the module's linear layers and embeddings a forward of ours; unusual ones keep torch's, and all of them
+    where torch has moved what a rule for a stack needs."""
+    if _vmap() is None:
+        return
     for one in module.modules():
         if is_linear(one):
             one.forward = MethodType(_linear, one)  # type: ignore[method-assign]
@@ -70,23 +75,49 @@ _LIBRARY = torch.library.Library("phasemap", "FRAGMENT")
 _TORCHS = torch.library.Library("aten", "IMPL")
 
 
+@dataclass(frozen=True)
+class _Vmap:
+    """What torch's vmap is made of (a reach-in, docs/reach-ins.md)."""
+
+    interpreter: Callable[[], Any]  # the innermost vmap, with its ``level()``
+    unwrap: Callable[[Tensor, int], tuple[Tensor, int | None]]  # a tensor with the trials' axis, and where that is
+    wrap: Callable[[Tensor, int, int], Tensor]  # hides that axis again
+    below: Callable[[], AbstractContextManager[Any]]  # what is called inside knows no vmap
+
+
+@cache
+def _vmap() -> _Vmap | None:
+    """None where torch has moved one: a user's layers then stay torch's own, slower."""
+    try:
+        from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
+
+        functorch, keys = torch._C._functorch, torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)
+        below = partial(torch._C._ExcludeDispatchKeyGuard, keys)
+        return _Vmap(retrieve_current_functorch_interpreter, functorch._unwrap_batched, functorch._add_batch_dim, below)
+    except (ImportError, AttributeError):
+        return None
+
+
 def _of_a_stack(library: torch.library.Library, name: str, stacked: Callable[..., Any]) -> None:
     """The batching rule: ``stacked`` gets all tensors with the trials' axis first."""
+    vmap = _vmap()
+    if vmap is None:
+        return
 
     def rule(keys: Any, *given: Any, **options: Any) -> Any:
-        level = retrieve_current_functorch_interpreter().level()
-        parts = [torch._C._functorch._unwrap_batched(one, level) for one in given if isinstance(one, Tensor)]
+        level = vmap.interpreter().level()
+        parts = [vmap.unwrap(one, level) for one in given if isinstance(one, Tensor)]
         size = next(one.shape[axis] for one, axis in parts if axis is not None)
         whole = iter(one.expand(size, *one.shape) if axis is None else one.movedim(axis, 0) for one, axis in parts)
         mask = options.get("attn_mask")
         if mask is not None:
-            mask, axis = torch._C._functorch._unwrap_batched(mask, level)
+            mask, axis = vmap.unwrap(mask, level)
             options["attn_mask"] = mask.expand(size, *mask.shape) if axis is None else mask.movedim(axis, 0)
-        with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchBatched)):
+        with vmap.below():
             out = stacked(*(next(whole) if isinstance(one, Tensor) else one for one in given), **options)
         if isinstance(out, tuple):
-            return tuple(torch._C._functorch._add_batch_dim(one, 0, level) for one in out)
-        return torch._C._functorch._add_batch_dim(out, 0, level)
+            return tuple(vmap.wrap(one, 0, level) for one in out)
+        return vmap.wrap(out, 0, level)
 
     library.impl(name, rule, "FuncTorchBatched", with_keyset=True)
 

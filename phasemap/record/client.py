@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -26,9 +26,6 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.request_header.registry import _request_header_provider_registry as header_providers
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # else a page for each failed try
@@ -61,7 +58,16 @@ class CloseConnections:
         return {"Connection": "close"}
 
 
-header_providers.register(CloseConnections)
+def _close_connections() -> None:
+    """MLflow asks its providers for the headers of every call (a reach-in, docs/reach-ins.md). Else: connections are
+    kept, and a call takes 40 ms more."""
+    with suppress(ImportError, AttributeError):
+        from mlflow.tracking.request_header.registry import _request_header_provider_registry as providers
+
+        providers.register(CloseConnections)
+
+
+_close_connections()
 
 
 def default_uri() -> str:
@@ -239,7 +245,13 @@ def _usable(path: Path, new: bool) -> bool:
 
 
 def _answers(uri: str) -> None:
-    """Raises ValueError unless a server answers at once; what, does not matter."""
+    """Raises ValueError unless a server answers at once; what, does not matter. (A reach-in, docs/reach-ins.md. Else:
+    the first real call says so, after MLflow's own retries.)"""
+    try:
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+    except ImportError:
+        return
     try:
         host = get_default_host_creds(uri.rstrip("/"))
         http_request(host, "/health", "GET", max_retries=0, timeout=10, raise_on_status=False)

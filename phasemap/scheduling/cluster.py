@@ -17,7 +17,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,6 @@ for variable, value in (
     os.environ.setdefault(variable, value)
 
 import ray
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from phasemap.numerics import matmul
@@ -65,9 +62,7 @@ def connect(address: str | None, wanted: Resources) -> None:
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # Ray prints a paragraph about every dead worker and node, and has no switch for it; the work says
-    # it in a line.
-    ray_worker.print_to_stdstream = lambda data, ignore_prefix: None
+    _quiet_deaths()
     threads = str(max(1, int(wanted.cpus)))
     variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     variables["PYTHONPATH"] = _import_path(address)
@@ -82,10 +77,8 @@ def connect(address: str | None, wanted: Resources) -> None:
 def leave() -> None:
     """Disconnects; a cluster that was started here ends."""
     ray.shutdown()
-    for name, value in _before.items():
-        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
     if _before:
-        _before.clear()
+        _restore_token()
         _read_token()
 
 
@@ -124,7 +117,10 @@ def _own_signals() -> Iterator[None]:
 def _start(quiet: dict[str, Any]) -> None:
     _before.update({name: os.environ.get(name) for name in TOKEN})
     os.environ |= dict(zip(TOKEN, ("token", secrets.token_hex(32)), strict=True))
-    _read_token()
+    if (
+        not _read_token()
+    ):  # Ray then does as the user's own environment says, and makes a token of its own if it says none
+        _restore_token()
     folder: dict[str, Any] = {} if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else {"_temp_dir": "/tmp/ray"}
     with _on_loopback():
         # without the word Ray would join any cluster that somebody started on this machine
@@ -138,16 +134,47 @@ def _start(quiet: dict[str, Any]) -> None:
         )
 
 
-def _read_token() -> None:
-    """Ray reads RAY_AUTH_MODE and RAY_AUTH_TOKEN once in a process, unless asked again."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+def _restore_token() -> None:
+    for name, value in _before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    _before.clear()
+
+
+# Three reach-ins (docs/reach-ins.md): Ray has no public word for what they do.
+
+
+def _quiet_deaths() -> None:
+    """Ray prints a paragraph about every dead worker and node; the work says it in a line. Else: both are read."""
+    with suppress(ImportError):
+        from ray._private import worker
+
+        if hasattr(worker, "print_to_stdstream"):
+            worker.print_to_stdstream = lambda data, ignore_prefix: None
+
+
+def _read_token() -> bool:
+    """Ray reads RAY_AUTH_MODE and RAY_AUTH_TOKEN once in a process, unless asked again. False where it cannot be."""
+    try:
+        from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Ray turns 127.0.0.1 into the machine's address and listens on all, unless it is built for no cluster."""
-    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    """Ray turns 127.0.0.1 into the machine's address and listens on all, unless it is built for no cluster. Else: it
+    listens on all, and the token alone keeps others out."""
+    try:
+        from ray._private import ray_constants
+
+        before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    except (ImportError, AttributeError):
+        yield
+        return
     try:
         yield
     finally:

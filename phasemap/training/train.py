@@ -55,6 +55,7 @@ class Training:
         self.network, self.task = shape.network, shape.examples
         self.inputs = torch.from_numpy(self.task.inputs).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
+        self.compiled = self.compiled and _compiler_is_known()
         self._step = self._engine()
         self.graphs: Graphs | None = None
         self._start: Tensor | None = None
@@ -116,8 +117,8 @@ class Training:
     def _one_step(self, *batch: Tensor) -> None:
         try:
             self._step(self.flat, *self.state, *batch)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError):
-            if not self.compiled:
+        except Exception as error:
+            if not self.compiled or not isinstance(error, _refusals()):
                 raise
             self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
             self._step = self._engine()
@@ -314,6 +315,26 @@ def _engine(shape: Shape, names: tuple[str, ...], compiled: bool) -> Step:
     return _compiled(gradient_step, not users) if compiled else gradient_step
 
 
+def _refusals() -> tuple[type[Exception], ...]:
+    """What torch's compiler raises where it cannot compile."""
+    return torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError
+
+
+def _compiler_is_known() -> bool:
+    """Whether torch's compiler has the private names that compiled steps need (a reach-in, docs/reach-ins.md), which
+    are set here. Else steps are taken uncompiled: slower, and noted on the results."""
+    try:
+        torch._dynamo.config.trace_autograd_ops = True
+        # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half
+        # the time
+        torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
+        torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
+        names = torch._dynamo.mark_dynamic, torch._dynamo.maybe_mark_dynamic, torch._dynamo.config.recompile_limit
+        return bool(names and _refusals() and torch.compiler.keep_portable_guards_unsafe)
+    except AttributeError:
+        return False
+
+
 def _compiled(step: Step, for_any_size: bool) -> Step:
     """The step compiled twice: for one trial, and for any number of them.
 
@@ -321,10 +342,6 @@ def _compiled(step: Step, for_any_size: bool) -> Step:
     can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
     user's network (an embedding under vmap) fix the size: it is compiled anew for each, and not refused.
     """
-    torch._dynamo.config.trace_autograd_ops = True
-    # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half the time
-    torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
-    torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
     mark = torch._dynamo.mark_dynamic if for_any_size else torch._dynamo.maybe_mark_dynamic
