@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,10 +32,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, precision: str) -> Tensor:
     return product(x, weight, precision) + bias[:, None]
 
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "square": lambda x: x * x,
+    "tanh": torch.tanh,
+    "sigmoid": lambda x: _sigmoid(x),
+    "silu": lambda x: x * _sigmoid(x),
+}
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """By tanh: torch's own rounds the last numbers of a tensor, fewer than a vector, otherwise than the rest."""
+    return 0.5 * (0.5 * x).tanh() + 0.5
+
+
 def activate(x: Tensor, kind: str) -> Tensor:
-    if kind == "square":
-        return x * x
-    return x.relu() if kind == "relu" else F.gelu(x)
+    return ACTIVATIONS[kind](x)
 
 
 def gather(table: Tensor, rows: Tensor) -> Tensor:
@@ -85,7 +98,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
     there the sums are written out."""
     scale = q.shape[-1] ** -0.5
     if k.shape[2] > 4:
-        if precision != "fp32":
+        if precision != "fp32" or q.dtype == torch.float64:  # which is what is differentiated twice
             return _attention_by_products(q, k, v, scale, precision)
         lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums hang on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
@@ -108,3 +121,8 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x [K, R, D], weight and bias [K, D]."""
     normed = F.layer_norm(x, x.shape[-1:], eps=1e-5)
     return torch.addcmul(bias[:, None], normed, weight[:, None])
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """x [K, R, D] over its root mean square, times weight [K, D] (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+    return x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * weight[:, None]

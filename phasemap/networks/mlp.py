@@ -2,6 +2,7 @@
 
 Embeddings are summed or concatenated, then come ``depth`` hidden layers. The first layer is linear in the embeddings,
 so it is applied to the tables and its outputs are looked up: each distinct token is projected once, not each example.
+A hidden layer is activation(norm(linear(x))); with ``residual`` all but the first, whose width may change, add x.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from phasemap.networks.network import (
     TokenNetwork,
     Width,
     linear_pieces,
+    norm_pieces,
 )
 from phasemap.tasks.task import Task
 
@@ -40,9 +42,11 @@ class MLP(TokenNetwork):
         activation: Activation = "relu",
         bottleneck: Bottleneck = 0,
         tie_embeddings: TieEmbeddings = False,
+        hidden_norm: Annotated[Literal["none", "layer", "rms"], "norm before each activation of the MLP"] = "none",
+        residual: Annotated[bool, "hidden layers after the first add their input"] = False,
     ):
         super().__init__(task, width, depth, activation, bottleneck, tie_embeddings)
-        self.embedding = embedding
+        self.embedding, self.hidden_norm, self.residual = embedding, hidden_norm, residual
         if embedding == "sum" and not task.is_real and not task.separate_tables:
             raise Fault(
                 [
@@ -53,17 +57,23 @@ class MLP(TokenNetwork):
 
     def body(self) -> list[Piece]:
         joined = self.width * (self.task.tokens if self.embedding == "concatenate" else 1)
-        pieces = linear_pieces("layer0", self.task.features if self.task.is_real else joined, self.width)
-        for layer in range(1, self.depth):
-            pieces += linear_pieces(f"layer{layer}", self.width, self.width)
+        sizes = [self.task.features if self.task.is_real else joined, *[self.width] * (self.depth - 1)]
+        pieces = []
+        for layer, inputs in enumerate(sizes):
+            pieces += linear_pieces(f"layer{layer}", inputs, self.width)
+            pieces += norm_pieces(f"norm{layer}", self.hidden_norm, self.width)
         return pieces
 
     def hidden(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        x = self._first_layer(weights, inputs)
-        x = self.activate(x + weights["layer0.bias"][:, None])
+        x = self._first_layer(weights, inputs) + weights["layer0.bias"][:, None]
+        x = self._active(weights, 0, x)
         for layer in range(1, self.depth):
-            x = self.activate(self.linear(weights, f"layer{layer}", x))
+            further = self._active(weights, layer, self.linear(weights, f"layer{layer}", x))
+            x = x + further if self.residual else further
         return x
+
+    def _active(self, weights: dict[str, Tensor], layer: int, x: Tensor) -> Tensor:
+        return self.activate(self.normalized(weights, f"norm{layer}", self.hidden_norm, x))
 
     def _first_layer(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """[K, B, width], without its bias."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Width = Annotated[int, "length of a hidden vector", POSITIVE_COUNT]
 Depth = Annotated[int, "blocks or hidden layers", POSITIVE_COUNT]
-Activation = Annotated[Literal["relu", "gelu", "square"], "nonlinearity"]
+Activation = Annotated[Literal["relu", "gelu", "square", "tanh", "sigmoid", "silu"], "nonlinearity"]
 Bottleneck = Annotated[int, "0: none; r: hidden -> Linear(r) -> ReLU -> Linear(width) -> readout", NOT_NEGATIVE]
 TieEmbeddings = Annotated[bool, "one table for all token positions"]
 
@@ -98,6 +98,13 @@ def linear_pieces(name: str, inputs: int, outputs: int, group: Group = "body") -
     """torch.nn.Linear's default start; the weight is stored [in, out]."""
     start = Start("uniform", 1 / math.sqrt(inputs))
     return [Piece(name + ".weight", (inputs, outputs), start, group), Piece(name + ".bias", (outputs,), start, group)]
+
+
+def norm_pieces(name: str, kind: str, width: int) -> list[Piece]:
+    """The weights of a ``layer`` or ``rms`` norm, as torch.nn starts them; none for ``none``."""
+    weight = Piece(name + ".weight", (width,), Start("constant", 1.0))
+    bias = Piece(name + ".bias", (width,), Start("constant", 0.0))
+    return {"none": [], "rms": [weight], "layer": [weight, bias]}[kind]
 
 
 class Network:
@@ -192,6 +199,14 @@ class TokenNetwork(Network):
         if self.bottleneck:
             hidden = self.linear(weights, "widen", self.linear(weights, "squeeze", hidden).relu())
         return self.linear(weights, "readout", hidden)
+
+    def normalized(self, weights: dict[str, Tensor], name: str, kind: str, x: Tensor) -> Tensor:
+        """x [K, R, D] after the norm of ``norm_pieces``."""
+        if kind == "none":
+            return x
+        if kind == "rms":
+            return networks.layers.rms_norm(x, weights[name + ".weight"])
+        return networks.layers.layer_norm(x, weights[name + ".weight"], weights[name + ".bias"])
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         return networks.layers.product(a, b, self.precision)

@@ -1,7 +1,8 @@
 """The transformer of the published runs: post-norm blocks over token and position embeddings, one token read out.
 
 Work that cannot change the readout is not done: the first block's queries, keys and values are computed for each
-distinct token once, and only the readout token goes through the last block.
+distinct token once, and only the readout token goes through the last block. With ``pooling`` mean all tokens do, and
+the readout is given their mean.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from phasemap.networks.network import (
     TokenNetwork,
     Width,
     linear_pieces,
+    norm_pieces,
 )
 from phasemap.tasks.task import Task
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Transformer",)
 
-Asked = list[tuple["Tensor", "Tensor"]]
+Asked = list[tuple["Tensor", "Tensor", "Tensor"]]
 
 
 class Transformer(TokenNetwork):
@@ -46,9 +48,12 @@ class Transformer(TokenNetwork):
         bottleneck: Bottleneck = 0,
         clone_blocks: Annotated[bool, "the published code starts every block from the same weights"] = False,
         tie_embeddings: TieEmbeddings = False,
+        norm_kind: Annotated[Literal["layer", "rms"], "layer norms of a block, or root-mean-square norms"] = "layer",
+        pooling: Annotated[Literal["token", "mean"], "what is read out: one token, or the mean of all"] = "token",
     ):
         super().__init__(task, width, depth, activation, bottleneck, tie_embeddings)
         self.heads, self.norm, self.clone_blocks = heads, norm, clone_blocks
+        self.norm_kind, self.pooling = "none" if norm == "none" else norm_kind, pooling
         if task.is_real:
             raise Fault(["model: a transformer needs inputs of whole numbers [N, T], got real ones; use an mlp"])
         if width % heads:
@@ -67,10 +72,8 @@ class Transformer(TokenNetwork):
                 Piece(name + "out.weight", (width, width), Start("uniform", 1 / math.sqrt(width))),
                 Piece(name + "out.bias", (width,), Start("constant", 0.0)),
             ]
-            if self.norm != "none":
-                for norm in ("norm1", "norm2"):
-                    pieces += [Piece(f"{name}{norm}.weight", (width,), Start("constant", 1.0))]
-                    pieces += [Piece(f"{name}{norm}.bias", (width,), Start("constant", 0.0))]
+            pieces += norm_pieces(name + "norm1", self.norm_kind, width)
+            pieces += norm_pieces(name + "norm2", self.norm_kind, width)
             pieces += linear_pieces(name + "up", width, 4 * width) + linear_pieces(name + "down", 4 * width, width)
         return pieces
 
@@ -87,8 +90,8 @@ class Transformer(TokenNetwork):
         return self.attending(weights, inputs)[0]
 
     def attending(self, weights: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor, Asked]:
-        """The readout token's output of the last block [K, B, D], and each block's queries [K, B, Q, D] and
-        keys [K, B, T, D]."""
+        """What is read out of the last block [K, B, D], and each block's queries [K, B, Q, D],
+        keys and values [K, B, T, D]."""
         trials, examples, length = len(weights["table"]), tokens.shape[1], tokens.shape[2]
         here = 0 if self.task.readout == "first" else length - 1
         distinct = weights["table"] + weights["position"][:, :, None]  # [K, T, V, D]
@@ -97,17 +100,20 @@ class Transformer(TokenNetwork):
         x = networks.layers.gather(table, rows).view(trials, examples, length, self.width)
         asked: Asked = []
         for block in range(self.depth):
-            last = block == self.depth - 1
+            last = block == self.depth - 1 and self.pooling == "token"
             name = f"block{block}."
             source, lookup = (table, rows) if block == 0 else (x.view(trials, -1, self.width), None)
             queries, keys, values = self._attention_inputs(
                 weights, name, source, lookup, x.shape, here if last else None
             )
-            asked.append((queries, keys))
+            asked.append((queries, keys, values))
             if last:
                 x = x[:, :, here : here + 1]
             x = self._block(weights, name, x.reshape(trials, -1, self.width), queries, keys, values)
             x = x.view(trials, examples, -1, self.width)
+        if self.pooling == "mean":  # written out: a sum of few, in one order wherever a row lies
+            first, *others = x.unbind(2)
+            return sum(others, start=first) / length, asked
         return x[:, :, 0], asked
 
     def _attention_inputs(
@@ -147,10 +153,10 @@ class Transformer(TokenNetwork):
         return self._norm(weights, name + "norm2", x) if self.norm == "post" else x
 
     def _norm(self, weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-        return networks.layers.layer_norm(x, weights[name + ".weight"], weights[name + ".bias"])
+        return self.normalized(weights, name, self.norm_kind, x)
 
     def cost(self, batch: int) -> float:
-        inner = 12 * self.width * self.task.tokens * (self.depth - 0.5)
+        inner = 12 * self.width * self.task.tokens * (self.depth - 0.5 * (self.pooling == "token"))
         return 3 * batch * self.width * (inner + self.task.classes) + 1e7
 
     def outputs(self, batch: int) -> int:

@@ -49,6 +49,8 @@ _RULES = (
     _Idle("log_spaced", lambda t: t.evaluate_every == 1, "where evaluate_every is 1; raise that"),
     _Idle("nesterov", lambda t: t.momentum == 0, "while momentum is 0; give that too"),
     _Idle("clone_blocks", lambda t: t.depth == 1, "where depth is 1; raise that", ("transformer",)),
+    _Idle("norm_kind", lambda t: t.norm == "none", "where norm is none; use post or pre", ("transformer",)),
+    _Idle("residual", lambda t: t.depth == 1, "where depth is 1; raise that", ("mlp",)),
     _Idle(
         "embedding",
         lambda t: t.shape.examples.tokens == 1,

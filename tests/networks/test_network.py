@@ -17,7 +17,15 @@ TRANSFORMER = Trial(modulus=11, width=16, depth=2, heads=4)
 SEQUENCE = TRANSFORMER.replace(task="lfsr_5", context=6)
 PARITY = TRANSFORMER.replace(task="sparse_parity", context=6)
 MLP = TRANSFORMER.replace(model="mlp", depth=3)
-ACTIVATIONS = {"relu": torch.relu, "gelu": nn.functional.gelu, "square": torch.square}
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "gelu": nn.functional.gelu,
+    "square": torch.square,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "silu": nn.functional.silu,
+}
+NORMS = {"none": lambda width: nn.Identity(), "layer": nn.LayerNorm, "rms": lambda width: nn.RMSNorm(width, eps=1e-5)}
 
 
 class Reference(nn.Module):
@@ -42,12 +50,13 @@ class Reference(nn.Module):
                 )
                 for _ in range(trial.depth)
             )
-            if trial.norm == "none":
-                for block in self.blocks:
-                    block.norm1 = block.norm2 = nn.Identity()
+            kind = "none" if trial.norm == "none" else trial.norm_kind
+            for block in self.blocks:
+                block.norm1, block.norm2 = NORMS[kind](width), NORMS[kind](width)
         else:
             joined = width * (tokens if trial.embedding == "concatenate" else 1)
             self.layers = nn.ModuleList(nn.Linear(joined if i == 0 else width, width) for i in range(trial.depth))
+            self.norms = nn.ModuleList(NORMS[trial.hidden_norm](width) for _ in range(trial.depth))
         if trial.bottleneck:
             self.squeeze, self.widen = nn.Linear(width, trial.bottleneck), nn.Linear(trial.bottleneck, width)
         self.readout = nn.Linear(width, task.classes)
@@ -70,6 +79,8 @@ class Reference(nn.Module):
                         names[f"block{i}.{norm}.{part}"] = (parameter, False)
         else:
             linears |= {f"layer{i}": layer for i, layer in enumerate(self.layers)}
+            for i, norm in enumerate(self.norms):
+                names |= {f"norm{i}.{part}": (parameter, False) for part, parameter in norm.named_parameters()}
         for name, linear in linears.items():
             names |= {name + ".weight": (linear.weight, True), name + ".bias": (linear.bias, False)}
         return names
@@ -92,12 +103,15 @@ class Reference(nn.Module):
         x = self.table[places, tokens]
         if self.trial.model == "mlp":
             x = x.flatten(1) if self.trial.embedding == "concatenate" else x.sum(1)
-            for layer in self.layers:
-                x = ACTIVATIONS[self.trial.activation](layer(x))
+            for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+                further = ACTIVATIONS[self.trial.activation](norm(layer(x)))
+                x = x + further if self.trial.residual and i else further
             return x
         x = x + self.position
         for block in self.blocks:
             x = block(x)
+        if self.trial.pooling == "mean":
+            return x.mean(1)
         return x[:, 0 if self.task.readout == "first" else -1]
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -130,6 +144,13 @@ CASES = [
     *(MLP.replace(embedding=joined, tie_embeddings=True) for joined in ("sum", "concatenate")),
     *(MLP.replace(embedding=joined, task="sparse_parity", context=6) for joined in ("sum", "concatenate")),
     MLP.replace(activation="square", bottleneck=2),
+    *(MLP.replace(activation=name) for name in ("tanh", "sigmoid", "silu")),
+    *(MLP.replace(hidden_norm=name) for name in ("layer", "rms")),
+    MLP.replace(residual=True),
+    MLP.replace(residual=True, hidden_norm="rms", embedding="concatenate", activation="tanh"),
+    *(TRANSFORMER.replace(norm=norm, norm_kind="rms") for norm in ("post", "pre", "none")),
+    *(TRANSFORMER.replace(pooling="mean", depth=depth) for depth in (1, 2)),
+    SEQUENCE.replace(pooling="mean", norm="pre", norm_kind="rms"),
 ]
 
 

@@ -27,10 +27,15 @@ SHAPES = {
     ),
     "mlp, full batch, mean squared error": MLP.replace(batch_size=0, loss="mean_squared_error"),
     "mlp, orthogonal gradient, stablemax": MLP.replace(orthogonal_gradient=True, loss="stablemax"),
+    "mlp, tanh, rms norm, residual": MLP.replace(depth=3, activation="tanh", hidden_norm="rms", residual=True),
+    "mlp, silu, layer norm": MLP.replace(activation="silu", hidden_norm="layer"),
     "transformer": TRANSFORMER,
     "transformer, pre-norm, adam, bottleneck": TRANSFORMER.replace(norm="pre", optimizer="adam", bottleneck=4),
     "transformer, division, warm-up": TRANSFORMER.replace(task="modular_division", warmup=20, clone_blocks=True),
     "transformer, six tokens": PARITY,
+    "transformer, rms norm, mean pooling, sigmoid": TRANSFORMER.replace(
+        norm="pre", norm_kind="rms", pooling="mean", activation="sigmoid"
+    ),
     "transformer, bf16": TRANSFORMER.replace(precision="bf16"),
     "transformer, tf32": TRANSFORMER.replace(precision="tf32"),
 }
@@ -80,6 +85,11 @@ NETWORKS = {
     "transformer, no norm, bottleneck": TRANSFORMER.replace(**ODD, heads=3, norm="none", bottleneck=5),
     "transformer, six tokens": PARITY.replace(**ODD, heads=3),
     "transformer, six tokens, two blocks": PARITY.replace(**ODD, heads=1, depth=2, norm="pre"),
+    "mlp, tanh, rms norm, residual": MLP.replace(**ODD, depth=2, activation="tanh", hidden_norm="rms", residual=True),
+    "mlp, sigmoid, layer norm": MLP.replace(**ODD, depth=2, activation="sigmoid", hidden_norm="layer"),
+    "mlp, silu": MLP.replace(**ODD, depth=2, activation="silu"),
+    "transformer, rms norm, mean pooling": TRANSFORMER.replace(**ODD, heads=3, norm_kind="rms", pooling="mean"),
+    "transformer, six tokens, mean pooling": PARITY.replace(**ODD, heads=3, norm="pre", pooling="mean"),
     "transformer of even width": TRANSFORMER,
     "transformer of even width, six tokens": PARITY.replace(depth=2),
 }
@@ -171,6 +181,9 @@ def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
 
 
 COMPILED = (
+    "mlp, tanh, rms norm, residual",
+    "mlp, silu, layer norm",
+    "transformer, rms norm, mean pooling, sigmoid",
     "mlp, concatenated, deep, late weight decay",
     "mlp, orthogonal gradient, stablemax",
     "transformer, pre-norm, adam, bottleneck",
