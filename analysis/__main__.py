@@ -112,6 +112,7 @@ def draw_named(
     sweep = read(name, tracking_uri)
     if thresholds:
         sweep = resummarize.resummarize(sweep, **thresholds)
+    sweep = axis.with_ratios(sweep, x, y)
     axis.map_axes(sweep, x, y)
     for outcome in outcomes:
         outcome_map.check(sweep.finished, outcome)
@@ -139,6 +140,7 @@ def figure_of(sweep: Sweep, name: str, **options: str | None) -> Figure:
     """
     _check_figure(name, FIGURES)
     _check_options([name], options)
+    sweep = axis.with_ratios(sweep, options.get("x"), options.get("y"))
     try:
         summary = FIGURES[name].of_sweep(sweep, **{option: one for option, one in options.items() if one})
         sheet = FIGURES[name].figure(summary)
@@ -205,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for side in ("x", "y"):
         able = ", ".join(figure for figure, taken in OPTIONS.items() if side in taken)
-        parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {able}")
+        parser.add_argument(f"--{side}", metavar="AXIS", help=f"{side} axis of {able}; or a ratio, width/modulus")
     for setting in resummarize.SETTINGS:
         parser.add_argument(
             f"--{setting.replace('_', '-')}",

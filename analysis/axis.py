@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from phasemap.maps.axes import FACTOR, spacing
 from phasemap.plan.outcome import EVENTS
-from phasemap.plan.trial import FIELDS
+from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.reader import Sweep
 from phasemap.words import did_you_mean
 
@@ -134,6 +134,31 @@ def map_axes(sweep: Sweep, x: str | None = None, y: str | None = None) -> tuple[
     others = [name for name in sweep.cell_axes if name not in (x, y)]
     sides = [name or (others.pop(0) if others else None) for name in (x, y)]
     return tuple(name for name in (*sides, *others[:1]) if name)
+
+
+def with_ratios(sweep: Sweep, *names: str | None) -> Sweep:
+    """The sweep with a column for each name that is a ratio of two others, such as "width/modulus": an axis in place of
+    the numerator. The denominator stays one, so that no cell mixes its values.
+
+    Raises:
+        ValueError: a ratio of what are no columns of positive numbers.
+    """
+    for name in filter(None, names):
+        over, slash, under = name.partition("/")
+        if not slash or name in sweep.trials:
+            continue
+        for part in (over, under):
+            if part not in sweep.trials or without_logarithm(sweep.trials, part):
+                known = [one for one in KINDS if one in sweep.trials and not without_logarithm(sweep.trials, one)]
+                near = did_you_mean(part, known)
+                raise ValueError(
+                    f"{name}: must be a ratio of two columns of positive numbers, got {part!r}{near}; use one"
+                )
+        trials = sweep.trials.assign(**{name: sweep.trials[over] / sweep.trials[under]})
+        trials.attrs = sweep.trials.attrs
+        axes = tuple(name if one == over else one for one in sweep.axes)
+        sweep = replace(sweep, trials=trials, axes=axes if over in sweep.axes else (name, *axes))
+    return sweep
 
 
 def in_order(table: pd.DataFrame, name: str) -> tuple:
