@@ -70,6 +70,11 @@ SOURCES = {  # outcome -> where the idea comes from, if it is not ours
 }
 DOSHI = "after [Doshi et al. 2023](https://arxiv.org/abs/2310.13061)"
 SOURCES |= {"corrupted_accuracy": DOSHI, "restored_accuracy": DOSHI}
+SOURCES |= {
+    "effective_rank": "[Roy and Vetterli 2007](https://doi.org/10.5281/zenodo.40508)",
+    "sharpness": "[Cohen et al. 2021](https://arxiv.org/abs/2103.00065)",
+    "head_similarity": "after [Li et al. 2018](https://arxiv.org/abs/1810.10183)",
+}
 THRESHOLDS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
 
 
@@ -97,8 +102,8 @@ mean loss on all training and all test examples, against the labels trained on w
 them, which it never does in the test set. With the probe `layers` also `weight_norm/LAYER`, with `attention` also
 `attention_entropy/BLOCK`.
 
-The *hidden vectors* are the readout token's outputs of the last block (the last hidden layer of an MLP)
-for every test example; strides are read off the classes' means over all examples. `phasemap/tasks/task.py` has
+The *hidden vectors* are what is read out of the last block, one token or the mean of all (the last hidden layer of an
+MLP), for every test example; strides are read off the classes' means over all examples. `phasemap/tasks/task.py` has
 the examples, classes and groups of each task.
 
 ## Phases

@@ -312,8 +312,10 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         a, b = ctx.saved_tensors
-        da = _multiply(grad, b.mT, ctx.precision) if ctx.needs_input_grad[0] else None
-        db = _multiply(a.mT, grad, ctx.precision) if ctx.needs_input_grad[1] else None
+        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # the gradient is differentiated too
+        multiply = product if twice else _multiply
+        da = multiply(grad, b.mT, ctx.precision) if ctx.needs_input_grad[0] else None
+        db = multiply(a.mT, grad, ctx.precision) if ctx.needs_input_grad[1] else None
         return da, db, None
 
 

@@ -13,8 +13,8 @@ from phasemap.probes.batch import blocks, finite_trials, mean_chosen, nan_unless
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
-    "attention_entropy": "mean entropy, in bits, of the readout token's attention in the last block, over heads and "
-    "test examples; 1 is even attention to two tokens",
+    "attention_entropy": "mean entropy, in bits, of the readout token's attention in the last block, or of all tokens' "
+    "if they are pooled, over heads and test examples; 1 is even attention to two tokens",
 }
 
 
@@ -59,7 +59,7 @@ def probe(view: View) -> Numbers:
     weights, parts = network.layout.split(view.flat), []
     for chunk in blocks(len(view.inputs)):
         asked = network.attending(weights, view.inputs[None, chunk])[1]
-        spread = [attention_weights(queries, keys, network.heads) for queries, keys in asked]
+        spread = [attention_weights(queries, keys, network.heads) for queries, keys, _ in asked]
         parts.append(torch.stack([example_entropy(weights) for weights in spread]))
     entropies = [mean_chosen(block, view.test) for block in torch.cat(parts, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}

@@ -26,18 +26,19 @@ TWONN_FEWEST = 10  # points below which a slope means nothing
 PAIRS = 2**24  # distances held at once
 
 
-def pca_spectrum(hidden: Tensor, chosen: Tensor) -> Tensor:
+def pca_spectrum(hidden: Tensor, chosen: Tensor, sums: torch.dtype = torch.float32) -> Tensor:
     """Variances along the principal components, largest first.
 
     Args:
         hidden: [K, N, D].
         chosen: [K, N] bool.
+        sums: what the sums of products are taken in.
 
     Returns:
         [K, D]; NaN for a trial with a hidden value that is not finite, or whose vectors are all equal.
     """
     count = chosen.sum(1)[:, None, None]
-    mean = torch.zeros_like(hidden[:, 0], dtype=torch.float32)
+    mean = torch.zeros_like(hidden[:, 0], dtype=sums)
     for part in blocks(hidden.shape[1]):
         mean += (hidden[:, part] * chosen[:, part, None]).sum(1)
     mean = mean[:, None] / count

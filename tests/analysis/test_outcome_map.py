@@ -10,15 +10,15 @@ from matplotlib.patches import Rectangle
 from synthetic import BASE, Store, frame, made
 
 import phasemap
-from analysis import grok_step_map, outcome_map, phase_diagram, style
-from analysis.__main__ import main
+from analysis import axis, grok_step_map, outcome_map, phase_diagram, style
+from analysis.__main__ import figure_of, main
 from phasemap.plan.outcome import Outcome
 from phasemap.record import reader
 
 INFINITE = math.inf
 
 
-def table(cells, outcome="sharpness", **more):
+def table(cells, outcome="roughness", **more):
     """A row per seed of {(weight_decay, width): values}; NaN: the trial has no such number."""
     pairs, values = [], []
     for (decay, width), cell in cells.items():
@@ -52,7 +52,7 @@ def words(figure):
 
 
 def test_a_number_has_its_median_its_interval_and_its_quartiles(numbers):
-    cells = outcome_map.summarize(numbers, "sharpness", "weight_decay", "width").table.set_index(
+    cells = outcome_map.summarize(numbers, "roughness", "weight_decay", "width").table.set_index(
         ["weight_decay", "width"]
     )
     first = cells.loc[(0.1, 64)]
@@ -61,14 +61,14 @@ def test_a_number_has_its_median_its_interval_and_its_quartiles(numbers):
 
 
 def test_trials_without_the_number_are_counted_and_shown(numbers, tmp_path):
-    summary = outcome_map.summarize(numbers, "sharpness", "weight_decay", "width")
+    summary = outcome_map.summarize(numbers, "roughness", "weight_decay", "width")
     cells = summary.table.set_index(["weight_decay", "width"])
     assert cells.n.tolist() == [7, 3, 3, 3]
     assert cells.known.tolist() == [7, 2, 0, 3]
     assert cells.missing.tolist() == [0, 1, 3, 0]
     assert cells.loc[(0.1, 128), "median"] == 9
     assert math.isnan(cells.loc[(1.0, 64), "median"])
-    assert "4 of 16 trials have no sharpness and are in no median" in summary.caption
+    assert "4 of 16 trials have no roughness and are in no median" in summary.caption
     figure = drawn(summary, tmp_path)
     assert set(words(figure)) >= {"4", "7/7", "9", "2/3", "none", "0/3", "5"}
     pieces = [p for p in figure.axes[0].patches if isinstance(p, Rectangle) and p.get_hatch() == "xxxxxx"]
@@ -84,7 +84,7 @@ def test_a_step_is_censored_where_it_did_not_happen(tmp_path):
     assert summary.table.censored.tolist() == [2, 1]
     assert summary.table.missing.tolist() == [0, 0]
     assert {">3k", "200"} <= set(words(drawn(summary, tmp_path)))
-    plain = outcome_map.summarize(steps.assign(sharpness=steps.settled_step), "sharpness", "weight_decay", "width")
+    plain = outcome_map.summarize(steps.assign(roughness=steps.settled_step), "roughness", "weight_decay", "width")
     assert plain.table["median"].tolist() == [100, 150]  # a number that is no step is not censored
 
 
@@ -109,19 +109,19 @@ def test_the_grok_step_map_is_the_map_of_the_grok_step(pairs):
 def test_panels_and_words(numbers, tmp_path):
     words = numbers.assign(optimizer=["adamw", "sgd"] * 8)
     three = pd.concat([words, words.assign(depth=3)])
-    figure = drawn(outcome_map.summarize(three, "sharpness", "optimizer", "width", "depth"), tmp_path)
+    figure = drawn(outcome_map.summarize(three, "roughness", "optimizer", "width", "depth"), tmp_path)
     assert [ax.get_title() for ax in figure.axes[:2]] == ["depth 2", "depth 3"]
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["adamw", "sgd"]
 
 
 def test_along_one_axis_each_trial_stands_beside_the_median(numbers, tmp_path):
-    figure = drawn(outcome_map.summarize(numbers, "sharpness", "weight_decay"), tmp_path)
+    figure = drawn(outcome_map.summarize(numbers, "roughness", "weight_decay"), tmp_path)
     assert words(figure) == ["9/10", "3/6"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["trials", "no number", "median"]
 
 
 def test_a_constant_needs_no_colors(numbers, tmp_path):
-    same = outcome_map.summarize(numbers.assign(sharpness=2.0), "sharpness", "weight_decay", "width")
+    same = outcome_map.summarize(numbers.assign(roughness=2.0), "roughness", "weight_decay", "width")
     assert "It is 2 in every trial" in same.caption
     assert len(drawn(same, tmp_path).axes) == 1
 
@@ -129,9 +129,9 @@ def test_a_constant_needs_no_colors(numbers, tmp_path):
 @pytest.mark.parametrize("y", ["learning_rate", None])
 def test_continuous_axes_have_a_point_per_trial(numbers, y, tmp_path):
     spread = numbers.assign(weight_decay=np.geomspace(0.1, 1, 16), learning_rate=np.geomspace(1e-3, 1e-2, 16))
-    summary = outcome_map.summarize(spread, "sharpness", "weight_decay", y)
+    summary = outcome_map.summarize(spread, "roughness", "weight_decay", y)
     assert summary.continuous
-    assert "4 of 16 trials have no sharpness" in summary.caption
+    assert "4 of 16 trials have no roughness" in summary.caption
     drawn(summary, tmp_path)
     late = outcome_map.summarize(spread, "grok_step", "weight_decay", y)
     legend = drawn(late, tmp_path).legends[0]
@@ -141,23 +141,23 @@ def test_continuous_axes_have_a_point_per_trial(numbers, y, tmp_path):
 def test_colors_are_on_a_log_scale_where_medians_span_a_decade(numbers):
     def log(low, high):
         values = np.where(numbers.weight_decay == 0.1, low, high)
-        return outcome_map.summarize(numbers.assign(sharpness=values), "sharpness", "weight_decay").log
+        return outcome_map.summarize(numbers.assign(roughness=values), "roughness", "weight_decay").log
 
     assert [log(1, 10), log(1, 9), log(-1, 10), log(0, 0)] == [True, False, False, False]
 
 
 def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
     with pytest.raises(
-        ValueError, match=r"got 'sharpnes' \(did you mean sharpness\?\); there are sharpness, steps_run$"
+        ValueError, match=r"got 'roughnes' \(did you mean roughness\?\); there are roughness, steps_run$"
     ):
-        outcome_map.summarize(numbers, "sharpnes", "weight_decay")
+        outcome_map.summarize(numbers, "roughnes", "weight_decay")
     for setting in ("width", "phase"):
         with pytest.raises(ValueError, match=f"must be a recorded number, got '{setting}'"):
             outcome_map.summarize(numbers, setting, "weight_decay")
     with pytest.raises(style.Absent, match=r"no finished trial has a betti1 \(loops"):
         outcome_map.summarize(numbers, "betti1", "weight_decay")
     with pytest.raises(style.Absent, match="no finished trial yet"):
-        outcome_map.summarize(numbers.iloc[:0], "sharpness", "weight_decay")
+        outcome_map.summarize(numbers.iloc[:0], "roughness", "weight_decay")
 
 
 # ------------------------------------------------------------------ from a store
@@ -171,7 +171,7 @@ def own(store):
         for gate in ("relu", "none"):
             for seed in (0, 1):
                 trial, outcome = made(BASE.replace(weight_decay=decay, seed=seed))
-                run = store.add(trial, outcome.replace(sharpness=decay + seed), lines=False)
+                run = store.add(trial, outcome.replace(roughness=decay + seed), lines=False)
                 store.client.log_param(run, "gate", gate)
                 store.client.set_tag(run, "phasemap.trial", f"{trial.id}{gate}")
     return store
@@ -180,14 +180,14 @@ def own(store):
 def test_a_field_of_the_users_network_is_an_axis_and_no_outcome(own):
     sweep = reader.read("user", own.uri)
     assert sweep.cell_axes == ("weight_decay", "gate")
-    assert reader.own_numbers(sweep.trials) == ["sharpness"]
-    assert "Pooled over gate" in outcome_map.summarize(sweep.finished, "sharpness", "weight_decay").caption
+    assert reader.own_numbers(sweep.trials) == ["roughness"]
+    assert "Pooled over gate" in outcome_map.summarize(sweep.finished, "roughness", "weight_decay").caption
 
 
 def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
     where = ["--tracking-uri", own.uri, "--out"]
     assert main(["user", "outcome_map", *where, str(tmp_path / "a")]) == 0
-    cells = pd.read_csv(tmp_path / "a" / "outcome_map_sharpness.csv")
+    cells = pd.read_csv(tmp_path / "a" / "outcome_map_roughness.csv")
     assert cells.columns[:2].tolist() == ["weight_decay", "gate"]
     assert cells["median"].tolist() == pytest.approx([0.6, 0.6, 1.2, 1.2])
     two = ["--outcome", "final_test_accuracy", "--outcome", "betti1", "--x", "gate"]
@@ -200,7 +200,7 @@ def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["outcome_map", "--outcome", "sharpnes"], "outcome: must be a recorded number, got 'sharpnes' (did you mean"),
+        (["outcome_map", "--outcome", "roughnes"], "outcome: must be a recorded number, got 'roughnes' (did you mean"),
         (["outcome_map", "--x", "gates"], "x: must be an axis of user that varies, got 'gates' (did you mean gate?)"),
         (["--y", "width"], "y: must be an axis of user that varies, got 'width'; use weight_decay, gate, seed"),
         (["phase_diagram", "--x", "gate", "--y", "gate"], "y: must be another axis than x, got 'gate' for both"),
@@ -221,14 +221,14 @@ def test_what_a_map_cannot_show_is_one_message_before_anything_is_written(own, a
 
 def test_results_draw_any_number_over_any_axes(own):
     results = phasemap.api.Results("user", own.uri)
-    figure = results.figure("outcome_map", outcome="sharpness", x="seed", y="gate")
+    figure = results.figure("outcome_map", outcome="roughness", x="seed", y="gate")
     assert figure.axes[0].get_xlabel() == "seed"
     assert [ax.get_title() for ax in figure.axes[:2]] == ["weight decay 0.1", "weight decay 0.7"]
     assert words(figure) == ["0.1", "0.1", "1.1", "1.1", "0.7", "0.7", "1.7", "1.7"]
     with pytest.raises(ValueError, match="outcome: must be a recorded number"):
         results.figure("outcome_map", outcome="gate")
     with pytest.raises(ValueError, match="outcome: is an option of outcome_map, got phase_diagram; leave it out"):
-        results.figure(outcome="sharpness")
+        results.figure(outcome="roughness")
     assert results.figure(x="gate").axes[0].get_xlabel() == "gate"
 
 
@@ -236,4 +236,39 @@ def test_axes_named_come_first_and_the_next_one_is_the_panels(own):
     sweep = reader.read("user", own.uri)
     assert (summary := phase_diagram.of_sweep(sweep, y="weight_decay")).x.name == "gate"
     assert summary.facet is None
-    assert outcome_map.of_sweep(sweep, "sharpness", "seed").facet == "gate"
+    assert outcome_map.of_sweep(sweep, "roughness", "seed").facet == "gate"
+
+
+def ratios():
+    pairs = [
+        made(BASE.replace(width=width, modulus=modulus, seed=seed))
+        for width in (32, 64)
+        for modulus in (16, 32)
+        for seed in range(2)
+    ]
+    return reader.Sweep("ratios", ("width", "modulus", "seed"), frame(pairs))
+
+
+def test_a_ratio_of_two_columns_is_an_axis_and_cells_do_not_mix_its_denominators():
+    sweep = axis.with_ratios(ratios(), "width/modulus", None)
+    assert sweep.axes == ("width/modulus", "modulus", "seed")
+    summary = outcome_map.of_sweep(sweep, "steps_run", "width/modulus")
+    assert (summary.x.values, summary.y.name) == ((1.0, 2.0, 4.0), "modulus")
+    cells = summary.table.set_index(["width/modulus", "modulus"]).n
+    assert cells.to_dict() == {(1.0, 32): 2, (2.0, 16): 2, (2.0, 32): 2, (4.0, 16): 2}
+    assert ratios().axes == ("width", "modulus", "seed")
+    sheet = figure_of(ratios(), "outcome_map", outcome="steps_run", x="width/modulus", y=None)
+    assert sheet.axes[0].get_xlabel() == "width/modulus"
+
+
+def test_a_ratio_of_fixed_columns_or_of_words_is_refused():
+    with pytest.raises(
+        ValueError, match=r"width/moduls: must be a ratio of two columns of positive numbers, got 'moduls' "
+    ):
+        axis.with_ratios(ratios(), "width/moduls")
+    with pytest.raises(
+        ValueError, match=r"task/modulus: must be a ratio of two columns of positive numbers, got 'task'"
+    ):
+        axis.with_ratios(ratios(), "task/modulus")
+    with pytest.raises(ValueError, match=r"x: must be an axis of ratios that varies, got 'depth/heads'"):
+        figure_of(ratios(), "phase_diagram", x="depth/heads")

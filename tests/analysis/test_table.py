@@ -37,11 +37,11 @@ def test_values_come_back_as_written(store):
 def test_what_a_users_probe_found_is_a_column(tmp_path):
     store = Store(tmp_path, "own")
     (first, outcome), (second, other) = made(BASE), made(BASE.replace(seed=1))
-    store.add(first, outcome.replace(sharpness=2.5))
+    store.add(first, outcome.replace(roughness=2.5))
     store.add(second, other)
     trials = reader.load_table("own", store.uri)
-    assert list(trials.columns) == [*reader.COLUMNS, "sharpness"]
-    found = trials.set_index("trial").sharpness
+    assert list(trials.columns) == [*reader.COLUMNS, "roughness"]
+    found = trials.set_index("trial").roughness
     assert found[first.id] == 2.5
     assert np.isnan(found[second.id])
 

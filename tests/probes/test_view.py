@@ -69,7 +69,7 @@ def test_attention_is_that_of_the_readout_token():
     training.advance(10)
     weights = training.network.layout.split(training.flat)
     asked = training.network.attending(weights, training.inputs[None])[1]
-    queries, keys = asked[-1]
+    queries, keys, _ = asked[-1]
     assert queries.shape[2] == 1
     expected = attention.attention_entropy(
         attention.attention_weights(queries, keys, trial.heads), training.split.test
