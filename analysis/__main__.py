@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from phasemap.command import terminal
 from phasemap.command.options import Parser
 from phasemap.plan.trial import KINDS
-from phasemap.record.reader import Sweep, default_uri, read, write
+from phasemap.record.client import default_uri
+from phasemap.record.reader import Sweep, read, write
 from phasemap.words import did_you_mean
 
 from . import (
@@ -195,7 +196,7 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 2 for bad input, 3 where a figure named cannot be drawn."""
-    parser = Parser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = Parser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ class Axis:
     after the other ("ordinal": words, or values such as 0 that a log scale has no place for)."""
 
     name: str
-    values: tuple
+    values: tuple[Any, ...]
     scale: str
     continuous: bool = False  # nearly every trial has a value of its own: points, not cells
 
@@ -66,7 +67,7 @@ class Axis:
         borders = np.concatenate([[flat[0] - gaps[0] / 2], inner, [flat[-1] + gaps[-1] / 2]])
         return np.exp(borders) if self.scale == "log" else borders
 
-    def places(self, values: Iterable) -> np.ndarray:
+    def places(self, values: Iterable[Any]) -> np.ndarray:
         """Coordinates of values on the axis."""
         listed = list(values)
         if self.scale == "ordinal":
@@ -161,7 +162,7 @@ def with_ratios(sweep: Sweep, *names: str | None) -> Sweep:
     return sweep
 
 
-def in_order(table: pd.DataFrame, name: str) -> tuple:
+def in_order(table: pd.DataFrame, name: str) -> tuple[Any, ...]:
     """The values in the table's column: numbers by size, words as their field lists them (fp32 before bf16)."""
     choices = FIELDS[name].choices if name in FIELDS else ()
     listed = {value: i for i, value in enumerate(choices)}

@@ -155,7 +155,7 @@ def _value(place: float, along: Axis) -> float:
     return float(np.interp(place, range(len(along.values)), np.array(along.values, float)))
 
 
-def _sentence(row: dict, along: Axis, other: Axis | None) -> str:
+def _sentence(row: dict[str, Any], along: Axis, other: Axis | None) -> str:
     at = "" if other is None else f" at {other.name.replace('_', ' ')} {text(row[other.name])}"
     if math.isnan(row["position"]):
         rate = f"rate {row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]"
@@ -165,7 +165,7 @@ def _sentence(row: dict, along: Axis, other: Axis | None) -> str:
     return f"{what}: {row['position']:.3g} [{ends}], n = {row['n']}"
 
 
-def _side(row: dict) -> str:
+def _side(row: dict[str, Any]) -> str:
     """ "P < 0.5 everywhere (2 of 40 generalized)" """
     return f"{row['boundary'].removeprefix('none: ')} everywhere ({row['generalized']} of {row['trials']} generalized)"
 

@@ -275,7 +275,7 @@ def _interval(trials: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of the steps between which each trial generalized, two [n]; the second is infinite if it did not."""
     seen = trials.grok_step.notna()
     before = [
-        previous_evaluation(row, int(row.grok_step)) if known else 0  # type: ignore[arg-type]
+        previous_evaluation(row, int(row.grok_step)) if known else 0
         for row, known in zip(trials.itertuples(), seen, strict=True)
     ]
     with np.errstate(divide="ignore"):  # before the first evaluation: no step is too early

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def summarize(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _trial(row: dict, names: list[str]) -> dict[str, object]:
+def _trial(row: dict[str, Any], names: list[str]) -> dict[str, object]:
     ran = row["steps"] if row["phase"] == "diverged" or math.isnan(row["steps_run"]) else row["steps_run"]
     accuracy = row["final_test_accuracy"]
     return {

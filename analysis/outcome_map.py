@@ -340,10 +340,10 @@ def _bar(sheet: Figure, axes: np.ndarray, summary: Summary) -> None:
         return
     norm = summary.norm
     ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    beyond = ends[bool(values.min() < norm.vmin), bool(values.max() > norm.vmax)]  # type: ignore[operator]
+    beyond = ends[bool(values.min() < norm.vmin), bool(values.max() > norm.vmax)]
     bar = sheet.colorbar(ScalarMappable(norm, MAP), ax=axes, shrink=0.9, extend=beyond)
     bar.set_label(_label(summary.outcome, "" if summary.continuous else "median "))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if summary.log:
         fitted_log(bar.ax.yaxis)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -127,7 +128,7 @@ def lattice(axis: Axis) -> np.ndarray:
     return np.geomspace(first, last, FINE) if axis.scale == "log" else np.linspace(first, last, FINE)
 
 
-def slices(axis: Axis, most: int = 6) -> list:
+def slices(axis: Axis, most: int = 6) -> list[Any]:
     """The values at which a map is cut: those tried, or three spread over a long or continuous axis."""
     if not axis.continuous and (len(axis.values) <= most or not ordered(axis)):
         return list(axis.values)
@@ -253,13 +254,13 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
 def _bar(sheet: Figure, axes: np.ndarray, colors: LinearSegmentedColormap, most: float, name: str) -> None:
     bar = sheet.colorbar(ScalarMappable(Normalize(0, most), colors), ax=list(axes), aspect=25, pad=0.015)
     bar.set_label(name, fontsize=7)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=6.5)
     if colors is CHANCE:
         bar.set_ticks([0, *LINES, 1])
 
 
-def _phase_handles(trials: pd.DataFrame) -> list:
+def _phase_handles(trials: pd.DataFrame) -> list[Artist]:
     counts = trials.phase.value_counts()
     look: dict[str, Any] = {"linestyle": "none", "markeredgecolor": "#222222", "markeredgewidth": 0.4}
     return [
@@ -269,7 +270,7 @@ def _phase_handles(trials: pd.DataFrame) -> list:
     ]
 
 
-def _line_handles() -> list:
+def _line_handles() -> list[Artist]:
     looks: list[dict[str, Any]] = [{"linestyle": d, "linewidth": w} for d, w in ((":", 0.9), ("-", 1.5), ("--", 0.9))]
     lines = [
         Line2D([], [], color="#1a1a1a", label=f"P = {line}", **look) for line, look in zip(LINES, looks, strict=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -46,7 +47,7 @@ def recomputed(table: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**fresh.astype(dict.fromkeys(numbers, float)))
 
 
-def _events(row: Mapping, lines: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+def _events(row: Mapping[Any, Any], lines: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     if row["status"] != "FINISHED":
         return {name: row[name] for name in CHANGED}
     trial = Trial(**{name: row[name] for name in FIELDS})

@@ -112,7 +112,7 @@ def figure(summary: Summary) -> Figure:
     return sheet
 
 
-def _rows(trial: dict) -> Iterator[dict[str, object]]:
+def _rows(trial: dict[str, Any]) -> Iterator[dict[str, object]]:
     for reading, (prefix, *_) in READINGS.items():
         names = {
             "stride": f"{prefix}winning_stride",

@@ -172,7 +172,7 @@ def phase_legend(ax: Axes, counts: dict[str, int], points: bool = False, **where
 
 def apart(ax: Axes, points: float) -> Transform:
     """Data coordinates, so many points further right: marks at one value stand beside each other."""
-    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)  # type: ignore[union-attr]
+    return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
 
 
 def hide_rest(axes: np.ndarray, used: int) -> None:

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -48,6 +49,7 @@ BUDGET = 100_000  # optimizer steps of a trial that never groks, in the syntheti
 BATCH = 8
 STARTUP = 16
 GIVES_UP = {"random": 256, "tpe": 128}  # trials after which a baseline is dear to follow and far behind
+Row = dict[str, Any]
 Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, D] -> phases [N], optimizer steps [N]
 
 
@@ -165,7 +167,7 @@ def dense(path: Path) -> Truth:
     return Truth(path.stem, axes, lattice, votes.argmax(1), len(names), draws)
 
 
-def _smooth_truth(name: str, chance: Callable, steps: Callable) -> Truth:
+def _smooth_truth(name: str, chance: Callable[..., np.ndarray], steps: Callable[..., np.ndarray]) -> Truth:
     lattice = unit_axes(2).lattice(2304)
     every = chance(lattice)
 
@@ -242,14 +244,14 @@ def checkpoints(most: int) -> Iterator[int]:
         n += 8 if n < 96 else 16 if n < 256 else 32 if n < 512 else 64
 
 
-def error_of(truth: Truth, points: np.ndarray, labels: np.ndarray, kernels: tuple | None) -> tuple[float, tuple]:
+def error_of(truth: Truth, points: np.ndarray, labels: np.ndarray, kernels: Any) -> tuple[float, Any]:
     """Error of the map, and its kernels."""
     fitted = PhaseMap.fit(points, labels.tolist(), truth.axes, range(truth.phases), kernels)
     wrong = fitted.probability(truth.lattice).argmax(1) != truth.likeliest
     return float(wrong.mean()), fitted.kernels
 
 
-def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -> Iterator[dict]:
+def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -> Iterator[Row]:
     """A row per checkpoint, until three in a row are at or below ``enough`` or ``most`` trials are spent."""
     run, good, kernels, chosen_at = Replay(truth, strategy, repeat), 0, None, 0
     for n in checkpoints(most):
@@ -264,7 +266,7 @@ def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -
             return
 
 
-def references(truth: Truth, repeats: int) -> Iterator[dict]:
+def references(truth: Truth, repeats: int) -> Iterator[Row]:
     """The grid of 16 x 16 points x 3 seeds, drawn cell by cell and read with the map."""
     lines = [a.positions if a.choices else (np.arange(16) + 0.5) / 16 for a in truth.axes.axes]
     cells = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, len(lines))
@@ -280,7 +282,7 @@ def references(truth: Truth, repeats: int) -> Iterator[dict]:
             yield _row(truth, name, repeat, len(points), error, steps.sum())
 
 
-def _row(truth: Truth, strategy: str, repeat: int, trials: int, error: float, steps: float) -> dict:
+def _row(truth: Truth, strategy: str, repeat: int, trials: int, error: float, steps: float) -> Row:
     return {
         "truth": truth.name,
         "strategy": strategy,
@@ -327,7 +329,7 @@ def summarize(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Iterator[list[dict]]:
+def measure(truth: Truth, strategies: list[str], repeats: int, most: int) -> Iterator[list[Row]]:
     """The rows of the references, then those of each strategy."""
     rows = list(references(truth, repeats))
     enough = float(np.median([r["error"] for r in rows if r["strategy"] == "grid like for like"]))
@@ -379,7 +381,7 @@ def _disc(center: np.ndarray, radius: float) -> Truth:
     return _smooth_truth("disc", chance, lambda points, phase: np.full(len(points), BUDGET))
 
 
-def _last(results: Path) -> list[dict]:
+def _last(results: Path) -> list[Row]:
     return pd.read_csv(results).to_dict("records") if results.exists() else []
 
 

@@ -18,7 +18,7 @@ from phasemap.plan.space import load
 from phasemap.plan.stack import Plan
 from phasemap.scheduling.worker import CHECKPOINT_SHARE
 from phasemap.training.checkpoint import Storage
-from phasemap.training.train import begin
+from phasemap.training.train import Training, begin
 
 EVERY = 60.0  # seconds, the command's default
 
@@ -42,7 +42,7 @@ def main() -> None:
         print(f"{path.stem}: {len(stack.trials)} trials, {size:.1f} MB, {1e3 * cost:.0f} ms, {share:.2%} of the time")
 
 
-def _save(storage: Storage, training) -> float:
+def _save(storage: Storage, training: Training) -> float:
     start = time.perf_counter()
     storage.save(training)
     return time.perf_counter() - start

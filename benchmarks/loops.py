@@ -80,7 +80,7 @@ def plain(trial: Trial, compiled: bool = False, device: str = "cpu") -> Iterator
     """Yields after every step, for ever."""
     model, optimizer, tokens, labels = network(trial, device)
     tokens, labels = tokens.to(device), labels.to(device)
-    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model  # type: ignore[assignment]
+    run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
     while True:
         order = torch.randperm(len(labels), device=device)
         for start in range(0, len(labels), trial.batch_size):

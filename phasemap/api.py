@@ -78,13 +78,15 @@ class Results:
         Raises:
             ValueError: there is no such figure, outcome or axis, or this sweep cannot have it.
         """
-        return analysis("__main__").figure_of(self._sweep(), name, outcome=outcome, x=x, y=y)
+        drawn: Figure = analysis("__main__").figure_of(self._sweep(), name, outcome=outcome, x=x, y=y)
+        return drawn
 
     @property
     def map(self) -> PhaseMap:
         """The fitted map of the phases over the sweep's axes, with its probabilities and boundaries."""
         probability_map, sweep = analysis("probability_map"), self._sweep()
-        return probability_map.fit(sweep.finished, probability_map.natural_axes(sweep)).phases
+        fitted: PhaseMap = probability_map.fit(sweep.finished, probability_map.natural_axes(sweep)).phases
+        return fitted
 
     def _sweep(self) -> Any:
         from phasemap.record import reader

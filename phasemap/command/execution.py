@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phasemap.command import terminal
 from phasemap.command.figures import analysis
@@ -167,7 +167,7 @@ def dry_run(name: str, space: Space, options: Options) -> int:
     return OK
 
 
-def _listing(values: list) -> str:
+def _listing(values: list[Any]) -> str:
     """The values of an axis; of a long one its ends, and how many there are."""
     shown = [terminal.short(value) for value in values]
     if len(shown) <= LISTED:
@@ -313,7 +313,7 @@ def _check_storage(storage: str) -> None:
     Storage(storage).check()
 
 
-def _refreshing(sweep: Sweep, options: Options, say: Callable[[str], None]) -> AbstractContextManager:
+def _refreshing(sweep: Sweep, options: Options, say: Callable[[str], None]) -> AbstractContextManager[Any]:
     """Refreshes the figures of a long sweep, unless none are wanted."""
     from phasemap.command.refresh import Refresh
 

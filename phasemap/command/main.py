@@ -86,7 +86,7 @@ def _figures(words: list[str]) -> int:
     """draws the figures of a sweep again, all or those named"""
     with terminal.Doing("getting ready to draw", plain=False):
         drawing = analysis("__main__")
-    return drawing.main(words)
+    return int(drawing.main(words))
 
 
 def _must_be(what: str, got: str | None, known: Mapping[str, object]) -> str:

@@ -174,7 +174,7 @@ def _stacked(a: Tensor, b: Tensor) -> Tensor:
     return torch.ops.phasemap.product(a, b, "fp32")
 
 
-@torch.library.register_fake("phasemap::stacked")
+@torch.library.register_fake("phasemap::stacked")  # type: ignore[untyped-decorator]
 def _(a: Tensor, b: Tensor) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 

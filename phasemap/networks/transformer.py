@@ -122,7 +122,7 @@ class Transformer(TokenNetwork):
         name: str,
         source: Tensor,
         lookup: Tensor | None,
-        shape: tuple,
+        shape: tuple[int, ...],
         here: int | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [K, B, Tq, D], keys and values [K, B, T, D]; queries only for token ``here`` if given."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -290,7 +291,7 @@ torch.library.define("phasemap::product", "(Tensor a, Tensor b, str precision) -
 torch.library.impl("phasemap::product", ("cpu", "cuda"), _product)
 
 
-@torch.library.register_fake("phasemap::product")
+@torch.library.register_fake("phasemap::product")  # type: ignore[untyped-decorator]
 def _(a: Tensor, b: Tensor, precision: str) -> Tensor:
     return a.new_empty(a.shape[0], a.shape[1], b.shape[2])
 
@@ -304,13 +305,13 @@ def _multiply(a: Tensor, b: Tensor, precision: str) -> Tensor:
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, precision: str) -> Tensor:
+    def forward(ctx: Any, a: Tensor, b: Tensor, precision: str) -> Tensor:
         ctx.save_for_backward(a, b)
         ctx.precision = precision
         return _multiply(a, b, precision)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         a, b = ctx.saved_tensors
         twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()  # the gradient is differentiated too
         multiply = product if twice else _multiply
@@ -321,38 +322,38 @@ class _Product(torch.autograd.Function):
 
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     """a [K, M, I] @ b [K, I, N] -> [K, M, N] with fp32 sums, one product per trial."""
-    return _Product.apply(a, b, precision)
+    return _Product.apply(a, b, precision)  # type: ignore[no-untyped-call]
 
 
 class _Operand(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, precision: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, precision: str) -> Tensor:
         return rounded(x, precision)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
 class _Outcome(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, precision: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, precision: str) -> Tensor:
         ctx.precision = precision
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return rounded(grad, ctx.precision), None
 
 
 def operand(x: Tensor, precision: str) -> Tensor:
     """An operand of a product that is written out as a sum: rounded, with its gradient passed on."""
-    return x if precision == "fp32" else _Operand.apply(x, precision)
+    return x if precision == "fp32" else _Operand.apply(x, precision)  # type: ignore[no-untyped-call]
 
 
 def outcome(x: Tensor, precision: str) -> Tensor:
     """What such a sum gives: its gradient is an operand of the products of the way back."""
-    return x if precision == "fp32" else _Outcome.apply(x, precision)
+    return x if precision == "fp32" else _Outcome.apply(x, precision)  # type: ignore[no-untyped-call]
 
 
 def batched(a: Tensor, b: Tensor) -> Tensor:

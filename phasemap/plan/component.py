@@ -196,11 +196,12 @@ def build_network(chosen: Component, task: Task, own: tuple[tuple[str, Any], ...
     from phasemap.networks.network import Network
 
     if inspect.isclass(chosen.target) and issubclass(chosen.target, Network):
-        network = _built(chosen, {"task": task, **dict(own)})
+        network: Network = _built(chosen, {"task": task, **dict(own)})
         network.precision = precision
         return network
     module = importlib.import_module("phasemap.networks.module")
-    return module.ModuleNetwork(chosen, task, dict(own), precision)
+    stacked: Network = module.ModuleNetwork(chosen, task, dict(own), precision)
+    return stacked
 
 
 @lru_cache(maxsize=64)

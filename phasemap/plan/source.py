@@ -93,7 +93,7 @@ def is_users(module: ModuleType) -> bool:
     return not str(Path(file).resolve()).startswith((*_INSTALLED, *_OURS))
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Takes modules of a type of their own (torch.classes is one) by name: cloudpickle does not know them, and meets
     them wherever a function mentions an attribute of their name."""
 

@@ -137,7 +137,7 @@ class Space:
         return {name: value for name, value in self.values.items() if _is_distribution(value)}
 
     @property
-    def grid(self) -> dict[str, list]:
+    def grid(self) -> dict[str, list[Any]]:
         """The grid axes, each value in its field's type."""
         return {
             name: [self.coerce(name, one) for one in value]

@@ -144,7 +144,7 @@ def memory(trial: Trial) -> int:
 
 def seconds(trials: Iterable[Trial]) -> float:
     """Time to train the trials by eager steps on one core, roughly."""
-    return sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST
+    return float(sum(cost(trial) * trial.steps for trial in trials) * SECONDS_PER_COST)
 
 
 def prior(trial: Trial, size: int, device: str) -> float:

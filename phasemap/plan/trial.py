@@ -232,7 +232,7 @@ class Trial:
     def probe_interval(self) -> int:
         """Steps between two probes, a multiple of ``evaluate_every``."""
         wanted = self.probe_every or max(self.steps / 15, CLOSEST)
-        return max(1, round(wanted / self.evaluate_every)) * self.evaluate_every
+        return int(max(1, round(wanted / self.evaluate_every)) * self.evaluate_every)
 
     def label(self, axes: tuple[str, ...]) -> str:
         """A name a person can read, from the fields that vary in a sweep."""

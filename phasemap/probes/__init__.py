@@ -60,7 +60,7 @@ def needs() -> dict[str, tuple[str, str]]:
     return {name: literals[name]["NEEDS"] for name in names() if "NEEDS" in literals[name]}
 
 
-def built_in(name: str) -> Callable[[Any], dict]:
+def built_in(name: str) -> Callable[[Any], dict[str, Any]]:
     """The function of a probe; this alone imports its file, and torch with it."""
     return import_module(f"{__name__}.{name}").probe
 

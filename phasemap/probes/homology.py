@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def _long_bars(diagram: np.ndarray) -> int:
     return int((diagram[:, 1] - diagram[:, 0] > LONG).sum())
 
 
-def _ripser() -> Callable[..., dict]:
+def _ripser() -> Callable[..., dict[str, Any]]:
     try:
         from ripser import ripser
     except ImportError as reason:

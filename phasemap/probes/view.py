@@ -138,7 +138,7 @@ def _by_trial(name: str, function: Probe, view: View) -> Sequence[dict[str, Any]
     return [answer if isinstance(answer, str) else {key: v[0] for key, v in answer.items()} for answer in alone]
 
 
-def _tried(name: str, function: Probe, view: View) -> dict[str, list] | str:
+def _tried(name: str, function: Probe, view: View) -> dict[str, list[Any]] | str:
     try:
         return _columns(function(view), len(view.flat), _is_built_in(name))
     except Wrong as wrong:
@@ -148,7 +148,7 @@ def _tried(name: str, function: Probe, view: View) -> dict[str, list] | str:
         return f"probe {name}: raised {type(error).__name__}: {message} ({_place(function, error)})"
 
 
-def _columns(columns: Any, trials: int, built_in: bool) -> dict[str, list]:
+def _columns(columns: Any, trials: int, built_in: bool) -> dict[str, list[Any]]:
     if not isinstance(columns, dict):
         raise Wrong(f"must return a dict, name -> one number for each trial, got {type(columns).__name__}")
     for key in columns:

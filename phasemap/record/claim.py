@@ -92,8 +92,8 @@ class Claim:
 
     def _is_alive(self, other: dict[str, Any]) -> bool:
         if other["host"] != self.me["host"] or not other["start"]:
-            return time.time() - other["time"] < DEAD_AFTER
-        return process_start(other["pid"]) == other["start"] and other["pid"] != self.me["pid"]
+            return time.time() - float(other["time"]) < DEAD_AFTER
+        return bool(process_start(other["pid"]) == other["start"] and other["pid"] != self.me["pid"])
 
 
 def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:

@@ -359,7 +359,8 @@ class Recorder:
             "mlflow.parentRunId": self.parent,
             "mlflow.runName": trial.label(self.axes),
         }
-        return self.client.create_run(self.experiment, began, tags).info.run_id
+        made: str = self.client.create_run(self.experiment, began, tags).info.run_id
+        return made
 
 
 def _milliseconds(seconds: float) -> int | None:

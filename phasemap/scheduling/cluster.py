@@ -295,7 +295,7 @@ def _on(node: dict[str, Any]) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
 
 
-def _answer(look: ray.ObjectRef) -> bool:
+def _answer(look: ray.ObjectRef[bool]) -> bool:
     try:
         return bool(ray.get(look, timeout=60))
     except ray.exceptions.RayError:

@@ -42,7 +42,7 @@ class Running:
     @property
     def patience(self) -> float:
         """Seconds of silence after which its worker hangs; longer with each try, for it may only be slow."""
-        return max((NEWS if self.started else FIRST_NEWS) * 2**self.stack.tries, SILENCES * self.longest)
+        return max((NEWS if self.started else FIRST_NEWS) * 2.0**self.stack.tries, SILENCES * self.longest)
 
 
 @dataclass

@@ -92,7 +92,7 @@ class SameShapeFirst(FIFOScheduler):
     devices: Container[str] = ()  # that have slots
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray's, without types
         self.errors: dict[str, str] = {}  # Tune trial id -> what Ray says of its end
 
     def on_trial_error(self, tune_controller: Any, trial: TuneTrial) -> None:

@@ -34,7 +34,7 @@ def fastest_size(trial: Trial, device: str, most: int) -> int:
     """Trials per stack, at most ``most``: 1, 2, 4, … as long as doubling makes each trial-step cheaper."""
     kind = torch.cuda.get_device_name().replace(" ", "-") if device == "cuda" else "cpu"
     memory = machine_file(f"stacks-{platform.node()}-{kind}-torch{torch.__version__}.json")
-    known = json.loads(memory.read_text()) if memory.exists() else {}
+    known: dict[str, int] = json.loads(memory.read_text()) if memory.exists() else {}
     shaping = [
         "task",
         "model",

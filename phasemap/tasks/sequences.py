@@ -95,7 +95,7 @@ def _likeliest(window: np.ndarray) -> float:
         if len(states) == 1:  # the true state, so the rest is certain
             return 1.0
         states = _glibc_step(states)
-    return np.bincount(states >> 16).max() / len(states)
+    return float(np.bincount(states >> 16).max() / len(states))
 
 
 def _glibc_step(states: np.ndarray) -> np.ndarray:

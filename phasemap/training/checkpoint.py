@@ -146,7 +146,7 @@ class Storage:
             say(f"checkpoint {self.place}/{trial.id}.pt is torn or not ours: refused, the trial starts again")
             return None
         try:
-            content = torch.load(io.BytesIO(raw[head:]), weights_only=True)
+            content: dict[str, Any] = torch.load(io.BytesIO(raw[head:]), weights_only=True)
             if "mean" in content:  # written when every optimizer kept the same two
                 content["state"] = {name: content[name] for name in ("mean", "square")}
             known = content["trial"] == trial.id and all(name in content for name in CONTENT)
@@ -182,7 +182,8 @@ class Storage:
                 return (Path(self.place) / name).read_bytes()
             filesystem, folder = _remote(self.place)
             with filesystem.open_input_stream(f"{folder}/{name}") as stream:
-                return stream.read()
+                content: bytes = stream.read()
+                return content
         except FileNotFoundError:
             return None
 
@@ -199,7 +200,8 @@ def _foreign(content: dict[str, Any], here: dict[str, str]) -> str:
 def _remote(place: str) -> tuple[Any, str]:
     from pyarrow.fs import FileSystem
 
-    return FileSystem.from_uri(place)
+    filesystem, folder = FileSystem.from_uri(place)
+    return filesystem, folder
 
 
 def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:

@@ -201,7 +201,7 @@ class Training:
         """Ours, or the word of the user's rule; one that fails leaves the trial without a phase."""
         rule = next((part for part in trial.parts if part.kind == "phases"), None)
         if rule is None or values["phase"] == "diverged":
-            return values["phase"]
+            return str(values["phase"])
         names = phase_names([rule])
         try:
             word = rule.target(curves, values)
@@ -211,7 +211,7 @@ class Training:
         if word not in names:
             faults["phases"] = f"phases {rule.name}: must return one of {', '.join(names)}, got {word!r}"
             return None
-        return word
+        return str(word)
 
     def notes(self) -> dict[str, str]:
         """What the numbers' last bits depend on besides the configuration."""
