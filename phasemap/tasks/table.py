@@ -67,7 +67,8 @@ def _csv(path: Path) -> dict[str, list[Any]]:
 def _parquet(path: Path) -> dict[str, list[Any]]:
     from pyarrow import parquet
 
-    return parquet.read_table(path).to_pydict()
+    columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
+    return columns
 
 
 def _numbers(path: Path, name: str, column: list[Any]) -> np.ndarray:
