@@ -60,18 +60,22 @@ def share_without(event: str, steps: int) -> Measure:
 
 
 def ends_high(trials: pd.DataFrame) -> pd.Series:
+    """Which trials end at or above their grok threshold."""
     return trials.final_test_accuracy >= trials.grok_threshold
 
 
 def is_phase(phase: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """Which trials are of the phase."""
     return lambda trials: trials.phase == phase
 
 
 def below(column: str, value: float) -> Callable[[pd.DataFrame], pd.Series]:
+    """Which trials have a smaller number in the column."""
     return lambda trials: trials[column] < value
 
 
 def has(column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """Which trials have a number in the column."""
     return lambda trials: trials[column].notna()
 
 

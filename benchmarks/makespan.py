@@ -43,6 +43,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Case:
+    """A job: trials on machines."""
+
     name: str
     machines: tuple[Machine, ...]
     trials: tuple[Trial, ...]

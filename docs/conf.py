@@ -53,6 +53,7 @@ LOADS = re.compile(r"""<(?:script|img|iframe|source|link(?! rel="canonical"))\b[
 
 
 def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
     app.connect("source-read", _add_contents)
     app.connect("build-finished", _finish)
 

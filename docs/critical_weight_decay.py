@@ -179,15 +179,18 @@ def rows(summary: Any) -> str:
 
 
 def interval(row: Any) -> str:
+    """An exponent with its interval."""
     return f"{row.exponent:.2f} [{row.exponent_low:.2f}, {row.exponent_high:.2f}]"
 
 
 def position(summary: Any, side: str) -> str:
+    """The critical weight decay of an edge at width 64, with its interval."""
     row = summary.table[(summary.table.boundary == side) & (summary.table.width == 64)].iloc[0]
     return f"{row.position:.3g} [{row.low:.3g}, {row.high:.3g}]"
 
 
 def verdicts(summary: Any) -> str:
+    """Whether a straight line is refused, for each edge."""
     words = [f"the {row.boundary} is {verdict(row.straight)}" for row in summary.laws.itertuples()]
     return f"Of straight lines, {' and '.join(words)}."
 

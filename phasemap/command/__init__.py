@@ -1,0 +1,1 @@
+"""The command: its options, the terminal, figures while a sweep runs."""

@@ -207,6 +207,7 @@ def duration(seconds: float) -> str:
 
 
 def short(value: Any) -> str:
+    """Three digits of a number."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

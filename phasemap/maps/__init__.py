@@ -1,0 +1,1 @@
+"""Choosing points where phases meet, and the map they give. This room alone imports Optuna."""

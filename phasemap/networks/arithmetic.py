@@ -37,10 +37,12 @@ def adopt(module: nn.Module) -> None:
 
 
 def is_linear(one: nn.Module) -> TypeGuard[nn.Linear]:
+    """Torch's own, and no subclass: that may do something else."""
     return type(one) is nn.Linear
 
 
 def is_embedding(one: nn.Module) -> TypeGuard[nn.Embedding]:
+    """Torch's own, without an option that changes what is looked up or its gradient."""
     if type(one) is not nn.Embedding:
         return False
     return one.padding_idx is None and one.max_norm is None and not (one.scale_grad_by_freq or one.sparse)

@@ -48,6 +48,7 @@ def _sigmoid(x: Tensor) -> Tensor:
 
 
 def activate(x: Tensor, kind: str) -> Tensor:
+    """The nonlinearity of that name."""
     return ACTIVATIONS[kind](x)
 
 

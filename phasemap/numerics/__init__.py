@@ -1,0 +1,1 @@
+"""Matrix products, losses and random streams of a stack."""

@@ -1,0 +1,1 @@
+"""Training a stack: steps, evaluations, events read off curves, checkpoints."""
