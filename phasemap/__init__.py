@@ -13,7 +13,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from phasemap.api import load as load
+from phasemap.api import network as network
 from phasemap.api import run as run
+from phasemap.api import weights as weights
 from phasemap.plan.outcome import Outcome as Outcome
 from phasemap.plan.space import Space as Space
 from phasemap.plan.trial import Trial as Trial
@@ -23,7 +25,7 @@ _ROOT = Path(__file__).parents[1]
 if (_ROOT / "pyproject.toml").exists():
     __path__.append(str(_ROOT))  # a checkout: a wheel's phasemap.analysis and phasemap.search_spaces stand there
 
-__all__ = ("Outcome", "Space", "Task", "Trial", "load", "run")
+__all__ = ("Outcome", "Space", "Task", "Trial", "load", "network", "run", "weights")
 
 
 def __getattr__(name: str) -> str:

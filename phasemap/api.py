@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import html
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasemap.command.figures import analysis
+from phasemap.fields import Fault
 from phasemap.plan.space import Space
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from phasemap.maps.phase_map import PhaseMap
+    from phasemap.plan.component import Component
+    from phasemap.record.reader import KeptTrial
+    from phasemap.training.weights import Kept
 
 
 def run(space: Space, name: str, **given: Any) -> Results:
@@ -112,3 +119,84 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
 
     sweep = reader.read(name, tracking_uri)
     return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)
+
+
+def weights(trial: str, step: int | None = None, tracking_uri: str | None = None) -> dict[str, Tensor]:
+    """Kept weights of a trial: name -> tensor, on the CPU.
+
+    Args:
+        trial: its id, or the id of its run, as the columns ``trial`` and ``run_id`` of ``load`` have them.
+        step: one of the kept steps; if not given, the last.
+        tracking_uri: as for the command.
+
+    Raises:
+        ValueError: no such trial, store or step, or nothing of it is kept.
+    """
+    from phasemap.record import reader
+    from phasemap.training import weights as files
+    from phasemap.training.checkpoint import Storage
+
+    return files.load(Storage(reader.kept(trial, tracking_uri).weights), step)[1]
+
+
+def network(
+    trial: str,
+    step: int | None = None,
+    tracking_uri: str | None = None,
+    space: Space | None = None,
+    execute: bool = False,
+) -> Kept:
+    """A trial's network as it stood at a kept step: ``network(tokens)`` are logits, ``network.hidden(tokens)`` vectors.
+
+    A built-in network and task are rebuilt from the configuration. Those of one's own are code, which the record knows
+    by its fingerprint: they are taken from a space, or from the space file that the record keeps.
+
+    Args:
+        trial, step, tracking_uri: as of ``weights``.
+        space: where the classes and functions of one's own stand.
+        execute: run the recorded space file for them, as any Python file.
+
+    Raises:
+        Fault: the classes and functions are not at hand, or have changed.
+        ValueError: as of ``weights``.
+    """
+    from phasemap.plan.trial import make_trial
+    from phasemap.record import reader
+    from phasemap.training import weights as files
+    from phasemap.training.checkpoint import Storage
+
+    kept = reader.kept(trial, tracking_uri)
+    at, tensors = files.load(Storage(kept.weights), step)
+    parts = _parts(kept, space, execute, tracking_uri) if kept.code else ()
+    return files.Kept(make_trial(kept.params, parts), at, tensors)
+
+
+def _parts(kept: KeptTrial, space: Space | None, execute: bool, uri: str | None) -> tuple[Component, ...]:
+    """The components of the user's that a recorded trial has."""
+    if space is None and execute:
+        space = _recorded_space(kept.run_id, uri)
+    if space is None:
+        listed = ", ".join(name.partition(" ")[2] for name in kept.code)
+        what = f"trial {kept.trial}: needs the code of {listed}, which is of one's own, got none"
+        raise Fault([f"{what}; pass space=, or execute=True to run the space file that the record keeps"])
+    faults = [
+        f"{name}: must be the code that trial {kept.trial} was recorded under, got {space.code.get(name, 'none')} "
+        f"(recorded {code}); pass the space of then"
+        for name, code in kept.code.items()
+        if space.code.get(name) != code
+    ]
+    if faults:
+        raise Fault(faults)
+    return space.parts
+
+
+def _recorded_space(run_id: str, uri: str | None) -> Space:
+    from phasemap.plan.space import load as read
+    from phasemap.record import reader
+
+    source = reader.space_source(run_id, uri)
+    given = [line.removeprefix("# --set ") for line in source.splitlines() if line.startswith("# --set ")]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "recorded_space.py"
+        file.write_text(source, encoding="utf-8")
+        return read(file).override(given)

@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 from phasemap.command import terminal
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
+from phasemap.fields import Fault
 from phasemap.plan.asked import asked, strays
+from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Slots
 from phasemap.plan.trial import Shape, Trial
@@ -53,6 +55,9 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
     """
     trials = listed(space)
     _warn(trials)
+    keep = Keep(options.keep_weights, options.keep_state)
+    if faults := keep.faults(trials):
+        raise Fault(faults)
     if not options.local and (address := _address(options)):
         from phasemap.scheduling import cluster
 
@@ -64,7 +69,8 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
     try:
         # however it ends, the recorder closes the parent run and lets go of the sweep
         with _signals_heeded(), opened as recorder:
-            sweep = Sweep(name, space, trials, recorder)
+            sweep = Sweep(name, space, trials, recorder, keep)
+            sweep.ask_again(options.retrain)
             status = _train(sweep, options) if sweep.remains() else OK
             return _finish(sweep, options, status)
     except (Away, Lost) as error:
@@ -80,12 +86,24 @@ class Sweep:
     space: Space
     trials: list[Trial]
     recorder: Recorder
+    keep: Keep = NOTHING
 
     def __post_init__(self) -> None:
         if self.space.sampler != "grid":
             wanted = asked(self.space)
             self.trials = [one for one in self.recorder.asked(self.space) if not strays(wanted, one.texts)]
         self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
+
+    def ask_again(self, retrain: bool) -> None:
+        """Recorded trials without the weights or states that are asked for: says so, or puts them to those missing."""
+        done = self.recorder.done
+        without = [one for one in self.trials if one.id in done and not done[one.id].has_kept(self.keep, one.steps)]
+        if without and retrain:
+            self.missing += without
+            print(f"{self.name}: {count(len(without), 'recorded trial')} to train again, for what is to be kept")
+        elif without:
+            those = count(len(without), "trial")
+            print(f"{self.name}: {those} recorded without what is to be kept; --retrain trains them again")
 
     def remains(self) -> bool:
         """Whether there is anything to run; says so if not."""
@@ -252,6 +270,7 @@ def _beginning(options: Options) -> str:
 def _prepared(sweep: Sweep, options: Options, storage: str) -> Work:
     """The work, with the slots there are."""
     _check_storage(storage)
+    _bring_sources(sweep, storage)
     alone = Slots(0, {"cuda": 1}) if options.device == "cuda" else Slots(1)
     slots = alone if options.local else _cluster(options, storage)
     return _work(sweep, options, slots, storage)
@@ -311,6 +330,33 @@ def _check_storage(storage: str) -> None:
     from phasemap.training.checkpoint import Storage
 
     Storage(storage).check()
+
+
+def _bring_sources(sweep: Sweep, storage: str) -> None:
+    """Puts the weights that trials start from where workers read them.
+
+    Raises:
+        ValueError: they were not kept, or are of another network; all faults at once.
+    """
+    trials = [trial for trial in sweep.missing if trial.start_from]
+    if not trials:
+        return
+    from phasemap.record import reader
+    from phasemap.training import weights
+    from phasemap.training.checkpoint import Storage
+
+    own, faults = Storage(storage), []
+    for name in dict.fromkeys(trial.start_from for trial in trials):
+        try:
+            if not weights.is_brought(own, name):
+                kept = reader.kept(name.partition("@")[0], sweep.recorder.uri)
+                weights.bring(own, name, Storage(kept.weights))
+        except ValueError as error:
+            faults.append(f"start_from: {error}")
+    if not faults:
+        faults = [fault for trial in trials if (fault := weights.source_fault(own, trial))]
+    if faults:
+        raise ValueError("\n".join(dict.fromkeys(faults)))
 
 
 def _refreshing(sweep: Sweep, options: Options, say: Callable[[str], None]) -> AbstractContextManager[Any]:
@@ -397,10 +443,12 @@ def _plan(slots: Slots, options: Options) -> Plan:
 
 
 def _run_all(work: Work, options: Options, storage: str) -> None:
+    keep = Keep(options.keep_weights, options.keep_state)
     if options.local:
         from phasemap.scheduling import in_process
 
-        in_process.run(work, storage, options.checkpoint_every, "cuda" if options.device == "cuda" else "cpu")
+        device = "cuda" if options.device == "cuda" else "cpu"
+        in_process.run(work, storage, options.checkpoint_every, device, keep)
         return
     with _uninterrupted():
         from phasemap.scheduling import cluster, ray_tune
@@ -409,7 +457,7 @@ def _run_all(work: Work, options: Options, storage: str) -> None:
     while True:
         try:
             with tempfile.TemporaryDirectory(prefix="phasemap-tune-", ignore_cleanup_errors=True) as state:
-                ray_tune.run(work, storage, options.checkpoint_every, wanted, options.device, Path(state))
+                ray_tune.run(work, storage, options.checkpoint_every, wanted, options.device, Path(state), keep)
             return
         except ray_tune.NodeLost:
             work.say("this machine's Ray node is gone; connecting again")

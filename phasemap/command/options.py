@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 
 from phasemap.fields import NOT_NEGATIVE, POSITIVE, Fault, Field, Rule, fields_from
+from phasemap.plan.keep import STEPS
 from phasemap.words import did_you_mean
 
 LONGEST = 200  # bytes of a name, which becomes a folder's
@@ -38,6 +39,9 @@ class Options:
     gpus_per_stack: Annotated[float, "GPUs or share of one a stack takes, if there are any", POSITIVE] = 1.0
     device: Annotated[Literal["auto", "cpu", "cuda"], "where stacks train"] = "auto"
     checkpoint_every: Annotated[float, "seconds between checkpoints of a stack", NOT_NEGATIVE] = 60.0
+    keep_weights: Annotated[str, "weights kept of each trial: final, log, every:N or steps, joined by +", STEPS] = ""
+    keep_state: Annotated[bool, "keep what a longer budget of the same trials goes on from"] = False
+    retrain: Annotated[bool, "train recorded trials again for the weights or states asked for now"] = False
     figures: Annotated[bool, "draw figures while it runs and at the end"] = True
 
 

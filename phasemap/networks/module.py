@@ -198,6 +198,16 @@ class ModuleNetwork(Network):
         parts = dict(self._module(seed).named_parameters())
         return self.layout.join({name: parts[name].detach() for name in self.trained})
 
+    def named(self, row: Tensor) -> dict[str, Tensor]:
+        """As the module's ``load_state_dict`` takes them, its buffers and frozen weights included."""
+        trained = super().named(row)
+        names = {id(one): name for name, one in self.trained.items()}  # a shared weight has several
+        state = self.module.state_dict(keep_vars=True)
+        return {
+            name: trained[names[id(one)]].clone() if id(one) in names else one.detach().clone()
+            for name, one in state.items()
+        }
+
     def logits(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return self._run(self.module, "", weights, inputs, self._paying(weights, inputs))
 

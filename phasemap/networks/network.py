@@ -144,6 +144,10 @@ class Network:
         """[P]: one trial's initial weights, drawn piece by piece on the CPU."""
         return networks.layers.initial(self.layout.pieces, seed)
 
+    def named(self, row: Tensor) -> dict[str, Tensor]:
+        """[P], one trial's weights -> name: tensor, as they are kept."""
+        return {name: one[0].clone() for name, one in self.layout.split(row[None]).items()}
+
     def logits(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """inputs [K or 1, B, ...] -> logits [K, B, C]."""
         return self.readout(weights, self.hidden(weights, inputs))

@@ -33,3 +33,11 @@ def previous_evaluation(trial: Scheduled, step: int) -> int:
     while (coming := next_evaluation(trial, before)) < step:
         before = coming
     return before
+
+
+def evaluations(trial: Scheduled, until: int) -> list[int]:
+    """All evaluation steps up to ``until``."""
+    steps, step = [], 0
+    while step < min(until, trial.steps) and (step := next_evaluation(trial, step)) <= until:
+        steps.append(step)
+    return steps

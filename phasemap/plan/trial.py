@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -50,6 +51,12 @@ NEVER_OR_MORE = Rule(lambda x: x == -1 or x >= 0, "must be -1 (never changes) or
 SEED = Rule(lambda seed: 0 <= seed < 2**53, "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
 SHARE = Rule(lambda share: 0 < share <= 1, "must lie strictly between 0 and 1", "use a share such as 0.3")
 
+KEPT_TRIAL = Rule(
+    lambda text: bool(re.fullmatch(r"([0-9a-f]{16}(@[1-9]\d*)?)?", text)),
+    "must be a trial's id, or id@step",
+    "copy the 16 characters of the table's column trial; add @1000 for its weights at step 1000",
+)
+
 
 @dataclass
 class Core:
@@ -61,6 +68,7 @@ class Core:
     data_fraction: Annotated[float, "share of the examples that a trial trains on", SHARE] = 0.3
     model: Annotated[str, "the network"] = "transformer"
     initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
+    start_from: Annotated[str, "trial whose kept weights it starts from; empty: drawn from the seed", KEPT_TRIAL] = ""
     optimizer: Annotated[str, "the update rule"] = "adamw"
     learning_rate: Annotated[float, "step size", POSITIVE] = 1e-3
     weight_decay: Annotated[float, "decoupled (adamw), or L2 in the gradient (adam, sgd)", NOT_NEGATIVE] = 1.0
@@ -94,6 +102,7 @@ STACKED = frozenset(
         "data_fraction",
         "label_noise",
         "initial_scale",
+        "start_from",
         "seed",
         "grok_threshold",
         "memorization_threshold",
@@ -227,6 +236,11 @@ class Trial:
     def cell(self) -> tuple[tuple[str, Any], ...]:
         """The configuration without the seed."""
         return tuple((name, value) for name, value in self.values.items() if name != "seed")
+
+    @cached_property
+    def lineage(self) -> str:
+        """What trials share that differ in their budget alone."""
+        return self.replace(steps=FIELDS["steps"].default).id
 
     @property
     def probe_interval(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -130,6 +131,52 @@ def _same_code(tags: Mapping[str, str], parent: Mapping[str, str]) -> bool:
 def _stray(asks: Iterable[Asked], params: Mapping[str, str]) -> list[str]:
     """In what a trial differs from the nearest of what was asked for; nothing where it was asked for."""
     return min((strays(one, params) for one in asks), key=len, default=[])
+
+
+@dataclass(frozen=True)
+class KeptTrial:
+    """What the record has of a trial whose weights are kept."""
+
+    trial: str
+    run_id: str
+    weights: str  # the place of their files
+    params: Mapping[str, str]
+    code: Mapping[str, str]  # as ``Trial.code``
+
+
+def kept(trial: str, tracking_uri: str | None = None) -> KeptTrial:
+    """A finished trial, by its id or the id of its run, in any sweep of the store.
+
+    Raises:
+        ValueError: no such trial or store, or nothing of it is kept.
+    """
+    uri = tracking_uri or default_uri()
+    client = store.connect(uri, new=False)
+    tag = "tags.`phasemap.trial`" if re.fullmatch(r"[0-9a-f]{16}", trial) else "attributes.run_id"
+    if not re.fullmatch(r"[0-9a-f]{16}|[0-9a-f]{32}", trial):
+        raise ValueError(f"trial {trial!r}: must be the id of a trial (16 of 0-9a-f) or of a run (32); copy one")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    runs = list(client.search_runs(experiments, f"{tag} = '{trial}' and attributes.status = 'FINISHED'"))
+    if not runs:
+        raise ValueError(f"trial {trial}: must be recorded in {store.redacted(uri)}, got none; check id and store")
+    run = max(runs, key=lambda run: "phasemap.weights" in run.data.tags)
+    tags = run.data.tags
+    if "phasemap.weights" not in tags:
+        cure = "run its sweep with --keep-weights final --retrain"
+        raise ValueError(f"trial {trial}: must have kept weights, got none; {cure}")
+    code = json.loads(tags.get("phasemap.code", "{}"))
+    return KeptTrial(tags["phasemap.trial"], run.info.run_id, tags["phasemap.weights"], run.data.params, code)
+
+
+def space_source(run_id: str, tracking_uri: str | None = None) -> str:
+    """The text of the search space that the sweep of a run was started with last; empty where there is none."""
+    client = store.connect(tracking_uri or default_uri(), new=False)
+    parent = client.get_run(run_id).data.tags.get("mlflow.parentRunId", "")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(client.download_artifacts(parent, "search_space.py", folder)).read_text(encoding="utf-8")
+    except (OSError, MlflowException):
+        return ""
 
 
 def load_table(name: str, tracking_uri: str | None = None) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import tempfile
 import time
@@ -24,6 +25,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.asked import Asked
+from phasemap.plan.keep import Keep
 from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Curve, Outcome, Result
 from phasemap.plan.phases import PHASES
 from phasemap.plan.space import Space
@@ -39,6 +41,8 @@ __all__ = ("Away", "Held", "Lost", "Recorder")
 ASKED = "asked.json"  # artifact of the parent run: the sampler's trials
 ASKED_OF = "phasemap.space"  # tag of the parent run: what each of its space files asks for, as ``plan/asked.py``
 LONGEST_TAG = 8_000  # characters that MLflow takes
+KEPT = ("weights", "kept", "state")  # notes of a result, and tags of its run: what is kept of the trial
+SAME = ("steps_run", "final_train_accuracy", "final_test_accuracy", "final_train_loss", "final_test_loss")
 VALUES = ("axis.", "fixed.")  # begin its tags of what the sweep varies and fixes
 
 
@@ -50,6 +54,23 @@ class Done:
     phase: str
     outcomes: dict[str, float]
     code: dict[str, str] = dataclasses.field(default_factory=dict)  # of the user's components, as ``Trial.code``
+    run: str = ""
+    kept: tuple[int, ...] = ()  # steps of its weights
+    state: bool = False  # a longer budget can go on from it
+
+    @classmethod
+    def of(cls, run: Run) -> Done:
+        """A finished run of a trial."""
+        tags = run.data.tags
+        kept = tuple(int(step) for step in tags.get("phasemap.kept", "").split("+") if step.isdigit())
+        own = _listed(tags.get("phasemap.code", ""), dict), run.info.run_id, kept, "phasemap.state" in tags
+        return cls(tags["phasemap.trial"], tags.get("phase", ""), dict(run.data.metrics), *own)
+
+    def has_kept(self, keep: Keep, budget: int) -> bool:
+        """Whether nothing of what is to be kept of the trial is missing."""
+        last = int(self.outcomes.get("steps_run", budget))
+        has_state = self.state or not keep.state or last < budget  # one that ended early has nothing to go on from
+        return has_state and set(keep.steps(last)) <= set(self.kept)
 
 
 class Recorder:
@@ -129,6 +150,8 @@ class Recorder:
 
     def live(self, trial: Trial, curves: Mapping[str, Curve], began: float) -> None:
         """Takes further points of the curves of a trial that still trains; they are written when there is time."""
+        if trial.id in self.done:
+            return  # trained again
         self._live.add(trial, curves, began)
         if not self._jobs.waiting and self._live.due():
             self._jobs.put(Job(self._write_live, "the curves of trials at work"))
@@ -285,7 +308,7 @@ class Recorder:
                         f"run {run.info.run_id}: phase must be one of {', '.join(phases)}, got {phase!r}; correct the "
                         "tag in MLflow"
                     )
-                yield Done(trial, phase, dict(run.data.metrics), _listed(run.data.tags.get("phasemap.code", ""), dict))
+                yield Done.of(run)
             elif not trial:
                 self.say(f"run {run.info.run_id} has lost its tag phasemap.trial in MLflow: not counted")
 
@@ -294,7 +317,7 @@ class Recorder:
 
     def _write(self, result: Result) -> None:
         if result.trial.id in self.done:
-            return  # a sampler that lost its list asked for it again
+            return self._link(result)  # trained again; or a sampler that lost its list asked for it
         outcome = result.outcome.values
         tags = {name: value for name, value in outcome.items() if isinstance(value, str)}
         tags |= {f"phasemap.{name}": value for name, value in result.notes.items()}
@@ -307,6 +330,22 @@ class Recorder:
         self._live.ended(result.trial)
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
         self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
+
+    def _link(self, result: Result) -> None:
+        """Tells the run of a trial that was trained again what is kept now, if its numbers are the recorded ones."""
+        done = self.done[result.trial.id]
+        now = {name: float(result.outcome.values.get(name, math.nan)) for name in SAME}
+        differing = [name for name in SAME if now[name] == now[name] and done.outcomes.get(name) != now[name]]
+        if differing and done.run:
+            name = differing[0]
+            self.say(
+                f"trial {done.id}: must give the recorded numbers again, got {name} {now[name]!r} (recorded "
+                f"{done.outcomes.get(name)!r}), as another processor or torch gives; what is kept now is not linked"
+            )
+            return
+        for name in KEPT if done.run else ():
+            if name in result.notes:
+                self.client.set_tag(done.run, f"phasemap.{name}", result.notes[name])
 
     def _fill(self, run: str, result: Result, last: Mapping[str, int], late: list[RunTag]) -> None:
         """``last``: the step up to which each curve stands there already. ``late``: tags it was not created with."""

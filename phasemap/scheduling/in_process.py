@@ -8,13 +8,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.stack import Stack
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import StackRun
 from phasemap.training.checkpoint import Storage
 
 
-def run(work: Work, storage: str, every: float, device: str) -> None:
+def run(work: Work, storage: str, every: float, device: str, keep: Keep = NOTHING) -> None:
     """Runs the work to its end.
 
     Raises:
@@ -22,7 +23,7 @@ def run(work: Work, storage: str, every: float, device: str) -> None:
     """
     with _interrupts() as seen:
         while (stack := work.next(device=device)) is not None:
-            _run(work, stack, StackRun(stack, Storage(storage), device, every), seen)
+            _run(work, stack, StackRun(stack, Storage(storage), device, every, keep), seen)
 
 
 def _run(work: Work, stack: Stack, at_work: StackRun, interrupts: list[int]) -> None:

@@ -24,6 +24,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.stack import Report, Slots, Stack
 from phasemap.plan.trial import Shape
 from phasemap.scheduling.cluster import Resources
@@ -48,6 +49,7 @@ class Job:
     storage: str
     device: str
     every: float
+    keep: Keep = NOTHING
 
     def __repr__(self) -> str:
         return count(len(self.stack.trials), "trial")
@@ -61,7 +63,7 @@ class StackTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         job: Job = new_config["job"]
-        self.run = StackRun(job.stack, Storage(job.storage), job.device.partition(" ")[0], job.every)
+        self.run = StackRun(job.stack, Storage(job.storage), job.device.partition(" ")[0], job.every, job.keep)
         self.reports = iter(self.run)
         return True
 
@@ -116,8 +118,9 @@ class SameShapeFirst(FIFOScheduler):
 class WorkSearcher(Searcher):
     """Hands stacks to Tune and news back to the work."""
 
-    def __init__(self, work: Work, storage: str, every: float, wanted: Resources, device: str):
+    def __init__(self, work: Work, storage: str, every: float, wanted: Resources, device: str, keep: Keep = NOTHING):
         super().__init__()
+        self.keep = keep
         self.work, self.storage, self.every, self.wanted, self.device = work, storage, every, wanted, device
         self.order = SameShapeFirst()
         self.stacks: dict[str, str] = {}  # Tune trial id -> stack id
@@ -132,7 +135,7 @@ class WorkSearcher(Searcher):
         if stack is None:
             return Searcher.FINISHED if self.work.finished() else None
         self.stacks[trial_id], self.devices[trial_id] = stack.id, device
-        return {"job": Job(stack, self.storage, device, self.every)}
+        return {"job": Job(stack, self.storage, device, self.every, self.keep)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self.work.report(self.stacks[trial_id], result["report"])
@@ -222,14 +225,16 @@ def _change(before: Slots, now: Slots) -> str:
     return f"{what}: slots {were} -> {slots}" + ("" if slots else ", waiting for a node")
 
 
-def run(work: Work, storage: str, every: float, wanted: Resources, device: str, state: Path) -> None:
+def run(
+    work: Work, storage: str, every: float, wanted: Resources, device: str, state: Path, keep: Keep = NOTHING
+) -> None:
     """Runs the work to its end.
 
     Raises:
         KeyboardInterrupt: it was interrupted; stacks in flight have checkpointed.
         NodeLost: ``cluster.connect_again``, and run what is left.
     """
-    searcher = WorkSearcher(work, storage, every, wanted, device)
+    searcher = WorkSearcher(work, storage, every, wanted, device, keep)
     watch = Watch(searcher)
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:

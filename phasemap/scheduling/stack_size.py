@@ -66,7 +66,7 @@ def _measured(trial: Trial, device: str, most: int) -> int:
 def _seconds_each(trial: Trial, device: str, size: int) -> float:
     """Seconds per trial-step in a stack of this size; no end if it does not fit in memory."""
     try:
-        training = begin(tuple(trial.replace(seed=seed) for seed in range(size)), device)
+        training = begin(tuple(trial.replace(seed=seed, start_from="") for seed in range(size)), device)
         return min(_timed(training.advance, training.step, size, device) for _ in range(ROUNDS))
     except (torch.OutOfMemoryError, MemoryError):
         return float("inf")

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.outcome import Curve
 from phasemap.plan.stack import Report, Stack, memory
 from phasemap.plan.trial import Trial
+from phasemap.training import weights
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import Training, may_be_stacked, train
 
@@ -70,20 +72,24 @@ def parts(trials: tuple[Trial, ...], free: float) -> list[tuple[Trial, ...]]:
 class StackRun:
     """A stack at work. Iterate for its reports; ``checkpoint`` may be called between two."""
 
-    def __init__(self, stack: Stack, storage: Storage, device: str, every: float):
-        self.stack, self.storage, self.every = stack, storage, every
+    def __init__(self, stack: Stack, storage: Storage, device: str, every: float, keep: Keep = NOTHING):
+        self.stack, self.storage, self.every, self.keep = stack, storage, every, keep
         self.device = "cpu" if os.environ.get(ON_CPU) == "1" else device
         self.now: Training | None = None
         self._notes: list[str] = []
         self._cost = 0.0  # seconds the last checkpoint took
         self._saved = False  # since the last report
         self._sent: dict[tuple[str, str], int] = {}  # (trial id, curve) -> points reported
+        self._states: dict[str, str] = {}  # trial id -> where its state is kept
 
     def __iter__(self) -> Iterator[Report]:
         try:
             free = free_memory(self.device)
             for trials in (part for group in self._groups() for part in parts(group, free)):
-                for training in self.storage.resume(trials, self.device, self.stack.compiled, self._notes.append):
+                sources = weights.sources(self.storage, trials)
+                for training in self.storage.resume(
+                    trials, self.device, self.stack.compiled, self._notes.append, sources
+                ):
                     self.now = training
                     yield from self._train(training)
         except Exception:
@@ -106,8 +112,14 @@ class StackRun:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
         begun, began = time.perf_counter(), time.time()
         sent = time.monotonic()
-        for results in train(training):
-            results = [replace(result, began=began, ended=time.time()) for result in results]
+        training.leaving = lambda endings: self._keep_last(training, endings)
+        for results in train(training, stop=self.keep.next):
+            if self.keep.next(training.step - 1) == training.step:
+                self._keep_weights(training, range(len(training.trials)))
+            results = [
+                replace(result, began=began, ended=time.time(), notes={**result.notes, **self._kept(result.trial)})
+                for result in results
+            ]
             seconds += time.perf_counter() - begun
             if results or seconds > REPORT_EVERY:
                 steps, curves = (training.step - step) * count, {}
@@ -135,6 +147,37 @@ class StackRun:
                 "stopped"
             )
         self._cost = time.monotonic() - start
+
+    def _keep_weights(self, training: Training, rows: Iterable[int]) -> None:
+        """Writes the weights of these trials; a full disk is reported and does not stop the training."""
+        for k in rows:
+            self._tried(lambda k=k: weights.save(self.storage, training, k), "weights are not kept")  # type: ignore[misc]
+
+    def _keep_last(self, training: Training, endings: dict[int, str]) -> None:
+        """What is kept of trials that end: weights, and the state of those that spent their budget."""
+        if self.keep.weights:
+            self._keep_weights(training, endings)
+        for k in [k for k, ending in endings.items() if self.keep.state and ending == "budget"]:
+
+            def save(k: int = k) -> None:
+                self._states[training.trials[k].id] = self.storage.keep_state(training, k, self.stack.compiled)
+
+            self._tried(save, "a state is not kept")
+
+    def _tried(self, write: Callable[[], None], what: str) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._notes.append(f"{what} in {self.storage.place}: {error.strerror or error}; training goes on")
+
+    def _kept(self, trial: Trial) -> dict[str, str]:
+        """Notes of a result: where its weights lie, of which steps, and where its state does."""
+        notes = {"state": self._states.pop(trial.id)} if trial.id in self._states else {}
+        if self.keep.weights:
+            place = weights.place(self.storage, trial.id)
+            if steps := place.steps(weights.ENDING):
+                notes |= {"weights": place.place, "kept": "+".join(map(str, steps))}
+        return notes
 
     def _take_curves(self, training: Training) -> dict[str, dict[str, Curve]]:
         """The points since the last time, of the trials that still train."""

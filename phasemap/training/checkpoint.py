@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from phasemap.plan.trial import Trial
-from phasemap.training.train import Training, begin, origin, prepare
+from phasemap.training import longer
+from phasemap.training.train import Sources, Training, begin, origin, prepare
 
 MAGIC = b"phasemap checkpoint 2\n"
 ANSWER = 30.0  # seconds a store may take to answer at the start
@@ -40,7 +41,7 @@ class Storage:
 
         def write() -> None:
             try:
-                self._write(f"driver-{os.getpid()}.mark", b"")
+                self.write(f"driver-{os.getpid()}.mark", b"")
                 self.remove(f"driver-{os.getpid()}.mark", "")
             except Exception as error:  # pyarrow's own have no common base
                 faults.append(str(error))
@@ -61,23 +62,22 @@ class Storage:
         Raises:
             OSError: the disk is full or the store is away; older checkpoints are untouched.
         """
-        names = training.trials[0].shape.rule.state
         for k, trial in enumerate(training.trials):
-            content = {
-                "trial": trial.id,
-                "origin": training.notes(),
-                "compiled": training.compiled if compiled is None else compiled,
-                "step": training.step,
-                "curves": training.curves.get(trial.id, {}),
-                "seconds": training.seconds.get(trial.id, 0.0),
-                "faults": training.faults.get(trial.id, {}),
-                "flat": training.flat[k].cpu().clone(),
-                "state": {name: part[k].cpu().clone() for name, part in zip(names, training.state, strict=True)},
-            }
-            buffer = io.BytesIO()
-            torch.save(content, buffer)
-            payload = buffer.getvalue()
-            self._write(f"{trial.id}.pt", MAGIC + hashlib.sha256(payload).digest() + payload)
+            self.write(f"{trial.id}.pt", _packed(training, k, compiled))
+
+    def keep_state(self, training: Training, k: int, compiled: bool | None = None) -> str:
+        """Writes a trial as it stands at the end of its budget, for one with a longer one; returns where.
+
+        Raises:
+            OSError: as ``save``.
+        """
+        kept = self.states(training.trials[k])
+        kept.write(f"{training.step}.pt", _packed(training, k, compiled))
+        return kept.place
+
+    def states(self, trial: Trial) -> Storage:
+        """Where the states of trials lie that differ from this one in their budget alone: STEP.pt."""
+        return Storage(f"{self.place}/states/{trial.lineage}")
 
     def resume(
         self,
@@ -85,25 +85,49 @@ class Storage:
         device: torch.device | str = "cpu",
         compiled: bool = False,
         say: Callable[[str], None] = print,
+        sources: Sources | None = None,
     ) -> list[Training]:
-        """The trials as stacks in progress: those with a checkpoint grouped by its step, the most
-        advanced first, then those that start from nothing."""
+        """The trials as stacks in progress: those with a checkpoint, or with the state of a smaller budget, grouped by
+        its step, the most advanced first, then those that start from nothing."""
         where = torch.device(device)
         here = origin(where, compiled)
         at: dict[tuple[int, bool], list[tuple[Trial, dict[str, Any]]]] = {}
         fresh = []
         for trial in trials:
-            content = self._load(trial, say)
+            content = self.unpacked(f"{trial.id}.pt", trial, say)
             if content is not None and (other := _foreign(content, here)):
                 say(f"checkpoints in {self.place} were made with {other}: refused, their trials start again")
                 content = None
+            content = content or self._state(trial, here, say)
             if content is None:
                 fresh.append(trial)
             else:
                 how = content["step"], content["origin"]["engine"] == "compiled"
                 at.setdefault(how, []).append((trial, content))
-        stacks = [_stack(at[how], how[0], where, how[1]) for how in sorted(at, reverse=True)]
-        return stacks + ([begin(tuple(fresh), device, compiled)] if fresh else [])
+        stacks = [_stack(at[how], how[0], where, how[1], sources or {}) for how in sorted(at, reverse=True)]
+        return stacks + ([begin(tuple(fresh), device, compiled, sources)] if fresh else [])
+
+    def _state(self, trial: Trial, here: dict[str, str], say: Callable[[str], None]) -> dict[str, Any] | None:
+        """What the longest shorter trial left that this one can go on from."""
+        kept, why = self.states(trial), ""
+        for step in sorted((step for step in kept.steps(".pt") if step < trial.steps), reverse=True):
+            content = kept.unpacked(f"{step}.pt", trial.replace(steps=step), say)
+            if content is None:
+                continue
+            other = _foreign(content, here)
+            misfit = f"one made with {other}" if other else longer.misfit(trial, step, content["curves"])
+            if not misfit:
+                say(f"trials go on from the states that were kept of them at step {step}")
+                return content | {"curves": longer.curves(trial, step, content["curves"])}
+            why = why or f"the state kept at step {step} must fit a budget of {trial.steps} steps, got {misfit}"
+        if why:
+            say(f"{why}; its trials start from step 0")
+        return None
+
+    def steps(self, ending: str) -> list[int]:
+        """The steps whose files, STEP followed by ``ending``, lie here."""
+        stems = (name.removesuffix(ending) for name in self.names() if name.endswith(ending))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def remove(self, name: str, ending: str = ".pt") -> None:
         """Deletes a trial's checkpoint, if there is one, and what a killed writer left beside it."""
@@ -122,14 +146,14 @@ class Storage:
         Raises:
             OSError: the store is away.
         """
-        for name in self._names():
+        for name in self.names():
             if name.partition(".")[0] in recorded:
                 self.remove(name.partition(".")[0])
         if "://" not in self.place:
             with contextlib.suppress(OSError):  # there are others' left, or there is none
                 os.rmdir(self.place)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
         if "://" not in self.place:
             return os.listdir(self.place) if os.path.isdir(self.place) else []
         from pyarrow.fs import FileSelector
@@ -137,27 +161,28 @@ class Storage:
         filesystem, folder = _remote(self.place)
         return [file.base_name for file in filesystem.get_file_info(FileSelector(folder, allow_not_found=True))]
 
-    def _load(self, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
-        raw = self._read(f"{trial.id}.pt")
+    def unpacked(self, name: str, trial: Trial, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """What a file holds of this trial; None, and why, if it holds nothing of it."""
+        raw = self.read(name)
         if raw is None:
             return None
         head = len(MAGIC) + 32
         if not raw.startswith(MAGIC) or hashlib.sha256(raw[head:]).digest() != raw[len(MAGIC) : head]:
-            say(f"checkpoint {self.place}/{trial.id}.pt is torn or not ours: refused, the trial starts again")
+            say(f"checkpoint {self.place}/{name} is torn or not ours: refused, the trial starts again")
             return None
         try:
             content: dict[str, Any] = torch.load(io.BytesIO(raw[head:]), weights_only=True)
             if "mean" in content:  # written when every optimizer kept the same two
                 content["state"] = {name: content[name] for name in ("mean", "square")}
-            known = content["trial"] == trial.id and all(name in content for name in CONTENT)
+            known = content["trial"] == trial.id and all(part in content for part in CONTENT)
             if known and set(trial.shape.rule.state) <= content["state"].keys():
                 return content
         except Exception:
             content = {}
-        say(f"checkpoint {self.place}/{trial.id}.pt is not of this trial: refused, the trial starts again")
+        say(f"checkpoint {self.place}/{name} is not of this trial: refused, the trial starts again")
         return None
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
         if "://" in self.place:
             filesystem, folder = _remote(self.place)
             filesystem.create_dir(folder, recursive=True)
@@ -176,7 +201,7 @@ class Storage:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _read(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
         try:
             if "://" not in self.place:
                 return (Path(self.place) / name).read_bytes()
@@ -186,6 +211,25 @@ class Storage:
                 return content
         except FileNotFoundError:
             return None
+
+
+def _packed(training: Training, k: int, compiled: bool | None) -> bytes:
+    trial, names = training.trials[k], training.trials[0].shape.rule.state
+    content = {
+        "trial": trial.id,
+        "origin": training.notes(),
+        "compiled": training.compiled if compiled is None else compiled,
+        "step": training.step,
+        "curves": training.curves.get(trial.id, {}),
+        "seconds": training.seconds.get(trial.id, 0.0),
+        "faults": training.faults.get(trial.id, {}),
+        "flat": training.flat[k].cpu().clone(),
+        "state": {name: part[k].cpu().clone() for name, part in zip(names, training.state, strict=True)},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    return MAGIC + hashlib.sha256(payload).digest() + payload
 
 
 def _foreign(content: dict[str, Any], here: dict[str, str]) -> str:
@@ -204,7 +248,9 @@ def _remote(place: str) -> tuple[Any, str]:
     return filesystem, folder
 
 
-def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool) -> Training:
+def _stack(
+    rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.device, compiled: bool, sources: Sources
+) -> Training:
     prepare(device)
     flat = torch.stack([content["flat"] for _, content in rows]).to(device)
     names = rows[0][0].shape.rule.state
@@ -213,4 +259,4 @@ def _stack(rows: list[tuple[Trial, dict[str, Any]]], step: int, device: torch.de
     seconds = {trial.id: content["seconds"] for trial, content in rows}
     faults = {trial.id: content.get("faults", {}) for trial, content in rows}
     trials = tuple(trial for trial, _ in rows)
-    return Training(trials, device, flat, state, compiled, step, curves, seconds, faults)
+    return Training(trials, device, flat, state, compiled, step, curves, seconds, faults, sources)

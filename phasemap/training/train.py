@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FunctionType
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.evaluations import next_evaluation
+from phasemap.plan.keep import NEVER
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place_of
@@ -34,6 +35,9 @@ from phasemap.training.graph import Graphs
 from phasemap.training.update import Rates, orthogonal, rates, slope
 
 AHEAD = 64  # steps whose batches are drawn at once
+
+
+Sources = Mapping[str, Tensor]  # ``start_from`` -> the weights [P] that it names
 
 
 @dataclass
@@ -49,6 +53,10 @@ class Training:
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)  # trial id -> key -> points
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
     faults: dict[str, dict[str, str]] = field(default_factory=dict)  # trial id -> probe -> the first that went wrong
+    sources: Sources = field(default_factory=dict)
+    leaving: Callable[[dict[int, str]], None] = lambda endings: (
+        None
+    )  # told the rows that end, and why, while they stand
 
     def __post_init__(self) -> None:
         shape = self.trials[0].shape
@@ -68,7 +76,7 @@ class Training:
         """The weights that the trials started from, [K, P]: drawn anew from their seeds when first asked for, so that
         no checkpoint keeps them."""
         if self._start is None:
-            self._start = started(self.trials, self.device)
+            self._start = started(self.trials, self.device, self.sources)
         return self._start
 
     def _draw_splits(self) -> None:
@@ -140,6 +148,8 @@ class Training:
         looks = self._probed(seen, ended, last=True) if ended else []
         self._add_looks(ended, looks)
         self._add_seconds(start)
+        if ended:
+            self.leaving({k: str(endings[k]) for k in ended})
         shared = self.split.overlap(ended, self.task, self.device) if ended else []
         results = [
             self._result(k, str(endings[k]), look, share) for k, look, share in zip(ended, looks, shared, strict=True)
@@ -234,20 +244,28 @@ def origin(device: torch.device, compiled: bool) -> dict[str, str]:
     }
 
 
-def begin(trials: tuple[Trial, ...], device: torch.device | str = "cpu", compiled: bool = False) -> Training:
-    """A fresh stack: row k's weights are drawn from trial k's seed alone. Compiled and eager steps
-    differ in the last bits; each is the same in every stack."""
-    device = torch.device(device)
+def begin(
+    trials: tuple[Trial, ...],
+    device: torch.device | str = "cpu",
+    compiled: bool = False,
+    sources: Sources | None = None,
+) -> Training:
+    """A fresh stack: row k's weights are drawn from trial k's seed alone, or are those of its source. Compiled and
+    eager steps differ in the last bits; each is the same in every stack."""
+    device, sources = torch.device(device), sources or {}
     prepare(device)
-    flat = started(trials, device)
-    return Training(trials, device, flat, tuple(torch.zeros_like(flat) for _ in trials[0].shape.rule.state), compiled)
+    flat = started(trials, device, sources)
+    state = tuple(torch.zeros_like(flat) for _ in trials[0].shape.rule.state)
+    return Training(trials, device, flat, state, compiled, sources=sources)
 
 
-def started(trials: tuple[Trial, ...], device: torch.device) -> Tensor:
+def started(trials: tuple[Trial, ...], device: torch.device, sources: Sources) -> Tensor:
     """Initial weights [K, P]."""
     network = trials[0].shape.network
-    rows = [network.initial(random_streams.weight_seed(t.seed)) * t.initial_scale for t in trials]
-    return torch.stack(rows).to(device)
+    own = [
+        sources[t.start_from] if t.start_from else network.initial(random_streams.weight_seed(t.seed)) for t in trials
+    ]
+    return torch.stack([row * t.initial_scale for row, t in zip(own, trials, strict=True)]).to(device)
 
 
 def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
@@ -261,6 +279,7 @@ def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> 
 @lru_cache(maxsize=64)
 def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
     short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
+    short = short.replace(start_from="")
     alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
     seen = []
     for trials in (alone, stacked):
@@ -272,15 +291,18 @@ def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
     return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
 
 
-def train(training: Training, pause: float = 2.0) -> Iterator[list[Result]]:
-    """Runs a stack to its end. Yields about every ``pause`` seconds and after every evaluation: the
-    trials that ended there, if any."""
+def train(
+    training: Training, pause: float = 2.0, stop: Callable[[int], int] = lambda step: NEVER
+) -> Iterator[list[Result]]:
+    """Runs a stack to its end. Yields about every ``pause`` seconds, after every evaluation and wherever it stops:
+    the trials that ended there, if any. ``stop``: the next such step after a step."""
     while training.trials:
-        goal = next_evaluation(training.trials[0], training.step)
+        evaluation = next_evaluation(training.trials[0], training.step)
+        goal = min(evaluation, stop(training.step))
         start = time.perf_counter()
         while training.step < goal and time.perf_counter() - start < pause:
             training.advance(min(training.step + AHEAD, goal))
-        yield training.evaluate() if training.step == goal else []
+        yield training.evaluate() if training.step == evaluation else []
 
 
 def probing(trial: Trial, step: int) -> bool:
