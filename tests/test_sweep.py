@@ -230,10 +230,10 @@ def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbors_are_record
     trials = load(stored / "tiny.py").trials()
     guilty, train = trials[2], worker.train
 
-    def crashing(training, *arguments):
+    def crashing(training, **options):
         if guilty in training.trials:
             raise RuntimeError("a fault of this trial alone")
-        yield from train(training, *arguments)
+        yield from train(training, **options)
 
     monkeypatch.setattr(worker, "train", crashing)
     assert here("--stack-size", "4") == 1

@@ -115,7 +115,7 @@ class Storage:
             if content is None:
                 continue
             other = _foreign(content, here)
-            misfit = f"one made with {other}" if other else longer.misfit(trial, step, content["curves"])
+            misfit = f"one made with {other}" if other else longer.misfit(trial, step)
             if not misfit:
                 say(f"trials go on from the states that were kept of them at step {step}")
                 return content | {"curves": longer.curves(trial, step, content["curves"])}

@@ -18,30 +18,27 @@ from phasemap.training.update import rates
 Points = dict[str, list[tuple[int, float]]]  # curve -> points, as ``Training.curves`` has them of a trial
 
 
-def misfit(trial: Trial, step: int, seen: Points) -> str:
+def misfit(trial: Trial, step: int) -> str:
     """Why a trial cannot go on from the state that one of ``step`` steps ended with; empty if it can."""
     short = trial.replace(steps=step)
     ours, theirs = (rates((one,), 0, step, torch.device("cpu")) for one in (trial, short))
     if any(not torch.equal(getattr(ours, name), getattr(theirs, name)) for name in vars(ours)):
         return "rates that follow from the budget"
-    looked = {at for at in evaluations(short, step) if probing(short, at)} | {step}
-    if not _looks(trial, step) <= looked:
+    if not _looks(trial, step) <= _looks(short, step):
         return f"probes every {short.probe_interval} and {trial.probe_interval} steps; set probe_every for both"
-    accuracies = [value for _, value in curves(trial, step, seen).get("test_accuracy", [])]
-    if trial.stop_when_settled and events.is_settled(accuracies, trial.grok_threshold, trial.settle_evaluations):
-        return "a trial that had settled there"
     return ""
 
 
 def curves(trial: Trial, step: int, seen: Points) -> Points:
-    """The points that the trial itself would have: a shorter one is also evaluated and probed at its last step."""
-    evaluated, looked = set(evaluations(trial, step)), _looks(trial, step)
+    """The points that the trial itself would have before ``step``. There the shorter one measured what is measured at
+    an end alone, so that this step is measured again if it is an evaluation."""
+    looked = _looks(trial, step)
     kept = {
-        name: [point for point in points if point[0] in (evaluated if name in events.FINALS else looked)]
+        name: [(at, value) for at, value in points if at < step and (name in events.FINALS or at in looked)]
         for name, points in seen.items()
     }
     return {name: points for name, points in kept.items() if points}
 
 
-def _looks(trial: Trial, until: int) -> set[int]:
-    return {at for at in evaluations(trial, until) if probing(trial, at)}
+def _looks(trial: Trial, before: int) -> set[int]:
+    return {at for at in evaluations(trial, before - 1) if probing(trial, at)}

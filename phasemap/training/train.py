@@ -132,6 +132,13 @@ class Training:
             self._step = self._engine()
             self._step(self.flat, *self.state, *batch)
 
+    @property
+    def due(self) -> bool:
+        """Whether this step is an evaluation that was not taken yet, as where a longer budget goes on."""
+        trial = self.trials[0]
+        taken = self.curves.get(trial.id, {}).get("train_loss", [(0, 0.0)])[-1][0]
+        return taken < self.step == next_evaluation(trial, self.step - 1)
+
     def evaluate(self) -> list[Result]:
         """Measures all trials at this step; those that ended leave the stack as results."""
         start = time.perf_counter()
@@ -143,13 +150,13 @@ class Training:
         endings = [self._ending(k, fine) for k, fine in enumerate(sound.tolist())]
         ended = [k for k in everyone if endings[k]]
         going = [k for k in everyone if not endings[k]]
+        if ended:
+            self.leaving({k: str(endings[k]) for k in ended})
         if going and look:
             self._add_looks(going, self._probed(seen, going, last=False))
         looks = self._probed(seen, ended, last=True) if ended else []
         self._add_looks(ended, looks)
         self._add_seconds(start)
-        if ended:
-            self.leaving({k: str(endings[k]) for k in ended})
         shared = self.split.overlap(ended, self.task, self.device) if ended else []
         results = [
             self._result(k, str(endings[k]), look, share) for k, look, share in zip(ended, looks, shared, strict=True)
@@ -297,7 +304,7 @@ def train(
     """Runs a stack to its end. Yields about every ``pause`` seconds, after every evaluation and wherever it stops:
     the trials that ended there, if any. ``stop``: the next such step after a step."""
     while training.trials:
-        evaluation = next_evaluation(training.trials[0], training.step)
+        evaluation = training.step if training.due else next_evaluation(training.trials[0], training.step)
         goal = min(evaluation, stop(training.step))
         start = time.perf_counter()
         while training.step < goal and time.perf_counter() - start < pause:
