@@ -18,6 +18,7 @@ from phasemap.plan.trial import CORE, FIELDS, SLOTS, Trial, broken_rules
 # What only tells how a trial is looked at: two values may give equal numbers in a run so short.
 LOOKS = {"steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phases", "stop_when_settled"}
 LOOKS |= {"split"}  # another order of the batches
+LOOKS |= {"start_from"}  # needs weights that were kept: training/test_weights.py
 LOOKS |= {"grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations"}
 OTHER = {"modulus": 7, "context": 5, "width": 12, "data_fraction": 0.61, "batch_size": 9, "late_weight_decay": 0.3}
 OTHER |= {"parity_examples": 40, "warmup": 3, "stream_length": 1_100, "heads": 4, "decay_switch": 2}
