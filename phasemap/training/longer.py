@@ -22,7 +22,7 @@ def misfit(trial: Trial, step: int) -> str:
     """Why a trial cannot go on from the state that one of ``step`` steps ended with; empty if it can."""
     short = trial.replace(steps=step)
     ours, theirs = (rates((one,), 0, step, torch.device("cpu")) for one in (trial, short))
-    if any(not torch.equal(getattr(ours, name), getattr(theirs, name)) for name in vars(ours)):
+    if any(not torch.equal(own, other) for own, other in zip(ours.tensors, theirs.tensors, strict=True)):
         return "rates that follow from the budget"
     if not _looks(trial, step) <= _looks(short, step):
         return f"probes every {short.probe_interval} and {trial.probe_interval} steps; set probe_every for both"
