@@ -100,7 +100,7 @@ def draw_named(
 ) -> list[Path]:
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
-    With ``thresholds`` (see ``resummarize.py``) all is summarized anew from the logged curves. ``outcomes``: one
+    With ``thresholds`` (see ``resummarize.py``) all is summarized again from the logged curves. ``outcomes``: one
     outcome map each. ``x`` and ``y``: the axes of the maps and laws.
 
     Raises:
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--{setting.replace('_', '-')}",
             type=KINDS[setting],
             metavar="VALUE",
-            help="read anew from the logged curves",
+            help="read again from the logged curves",
         )
     parser.add_argument("--no-captions", action="store_true", help="figures without the words below them")
     chosen = parser.parse_args(arguments)

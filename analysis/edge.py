@@ -8,7 +8,7 @@ inside (Wichmann and Hill 2001, Percept. Psychophys. 63:1293), keep odd trials f
 
 with the shift that puts P = 0.5 at the place. Where the two edges have crossed there is no region left, so that lines
 on which nothing generalizes say where the edges meet. A weak prior keeps the steepness of few trials from collapsing:
-without it their intervals hold the truth too seldom.
+without it their intervals hold the truth too rarely.
 """
 
 from __future__ import annotations

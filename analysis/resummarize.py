@@ -1,4 +1,4 @@
-"""Another threshold without training again: events and phases read off the logged curves anew.
+"""Another threshold without training again: events and phases read off the logged curves again.
 
 The definitions are those of ``phasemap.training.events``, the very ones used while training.
 """
@@ -39,7 +39,7 @@ def resummarize(sweep: Sweep, **settings: float) -> Sweep:
 
 
 def recomputed(table: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
-    """The table with the columns ``CHANGED`` made anew from curves (run_id, key, step, value)."""
+    """The table with the columns ``CHANGED`` made again from curves (run_id, key, step, value)."""
     lines = {run: dict(list(own.groupby("key"))) for run, own in curves.groupby("run_id")}
     made = [_events(row, lines.get(row["run_id"], {})) for row in table.to_dict("records")]
     fresh = pd.DataFrame(made, index=table.index, columns=list(CHANGED))

@@ -48,7 +48,7 @@ PHASES = ("comprehension", "grokking", "memorization", "confusion", "collapse", 
 BUDGET = 100_000  # optimizer steps of a trial that never groks, in the synthetic truths
 BATCH = 8
 STARTUP = 16
-GIVES_UP = {"random": 256, "tpe": 128}  # trials after which a baseline is dear to follow and far behind
+GIVES_UP = {"random": 256, "tpe": 128}  # trials after which a baseline is expensive to follow and far behind
 Row = dict[str, Any]
 Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # points [N, D] -> phases [N], optimizer steps [N]
 
@@ -257,7 +257,7 @@ def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -
     for n in checkpoints(most):
         while len(run.points) < n:
             run.advance()
-        if n >= 1.25 * chosen_at:  # the kernel is chosen anew only as the trials grow
+        if n >= 1.25 * chosen_at:  # the kernel is chosen again only as the trials grow
             kernels, chosen_at = None, n
         error, kernels = error_of(truth, run.points[:n], run.labels[:n], kernels)
         yield _row(truth, strategy, repeat, n, error, run.steps[:n].sum())

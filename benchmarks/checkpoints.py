@@ -2,7 +2,7 @@
 
     python benchmarks/checkpoints.py [search_spaces/wd_width.py ...] [--storage FOLDER]
 
-Saves the dearest stack of each search space as a sweep on two cores would make it, after some steps.
+Saves the most expensive stack of each search space as a sweep on two cores would make it, after some steps.
 The share is that of one checkpoint in 60 s, or in 50 times its own cost if that is longer.
 """
 

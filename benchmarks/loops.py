@@ -60,7 +60,7 @@ def network(trial: Trial, device: str = "cpu") -> tuple[nn.Module, torch.optim.O
 
 
 def published(trial: Trial, evaluating: bool = False, device: str = "cpu") -> Iterator[None]:
-    """Yields after every step, for ever; ``evaluating`` looks at all examples at the trial's cadence. On a GPU each
+    """Yields after every step, forever; ``evaluating`` looks at all examples at the trial's cadence. On a GPU each
     batch is sent there, as published loops do."""
     model, optimizer, tokens, labels = network(trial, device)
     everything, steps = torch.from_numpy(trial.shape.examples.inputs), 0
@@ -77,7 +77,7 @@ def published(trial: Trial, evaluating: bool = False, device: str = "cpu") -> It
 
 
 def plain(trial: Trial, compiled: bool = False, device: str = "cpu") -> Iterator[None]:
-    """Yields after every step, for ever."""
+    """Yields after every step, forever."""
     model, optimizer, tokens, labels = network(trial, device)
     tokens, labels = tokens.to(device), labels.to(device)
     run: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model

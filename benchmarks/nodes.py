@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
     options = [word for setting in arguments.set for word in ("--set", setting)]
-    os.environ["PHASEMAP_PRODUCT"] = "openblas"  # one for all three: the quickest is chosen anew each time
+    os.environ["PHASEMAP_PRODUCT"] = "openblas"  # one for all three: the quickest is chosen again each time
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as made:
         Path(made).chmod(0o755)

@@ -62,7 +62,7 @@ def cases() -> list[tuple[Trial, Trial]]:
 
 
 def stack(trial: Trial, by_hand: Trial, compiled: bool) -> turns.Go:
-    assert may_be_stacked(trial, "cpu", compiled), "its numbers hang on the stack"
+    assert may_be_stacked(trial, "cpu", compiled), "its numbers depend on the stack"
     return speed.stack(trial, best_size(by_hand, gpu=False), compiled)
 
 

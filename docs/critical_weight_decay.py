@@ -50,7 +50,7 @@ Over all widths, critical weight decay = constant × width^exponent, with 90 % i
 {all_laws}
 
 {all_verdict} In the law start and end meet at a width of {meet:.0f}. In the trials they do not: at widths 28 and 32
-some generalize at weight decays a factor {factor_28:.1f} and {factor_32:.1f} apart ({factor_40:.1f} at 40), but seldom,
+some generalize at weight decays a factor {factor_28:.1f} and {factor_32:.1f} apart ({factor_40:.1f} at 40), but rarely,
 at most {rate_28:.0f} and {rate_32:.0f} % of those at any three neighboring weight decays. The rate inside falls, which
 a law of places cannot say, and both lines turn steeper to close the region instead. {misses}
 

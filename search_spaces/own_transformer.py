@@ -1,4 +1,4 @@
-"""The built-in transformer written anew as a plain torch.nn.Module: a pattern for a network of your own.
+"""The built-in transformer written as a plain torch.nn.Module: a pattern for a network of your own.
 
 One model, no trial axis; phasemap trains it in stacks. From the same weights it learns as the built-in does
 (tests/networks/test_own_transformer.py). Feeds the comparison of the two: the addition run over three weight decays.

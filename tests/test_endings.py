@@ -88,7 +88,7 @@ def test_an_option_that_breaks_its_rule_is_one_line_and_nothing_is_written(folde
     assert {file.name for file in folder.parent.rglob("*")} == before
 
 
-def test_all_broken_options_are_said_at_once(folder, capsys):
+def test_all_broken_options_are_reported_at_once(folder, capsys):
     assert here("tiny.py", "--stack-size", "-3", "--checkpoint-every", "inf") == 2
     assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == [
         "--stack-size",
@@ -101,7 +101,7 @@ def test_a_name_with_dots_is_a_folder_of_that_name(folder):
     assert len(runs(folder, "v1.2..x")) == 2
 
 
-def test_a_place_for_checkpoints_that_cannot_be_written_is_said_before_the_training(folder, capsys):
+def test_a_place_for_checkpoints_that_cannot_be_written_is_reported_before_the_training(folder, capsys):
     assert here("tiny.py", "--storage", "/proc/x") == 2
     assert capsys.readouterr().err.startswith("--storage /proc/x/tiny-")
     assert len(runs(folder, "tiny", "sweep", "FAILED")) == 1
@@ -258,7 +258,7 @@ def test_a_moved_folder_runs_no_recorded_point_of_a_sampler_again(folder, capsys
     assert sorted(found) == sorted(before)
 
 
-def test_a_cut_list_of_a_sampler_is_said_and_the_recorded_trials_stand_in(folder, capsys):
+def test_a_cut_list_of_a_sampler_is_reported_and_the_recorded_trials_stand_in(folder, capsys):
     assert here("sampled.py") == 0
     (listed,) = folder.rglob("asked.json")
     listed.write_text(listed.read_text()[:40])
@@ -267,7 +267,7 @@ def test_a_cut_list_of_a_sampler_is_said_and_the_recorded_trials_stand_in(folder
     assert len(runs(folder, "sampled")) == 4
 
 
-def test_a_run_robbed_of_its_tag_is_said_and_not_counted(folder, capsys):
+def test_a_run_robbed_of_its_tag_is_reported_and_not_counted(folder, capsys):
     from phasemap import load
 
     assert here("tiny.py") == 0
@@ -278,7 +278,7 @@ def test_a_run_robbed_of_its_tag_is_said_and_not_counted(folder, capsys):
     assert len(load("tiny")) == 2
 
 
-def test_tags_that_somebody_edited_are_said_or_ignored(folder, capsys):
+def test_tags_that_somebody_edited_are_reported_or_ignored(folder, capsys):
     from phasemap.command.watch import Watched
     from phasemap.plan.space import load
 

@@ -66,7 +66,7 @@ def recorded(store: Path) -> list[str]:
     return [run.data.tags["phasemap.trial"] for run in found]
 
 
-def test_a_full_disk_under_the_checkpoints_is_said_once_and_costs_nothing_else(tmp_path, disk, schema):
+def test_a_full_disk_under_the_checkpoints_is_reported_once_and_costs_nothing_else(tmp_path, disk, schema):
     shutil.copy(schema, tmp_path / "mlflow.db")
     fill(disk)
     sweep = start(tmp_path, 300, "--storage", str(disk / "new"), "--checkpoint-every", "0", "--stack-size", "3")

@@ -70,7 +70,7 @@ def test_every_private_name_is_in_a_function_of_the_page():
 def test_the_page_was_read_from_the_version_that_is_pinned(library):
     pinned = re.search(rf"^{library}==(.*)$", (ROOT / "constraints.txt").read_text(), re.M)
     assert pinned
-    assert f"{library} {pinned[1]}" in PAGE, f"{library} is another version: read the page's names anew"
+    assert f"{library} {pinned[1]}" in PAGE, f"{library} is another version: read the page's names again"
     assert version(library).split("+")[0] == pinned[1]
 
 

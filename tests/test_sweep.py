@@ -219,7 +219,7 @@ def test_bad_input_ends_with_status_two_and_every_fault(folder):
         (["tiny.py", "--tracking-uri", "sqlite:////no/such/a.db"], "tracking database /no/such/a.db: must be writable"),
     ],
 )
-def test_each_fault_of_the_command_is_said_before_anything_starts(folder, capsys, monkeypatch, arguments, message):
+def test_each_fault_of_the_command_is_reported_before_anything_starts(folder, capsys, monkeypatch, arguments, message):
     monkeypatch.setattr("phasemap.record.background.START", 0.0)
     assert sweep.main([*arguments, "--local"]) == 2
     assert capsys.readouterr().err.startswith(message)

@@ -195,7 +195,7 @@ class Planner:
         startup: trials of the Sobol design that comes first.
         method: "straddle", "neighbors", or "auto": neighbors from 32 trials an ask or 5 axes on.
         failed_label: None: a failed trial counts as a visit without a label, so that a crashing corner is not asked
-            for ever and does not stay empty either. A whole number: failing is a phase of its own.
+            forever and does not stay empty either. A whole number: failing is a phase of its own.
     """
 
     axes: Axes
@@ -418,7 +418,7 @@ class BoundarySampler(optuna.samplers.BaseSampler):
     The direction of the study plays no role. Float, int and categorical distributions mix freely; categories that are
     numbers are ordered. Trials that are running count as pending, so ``study.ask`` may be called any number of times
     before a ``tell``; a study rebuilt from its trials, in order, goes on as if never stopped. Report a whole number
-    even for a diverged trial: a NaN value leaves some Optuna front ends with a trial that runs for ever.
+    even for a diverged trial: a NaN value leaves some Optuna front ends with a trial that runs forever.
 
     Args:
         space: name -> distribution; other parameters are drawn at random.

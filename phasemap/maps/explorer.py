@@ -102,7 +102,7 @@ class Explorer:
         return self.axes.unit([{name: getattr(trial, name) for name in self.axes.names} for trial in trials])
 
     def _study(self) -> optuna.Study:
-        """Optuna's view of the sweep, made anew from what was asked for and recorded."""
+        """Optuna's view of the sweep, made again from what was asked for and recorded."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         seed = self.space.sampler_seed + len(self.asked)  # an ask is a function of seed and history
         kinds: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {

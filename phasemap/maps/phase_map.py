@@ -195,7 +195,7 @@ class PhaseMap:
         return [self.phases[i] for i in self.probability(points).argmax(1)]
 
     def entropy(self, points: np.ndarray) -> np.ndarray:
-        """Shannon entropy of ``probability`` in bits, [M]; seeds that disagree keep it above 0 for ever."""
+        """Shannon entropy of ``probability`` in bits, [M]; seeds that disagree keep it above 0 forever."""
         p = self.probability(points)
         return -(p * np.log2(p)).sum(1)
 

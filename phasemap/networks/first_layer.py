@@ -43,7 +43,7 @@ class FirstLayer:
     join: str
 
     def pays(self, weights: Weights, examples: int) -> bool:
-        """Whether it saves time. It hangs on shapes alone, so it is the same for a trial in any stack."""
+        """Whether it saves time. It depends on shapes alone, so it is the same for a trial in any stack."""
         tables = 1 if self.join == "concatenate" else len(set(self.tables))
         return tables * weights[self.tables[0]].shape[-2] <= PAYS * examples
 

@@ -101,7 +101,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
     if k.shape[2] > 4:
         if precision != "fp32" or q.dtype == torch.float64:  # which is what is differentiated twice
             return _attention_by_products(q, k, v, scale, precision)
-        lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums hang on where a row begins within 64 bytes
+        lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums depend on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).unflatten(0, lead)
     q, k, v = (operand(part, precision) for part in (q, k, v))

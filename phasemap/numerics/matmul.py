@@ -86,7 +86,7 @@ def chosen() -> str:
     """Name of this machine's product: set in PHASEMAP_PRODUCT, remembered, or decided now.
 
     Raises:
-        ValueError: PHASEMAP_PRODUCT names no product, or one whose numbers hang on the stack here; or all do.
+        ValueError: PHASEMAP_PRODUCT names no product, or one whose numbers depend on the stack here; or all do.
     """
     requested = os.environ.get("PHASEMAP_PRODUCT")
     if requested and requested not in CANDIDATES:

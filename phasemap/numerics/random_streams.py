@@ -37,7 +37,7 @@ def _starts(seeds: Sequence[int], purpose: int, device: torch.device | str) -> T
 
 
 def _keys(starts: Tensor, epochs: Tensor, count: int) -> Tensor:
-    """Hash keys [K, E, count] of streams [K]; ties are as good as impossible (64 bits)."""
+    """Hash keys [K, E, count] of streams [K]; ties are practically impossible (64 bits)."""
     lines = _mix(starts[:, None] + epochs * 0x632BE59BD9B4E019)
     return _mix(lines[..., None] + torch.arange(1, count + 1, device=epochs.device) * STEP)
 

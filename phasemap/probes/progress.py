@@ -11,7 +11,7 @@ opposite, whatever its accuracy.
 What differs from the paper:
 
 - Key frequencies: theirs are those that the neurons of the finished network respond to, in hindsight. Here they are
-  chosen anew at each probe: a frequency is key if it holds at least twice an even share of the power that the logits
+  chosen again at each probe: a frequency is key if it holds at least twice an even share of the power that the logits
   have on all frequencies. Without one, as at the start, nothing is kept and nothing removed.
 - Only logits are looked at, so any network will do; theirs has one layer and no layer norm. A network whose answer is
   no sum of a few waves has few or no key frequencies, which says nothing of whether it generalizes.

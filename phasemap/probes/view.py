@@ -2,7 +2,7 @@
 
 A probe looks at the hidden vectors of all examples, or at the weights, and changes nothing. Each is
 called at every probe step for its curves, and once more at a trial's end, where it may add what is
-too dear to follow. A probe that fails costs its numbers and never a trial.
+too expensive to follow. A probe that fails costs its numbers and never a trial.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _columns(columns: Any, trials: int, built_in: bool) -> dict[str, list[Any]]:
         raise Wrong(f"must return a dict, name -> one number for each trial, got {type(columns).__name__}")
     for key in columns:
         if not isinstance(key, str) or not ALLOWED.fullmatch(key) or len(key) > LONGEST:
-            raise Wrong(f"{key!r} must be a name of letters, digits, _ - . : and spaces, parted by single /")
+            raise Wrong(f"{key!r} must be a name of letters, digits, _ - . : and spaces, separated by single /")
         if key in RESERVED and not built_in:
             raise Wrong(f"{key} is a name of phasemap; choose another")
     return {key: value if key == PICTURE else _numbers(key, value, trials).tolist() for key, value in columns.items()}

@@ -2,7 +2,7 @@
 
 They are written when nothing else waits, and for a small share of the time, so that short trials cost nothing and a
 result is never late. A run without its result is no trial that is done: it is closed at the end of the command, and
-deleted when the sweep goes on, for the trial then tells its curves anew, from its first step.
+deleted when the sweep goes on, for the trial then logs its curves again, from its first step.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ SECTIONS = {  # of the charts: curves that are read together
 EVERYWHERE = ("weight_norm", "final_train_accuracy", "final_test_accuracy")  # without one of them a run is not drawn
 MODE = "?workflowType=machine_learning"  # else MLflow opens its pages for language models; no tag can say it
 NAME = "attributes.`Run Name`"
-ORDER = "phasemap.order"  # tag of a trial: its seed, then its id, which is as good as drawn at random
+ORDER = "phasemap.order"  # tag of a trial: its seed, then its id, in effect a random order
 
 
 def views(axes: Iterable[str], now: int = 0, phases: Iterable[str] = PHASES) -> dict[str, str]:

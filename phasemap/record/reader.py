@@ -30,7 +30,7 @@ from phasemap.record.client import default_uri
 from phasemap.words import count, did_you_mean
 
 OUTCOMES = tuple(DEFINITIONS)
-NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits hang on
+NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits depend on
 POINT = ("run_uuid", "key", "step", "value", "is_nan", "timestamp")  # columns of MLflow's table of metrics
 COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
 

@@ -222,7 +222,7 @@ class Work:
 
     def died(self, stack_id: str, reason: str) -> None:
         """A stack whose worker died or raised. What is left of it runs again from its checkpoints:
-        whole the first time (a machine may have died), then in halves, until the guilty trial is
+        whole the first time (a machine may have died), then in halves, until the failing trial is
         alone."""
         with self.lock:
             self._again(self.running.pop(stack_id), reason)
@@ -244,7 +244,7 @@ class Work:
                     self.returned(stack_id)
 
     def _back(self, stack: Stack) -> None:
-        """To be started again: whole, or cut anew where trials are cut for the slots there are."""
+        """To be started again: whole, or cut again where trials are cut for the slots there are."""
         if self.cutting:
             self.cutting.put(stack.trials, stack.tries)
         else:

@@ -12,7 +12,7 @@ from phasemap.tasks.task import Task
 
 __all__ = ("sparse_parity",)
 
-ONE_NUMBER = 62  # bits up to which an input is drawn as one number; beyond, two inputs are as good as never equal
+ONE_NUMBER = 62  # bits up to which an input is drawn as one number; beyond, two inputs are practically never equal
 Context = Annotated[int, "tokens shown by the sequence tasks, bits of sparse parity", POSITIVE_COUNT]
 Relevant = Annotated[int, "bits of the input whose parity is asked", POSITIVE_COUNT]
 ParityExamples = Annotated[

@@ -187,7 +187,7 @@ def distinct_index(inputs: np.ndarray) -> np.ndarray:
         return np.unique(inputs.reshape(len(inputs), -1), axis=0, return_inverse=True)[1].ravel()
     base, code, codes = int(inputs.max()) + 1, np.zeros(len(inputs), np.int64), 1
     for column in inputs.reshape(len(inputs), -1).T:
-        if codes * base > 2**62:  # the next digit would overflow: number the prefixes anew
+        if codes * base > 2**62:  # the next digit would overflow: renumber the prefixes
             code = np.unique(code, return_inverse=True)[1]
             codes = len(inputs)
         code, codes = code * base + column, codes * base

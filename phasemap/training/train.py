@@ -73,7 +73,7 @@ class Training:
         return _engine(self.trials[0].shape, tuple(rates(self.trials, 0, 1, self.device).more), self.compiled)
 
     def start(self) -> Tensor:
-        """The weights that the trials started from, [K, P]: drawn anew from their seeds when first asked for, so that
+        """The weights that the trials started from, [K, P]: drawn again from their seeds when first asked for, so that
         no checkpoint keeps them."""
         if self._start is None:
             self._start = started(self.trials, self.device, self.sources)
@@ -369,7 +369,7 @@ def _compiled(step: Step, for_any_size: bool) -> Step:
 
     torch keeps its compiled versions by code object, and before every call compares all the step
     can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
-    user's network (an embedding under vmap) fix the size: it is compiled anew for each, and not refused.
+    user's network (an embedding under vmap) fix the size: it is compiled again for each, and not refused.
     """
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})

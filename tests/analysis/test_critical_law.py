@@ -129,7 +129,7 @@ def test_one_edge_is_one_law():
         assert law.exponent_low <= START <= law.exponent_high
 
 
-def test_without_an_edge_the_reason_is_said(table):
+def test_without_an_edge_the_reason_is_reported(table):
     cases = [
         (made(lambda d, w: 0.4), "a constant rate explains the trials as well"),
         (table.assign(grok_step=np.nan), "no trial generalized: there is no edge"),

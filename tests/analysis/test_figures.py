@@ -239,7 +239,7 @@ def _with_curves(pairs):
     return table, pd.DataFrame(rows, columns=["run_id", "key", "step", "value"])
 
 
-def test_the_cell_with_most_grokking_is_told_and_its_middle_seed_strong(small, tmp_path):
+def test_the_cell_with_most_grokking_is_named_and_its_middle_seed_strong(small, tmp_path):
     cell = learning_curves.telling_cell(small, ("weight_decay", "width"))
     assert cell[["weight_decay", "width"]].drop_duplicates().to_numpy().tolist() == [[1.0, 64]]
     assert cell.loc[cell.run_id == learning_curves.middle_seed(cell), "grok_step"].iloc[0] == 1500
@@ -281,7 +281,7 @@ def test_takeover_needs_inner_scores(tmp_path):
 
 
 @pytest.mark.parametrize("module", [phase_diagram, grok_step_map, success_rate, time_to_grok])
-def test_no_trials_are_said_in_words(small, module):
+def test_no_trials_are_reported_in_words(small, module):
     with pytest.raises(style.Absent, match="no finished trial yet"):
         module.summarize(small.iloc[:0], "weight_decay")
 

@@ -242,7 +242,7 @@ def test_a_grok_step_lies_between_two_evaluations_and_a_diverged_trial_is_follow
     assert np.exp(high) == pytest.approx([100, 1_500, math.inf, math.inf])
 
 
-def test_too_little_to_tell_is_said(table):
+def test_too_little_to_tell_is_reported(table):
     few = table.assign(grok_step=table.grok_step.where(table.seed == 0))
     few.loc[few[few.grok_step.notna()].index[6:], "grok_step"] = np.nan
     with pytest.raises(style.Absent, match="needs 10 trials or more that generalized, 6 did"):

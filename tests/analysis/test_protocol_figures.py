@@ -1,4 +1,4 @@
-"""Bottleneck, data fraction, learnability, precision: known answers; and thresholds read anew."""
+"""Bottleneck, data fraction, learnability, precision: known answers; and thresholds read again."""
 
 import numpy as np
 import pandas as pd

@@ -51,7 +51,7 @@ def test_nothing_is_drawn_again_without_a_new_trial(recorder, tmp_path, monkeypa
         waited(lambda: drawn == [1, 2], PATIENT)
 
 
-def test_what_cannot_be_drawn_is_said_once_and_harms_nothing(recorder, tmp_path):
+def test_what_cannot_be_drawn_is_reported_once_and_harms_nothing(recorder, tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
     said = []
     with Refresh(recorder, tmp_path / "out", said.append, every=0.1):

@@ -78,7 +78,7 @@ def test_the_time_left_is_seen_on_a_narrow_terminal(monkeypatch):
     assert plain(stream.getvalue()).rstrip("\n").split("\n")[-1].startswith("3 min left | 4/200 trials | ")
 
 
-def test_a_stack_that_compiles_is_said_to_start_and_nothing_unknown_is_shown():
+def test_a_stack_that_compiles_is_reported_to_start_and_nothing_unknown_is_shown():
     told = line(status([], training=0, stacks=0, starting=16, rate=0.0, seconds_left=None))
     assert told == "0/200 trials | no phase yet | 16 starting"
 
@@ -94,7 +94,7 @@ def test_no_color_where_none_is_wanted(monkeypatch):
     assert "\x1b" not in "".join(picture(status(RECORDED).map, 80))
 
 
-def test_what_is_said_after_the_screen_has_closed_stays(monkeypatch):
+def test_what_is_reported_after_the_screen_has_closed_stays(monkeypatch):
     stream = Terminal()
     with Screen(lambda: status(RECORDED), stream, every=60) as screen:
         pass
@@ -103,7 +103,7 @@ def test_what_is_said_after_the_screen_has_closed_stays(monkeypatch):
     assert stream.getvalue() == before + "interrupted\n"
 
 
-def test_what_is_being_done_is_said_at_once_and_its_line_goes_when_it_is_done():
+def test_what_is_being_done_is_reported_at_once_and_its_line_goes_when_it_is_done():
     stream = Terminal()
     with Doing("starting Ray", stream):
         waited(stream.getvalue)

@@ -180,7 +180,7 @@ def by_stack(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def by_result(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """One whose sums hang on where a trial's result lies."""
+    """One whose sums depend on where a trial's result lies."""
     out = CANDIDATES["openblas"](a, b)
     for k in range(len(a)):
         if out[k].data_ptr() % 64:
@@ -189,7 +189,7 @@ def by_result(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("candidate", [by_alignment, by_stack, by_result])
-def test_a_product_that_hangs_on_the_stack_is_never_chosen(candidate):
+def test_a_product_that_depends_on_the_stack_is_never_chosen(candidate):
     a, b = operands()
     assert distance(candidate(a, b), a.double() @ b.double()) < 1e-6
     assert not is_invariant(candidate)

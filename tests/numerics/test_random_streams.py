@@ -82,7 +82,7 @@ def test_an_epoch_covers_the_training_set_once_and_ends_with_the_remainder(k, nu
     assert len(found[-1]) == SIZES[k] - 8 * (len(found) - 1)
 
 
-def test_epochs_are_shuffled_anew():
+def test_each_epoch_has_a_shuffle_of_its_own():
     streams = batches(*SIZES)
     for k in range(3):
         assert len({str(epoch(streams, k, number)) for number in range(20)}) == 20

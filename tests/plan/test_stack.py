@@ -35,7 +35,7 @@ def test_a_given_size_is_never_exceeded_and_spread_evenly(size, sizes):
     assert sorted(len(stack.trials) for stack in stacks) == sizes
 
 
-def test_there_are_stacks_enough_for_every_slot():
+def test_there_are_enough_stacks_for_every_slot():
     many = [Trial(model="mlp", width=16, seed=seed) for seed in range(64)]
     assert len(Plan(1).stacks(many)) < len(Plan(16).stacks(many))
     assert len(Plan(16).stacks(many)) >= 32
@@ -74,7 +74,7 @@ def test_a_shape_with_hours_of_work_is_measured_and_one_with_minutes_is_not():
     assert {len(stack.trials) for stack in stacks if stack.trials[0].width == 128} == {5}
 
 
-def test_a_size_said_by_hand_is_not_measured():
+def test_a_size_given_by_hand_is_not_measured():
     def measure(trial, most):
         raise AssertionError
 
@@ -82,7 +82,7 @@ def test_a_size_said_by_hand_is_not_measured():
     assert {len(stack.trials) for stack in Plan(size=2, measure=measure).stacks(trials)} == {2}
 
 
-def test_the_dearest_stack_comes_first():
+def test_the_most_expensive_stack_comes_first():
     stacks = Plan(slots=2, size=4).stacks(TRIALS)
     prices = [seconds(stack.trials) for stack in stacks]
     assert prices == sorted(prices, reverse=True)
@@ -93,7 +93,7 @@ def test_no_trials_make_no_stacks():
     assert Plan(4).stacks([]) == []
 
 
-def test_what_is_compiled_can_be_said():
+def test_what_is_compiled_can_be_given():
     for said, expected in (("always", True), ("never", False)):
         assert {stack.compiled for stack in Plan(compiled=said).stacks(TRIALS)} == {expected}
 

@@ -32,7 +32,7 @@ def test_equal_fields_are_the_same_trial_in_any_order():
     assert one.id == other.id
 
 
-def test_a_default_said_or_left_out_is_the_same_trial():
+def test_a_default_given_or_left_out_is_the_same_trial():
     everything = {name: field.default for name, field in FIELDS.items()}
     assert make_trial(everything).id == make_trial({}).id == Trial().id
 

@@ -108,7 +108,7 @@ def test_a_probe_after_a_failed_one_is_run(view):
         ({"picture": torch.ones(3)}, "picture is a name of phasemap; choose another"),
         (
             {"sharp+ness": torch.ones(3)},
-            "'sharp+ness' must be a name of letters, digits, _ - . : and spaces, parted by",
+            "'sharp+ness' must be a name of letters, digits, _ - . : and spaces, separated by",
         ),
         ({3: torch.ones(3)}, "3 must be a name of letters"),
     ],

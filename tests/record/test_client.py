@@ -101,7 +101,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password():
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_starts_late_is_waited_for_and_the_wait_is_said_once():
+def test_a_server_that_starts_late_is_waited_for_and_the_wait_is_reported_once():
     said: list[str] = []
     with server(late=0.8) as (port, asked):
         uri = f"http://me:secret@127.0.0.1:{port}"
@@ -162,7 +162,7 @@ def test_a_link_in_the_locks_place_is_refused_and_its_target_is_whole(tmp_path):
     assert precious.read_text() == "content"
 
 
-def test_a_held_lock_is_said_and_waited_for_and_not_for_good(tmp_path, schema, monkeypatch, capsys):
+def test_a_held_lock_is_reported_and_waited_for_and_not_for_good(tmp_path, schema, monkeypatch, capsys):
     shutil.copy(schema, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setattr(client, "LOCK_SILENCE", 0.2)
@@ -205,7 +205,7 @@ SERVER = "http://host"
         (KeyError("x"), SERVER, False),
     ],
 )
-def test_an_outage_is_told_from_a_fault(error, uri, outage):
+def test_an_outage_is_distinguished_from_a_fault(error, uri, outage):
     assert client.is_outage(error, uri) is outage
 
 
@@ -235,7 +235,7 @@ def test_a_fault_costs_its_own_trial_and_no_other(recorder, tmp_path):
     assert run.data.tags["failure"].startswith("it cannot be recorded: ")
 
 
-def test_a_checkpoint_that_cannot_be_deleted_is_said_and_costs_nothing(recorder, tmp_path):
+def test_a_checkpoint_that_cannot_be_deleted_is_reported_and_costs_nothing(recorder, tmp_path):
     def undeletable() -> None:
         os.unlink(tmp_path)
 

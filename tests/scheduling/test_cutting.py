@@ -105,7 +105,7 @@ def test_a_sweep_takes_as_long_as_its_slots_make_it():
     assert estimate([], ["cpu"], Plan()) == 0
 
 
-def test_a_size_said_by_hand_is_never_exceeded():
+def test_a_size_given_by_hand_is_never_exceeded():
     work = planned(Plan(size=3))
     work.put(many(10))
     sizes = []

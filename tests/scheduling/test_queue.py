@@ -83,7 +83,7 @@ def test_each_worker_keeps_to_a_shape_as_long_as_there_is_work_of_it():
     assert desk.work.next(wide[0].shape) is None
 
 
-def test_notes_of_stacks_are_said_once():
+def test_notes_of_stacks_are_reported_once():
     desk = Desk(stack(1), stack(1, 10))
     for one in (desk.work.next(), desk.work.next()):
         for _ in range(2):
@@ -147,7 +147,7 @@ def test_a_stack_that_keeps_dying_is_split_until_the_guilty_trial_is_alone():
     assert max(ran.values()) <= 2 + 3 + ALONE_TRIES
 
 
-def test_what_is_tried_again_is_said_with_its_reason():
+def test_what_is_tried_again_is_reported_with_its_reason():
     desk = Desk(stack(2))
     desk.die(CRASH)
     desk.die(CRASH)
@@ -191,7 +191,7 @@ def test_progress_forgives_earlier_deaths():
     assert len(desk.failed) == 1
 
 
-def test_a_trial_that_dies_at_the_same_place_for_ever_is_given_up():
+def test_a_trial_that_dies_at_the_same_place_forever_is_given_up():
     desk = Desk(stack(1))
     for _ in range(ALONE_TRIES):
         one = desk.work.next()

@@ -120,7 +120,7 @@ def saved(storage: Storage, trial=MLP, step: int = 20) -> Path:
 
 
 def refused(storage: Storage) -> str:
-    """The message said, and that the trial begins anew."""
+    """The message said, and that the trial begins again."""
     said: list[str] = []
     (training,) = storage.resume((MLP,), say=said.append)
     assert training.step == 0
@@ -130,7 +130,7 @@ def refused(storage: Storage) -> str:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, len(MAGIC), len(MAGIC) + 20, len(MAGIC) + 32, 500, -1])
-def test_a_torn_file_is_refused_and_said(storage, keep):
+def test_a_torn_file_is_refused_and_reported(storage, keep):
     file = saved(storage)
     file.write_bytes(file.read_bytes()[:keep])
     assert refused(storage) == f"checkpoint {file} is torn or not ours: refused, the trial starts again"
