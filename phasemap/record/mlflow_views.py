@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from phasemap import probes
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.phases import PHASES
+from phasemap.plan.trial import FIELDS
 
 TRIALS = "trials"  # id of the view that a sweep's address opens
 SHOWN = ("grok_step", "final_test_accuracy", "memorization_step", "final_train_accuracy", "steps_run")
@@ -56,10 +58,16 @@ def address(server: str, experiment: str, view: str = TRIALS, charts: bool = Fal
 
 
 def description(name: str, experiment: str, parent: str, named: Iterable[str] = PHASES) -> str:
-    """Markdown for the experiment and the parent run: where to look, and what each metric means."""
+    """Markdown for the experiment and the parent run: where to look, and what each metric means. Those of probes that
+    must be asked for are only named: a tag of MLflow ends at 8,000 characters."""
     figures = f"#/experiments/{experiment}/runs/{parent}/artifacts/figures"
     phases = " · ".join(f"[{phase}]({address('', experiment, phase)[1:]})" for phase in named) or "none yet"
-    definitions = "\n".join(f"- {'~ ' * (key in CURVES)}**{key}**: {text}" for key, text in DEFINITIONS.items())
+    usual = {probes.ALWAYS, *FIELDS["probes"].default.split("+")}
+    further = {key for probe, keys in probes.places().items() if probe not in usual for key in keys}
+    further -= {key for probe in usual for key in probes.places()[probe]}
+    definitions = "\n".join(
+        f"- {'~ ' * (key in CURVES)}**{key}**: {text}" for key, text in DEFINITIONS.items() if key not in further
+    )
     undefined = ", ".join(key for key in CURVES if key not in DEFINITIONS)
     return f"""**{name}**: a phase map of grokking. Each run is a trial; its parent, `{name}`, holds the figures.
 
@@ -70,6 +78,8 @@ def description(name: str, experiment: str, parent: str, named: Iterable[str] = 
 A metric that is absent did not happen. Curves, at optimizer steps, are those with a ~, and {undefined}.
 
 {definitions}
+
+By further probes, defined in docs/definitions.md: {", ".join(sorted(further))}.
 """
 
 
