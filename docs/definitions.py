@@ -30,6 +30,7 @@ GAO = "[Gao et al. 2017](https://doi.org/10.1101/214262)"
 OMNIGROK = "[Liu et al. 2023](https://arxiv.org/abs/2210.01117)"
 NANDA = "after [Nanda et al. 2023](https://arxiv.org/abs/2301.05217)"
 CHIZAT = "after [Chizat et al. 2019](https://arxiv.org/abs/1812.07956)"
+KHANH = "after [Khanh 2026](https://arxiv.org/abs/2606.18465)"
 BAUER = "ripser, [Bauer 2021](https://doi.org/10.1007/s41468-021-00071-5)"
 OURS = "phasemap"
 EVENTS, TRAIN = "training/events.py", "training/train.py"
@@ -65,6 +66,7 @@ SOURCES = {  # outcome -> where the idea comes from, if it is not ours
     "key_frequencies": NANDA,
     "initial_distance": CHIZAT,
     "weight_norm": OMNIGROK,
+    "logit_scale": KHANH,
     "betti0": BAUER,
     "betti1": BAUER,
 }

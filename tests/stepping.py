@@ -7,7 +7,7 @@ from torch import Tensor
 
 from phasemap.networks.network import Layout, Piece, Start
 from phasemap.plan.trial import Trial
-from phasemap.training.update import Rates, orthogonal, rates
+from phasemap.training.update import Rates, by_group, orthogonal, rates
 
 ZERO = Start("constant", 0.0)
 LAYOUT = Layout(
@@ -43,7 +43,7 @@ def stepped(trials: list[Trial], start: Tensor, gradients: Tensor, layout: Layou
         now = Rates(*tensors[:3], dict(zip(rate.more, tensors[3:], strict=True)))
         if trials[0].orthogonal_gradient:
             gradient = orthogonal(layout, flat, gradient)
-        optimizer.update(flat, *state, gradient.clone(), now)
+        optimizer.update(flat, *state, gradient.clone(), by_group(layout, now, optimizer.decoupled))
         found.append(flat.clone())
     return found
 

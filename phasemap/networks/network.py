@@ -140,6 +140,11 @@ class Network:
         """How many weights a trial has."""
         return self.layout.size
 
+    @property
+    def groups(self) -> set[Group]:
+        """The groups that its weights belong to."""
+        return {piece.group for piece in self.layout.pieces}
+
     def initial(self, seed: int) -> Tensor:
         """[P]: one trial's initial weights, drawn piece by piece on the CPU."""
         return networks.layers.initial(self.layout.pieces, seed)

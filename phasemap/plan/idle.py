@@ -23,7 +23,17 @@ def _one_table(trial: Trial) -> bool:
     return task.is_real or task.tokens == 1 or not task.separate_tables
 
 
+def _without(group: str) -> Callable[[Trial], bool]:
+    return lambda trial: group not in trial.shape.network.groups
+
+
 _RULES = (
+    *(
+        _Idle(f"{group}_{what}", _without(group), f"where the network has no {group} of its own; leave it out")
+        for group in ("embedding", "readout")
+        for what in ("rate", "scale")
+    ),
+    _Idle("annealing", lambda t: t.warmup >= t.steps - 1, "where warmup leaves no further steps; lower warmup"),
     _Idle("decay_switch", lambda t: t.late_weight_decay == -1, "while late_weight_decay is -1; give that too"),
     _Idle(
         "late_weight_decay",

@@ -44,7 +44,8 @@ from phasemap.words import did_you_mean
 
 CLOSEST = 300  # steps between two probes, unless given: nearer ones would cost small networks a tenth of their time
 SLOTS = ("task", "model", "optimizer")  # the components of every trial
-LOSSES = Literal["cross_entropy", "mean_squared_error", "stablemax"]
+LOSSES = Literal["cross_entropy", "cross_entropy_float64", "mean_squared_error", "stablemax"]
+ANNEALING = Literal["none", "linear", "cosine"]
 SPLITS = Literal["examples", "distinct", "values", "classes"]
 NOISE = Rule(lambda share: 0 <= share <= 1, "must lie in [0, 1]", "use a share such as 0.1")
 NEVER_OR_MORE = Rule(lambda x: x == -1 or x >= 0, "must be -1 (never changes) or at least 0", "use one of these")
@@ -69,14 +70,22 @@ class Core:
     model: Annotated[str, "the network"] = "transformer"
     initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
     start_from: Annotated[str, "trial whose kept weights it starts from; empty: drawn from the seed", KEPT_TRIAL] = ""
+    embedding_scale: Annotated[float, "multiplies the initial embeddings besides", NOT_NEGATIVE] = 1.0
+    readout_scale: Annotated[float, "multiplies the readout's initial weights besides", NOT_NEGATIVE] = 1.0
     optimizer: Annotated[str, "the update rule"] = "adamw"
     learning_rate: Annotated[float, "step size", POSITIVE] = 1e-3
-    weight_decay: Annotated[float, "decoupled (adamw), or L2 in the gradient (adam, sgd)", NOT_NEGATIVE] = 1.0
+    embedding_rate: Annotated[float, "the embeddings' learning rate / learning_rate", NOT_NEGATIVE] = 1.0
+    readout_rate: Annotated[float, "the readout's learning rate / learning_rate", NOT_NEGATIVE] = 1.0
+    weight_decay: Annotated[float, "decoupled, or L2 in the gradient (adam, sgd)", NOT_NEGATIVE] = 1.0
     warmup: Annotated[int, "steps of linear learning-rate warm-up", NOT_NEGATIVE] = 0
+    annealing: Annotated[ANNEALING, "how the learning rate falls to 0 from warmup to steps"] = "none"
     late_weight_decay: Annotated[float, "weight decay from decay_switch on; -1: never changes", NEVER_OR_MORE] = -1.0
     decay_switch: Annotated[int, "step at which late_weight_decay begins", NOT_NEGATIVE] = 0
     loss: Annotated[LOSSES, "what is minimized"] = "cross_entropy"
+    temperature: Annotated[float, "the logits are divided by it in the loss", POSITIVE] = 1.0
     orthogonal_gradient: Annotated[bool, "the gradient without its part along the weights"] = False
+    gradient_clip: Annotated[float, "largest norm of a step's gradient; 0: any", NOT_NEGATIVE] = 0.0
+    norm_clamp: Annotated[float, "norm that the weights are rescaled to after each step; 0: none", NOT_NEGATIVE] = 0.0
     batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
     precision: Annotated[Literal["fp32", "tf32", "bf16"], "operands of matrix products; sums are fp32"] = "fp32"
     seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
@@ -93,9 +102,12 @@ class Core:
     settle_evaluations: Annotated[int, "consecutive evaluations that settle", POSITIVE_COUNT] = 5
 
 
+# Fields whose default adds nothing to a training step. Among trials that all have another value they may differ: each
+# becomes a [K] tensor.
+SWITCHED = frozenset({"temperature", "gradient_clip", "norm_clamp", "embedding_rate", "readout_rate"})
 # Fields that may differ between the trials of one stack: each becomes a [K] tensor or is only
 # read when outcomes are computed. Every other field fixes a tensor shape or the schedule.
-STACKED = frozenset(
+STACKED = SWITCHED | frozenset(
     {
         "weight_decay",
         "learning_rate",
@@ -103,6 +115,8 @@ STACKED = frozenset(
         "label_noise",
         "initial_scale",
         "start_from",
+        "embedding_scale",
+        "readout_scale",
         "seed",
         "grok_threshold",
         "memorization_threshold",
@@ -230,7 +244,8 @@ class Trial:
         own = self.values.keys() - STACKED
         if self.batch_size == 0:
             own |= {"data_fraction"}
-        return Shape(tuple((name, self.values[name]) for name in sorted(own)), self.parts)
+        switched = tuple(name for name in sorted(SWITCHED) if self.values[name] != CORE[name].default)
+        return Shape(tuple((name, self.values[name]) for name in sorted(own)), self.parts, switched)
 
     @cached_property
     def cell(self) -> tuple[tuple[str, Any], ...]:
@@ -259,6 +274,7 @@ class Shape:
 
     values: tuple[tuple[str, Any], ...]
     parts: tuple[Component, ...]
+    switched: tuple[str, ...] = ()  # fields of SWITCHED that are not at their default
 
     @cached_property
     def _known(self) -> dict[str, Any]:
@@ -294,7 +310,7 @@ class Shape:
         return build_optimizer(*self._own("optimizer"))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Shape, (self.values, self.parts)  # without what was built
+        return Shape, (self.values, self.parts, self.switched)  # without what was built
 
 
 def make_trial(values: Mapping[str, object], parts: Iterable[Component] = ()) -> Trial:

@@ -38,8 +38,9 @@ from phasemap.probes.view import Numbers, View
 from phasemap.tasks.task import Task
 
 CURVES = {
-    "restricted_loss": "mean loss of all examples by the logits' mean and key frequencies alone (cyclic groups only)",
-    "excluded_loss": "mean training loss of the logits without their key frequencies",
+    "restricted_loss": "mean loss, at temperature 1, of all examples by the logits' mean and key frequencies alone "
+    "(cyclic groups only)",
+    "excluded_loss": "mean training loss, at temperature 1, of the logits without their key frequencies",
     "key_frequencies": "frequencies of the answer with at least 2 x an even share of the logits' power",
 }
 

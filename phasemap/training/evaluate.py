@@ -56,6 +56,7 @@ class Stacked:
     targets: Tensor  # [K, N] what each trial is trained on and tested against: with label noise, not the task's
     split: Split
     start: Callable[[], Tensor]  # the weights they started from, [K, P]
+    temperature: Tensor | None = None  # [1, K, 1], which the loss divides logits by; None: 1 for all
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ Looked = tuple[Tensor, Tensor, Tensor]  # hidden vectors [K, N, D], predictions 
 def measure(stack: Stacked, keep: bool) -> Seen:
     """Accuracies and losses of all trials, at every evaluation; hidden vectors are kept for the probes if asked."""
     keep = keep and len(stack.flat) * len(stack.inputs) * stack.shape.network.width <= PROBED
-    parts = (looked if keep else looked[1:] for looked in _forward(stack, stack.flat, stack.targets))
+    parts = (looked if keep else looked[1:] for looked in _forward(stack, slice(None)))
     *hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*parts, strict=True))
     curves = _averages(predictions == stack.targets, loss, stack.split)
     return Seen(curves, (hidden[0], predictions, loss) if keep else None)
@@ -96,20 +97,22 @@ def view(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> View:
     if seen.looked:
         hidden, predictions, loss = (part[rows] for part in seen.looked)
     else:
-        hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*_forward(stack, flat, targets), strict=True))
+        hidden, predictions, loss = (torch.cat(part, 1) for part in zip(*_forward(stack, rows), strict=True))
     sides = stack.split.train[rows], stack.split.test[rows]
     own = targets, hidden, predictions, loss, *sides
     return View(stack.shape, flat, stack.inputs, stack.labels, *own, lambda: stack.start()[rows], last)
 
 
-def _forward(stack: Stacked, flat: Tensor, targets: Tensor) -> Iterator[Looked]:
+def _forward(stack: Stacked, rows: list[int] | slice) -> Iterator[Looked]:
     """Hidden vectors [K, n, D], predictions and losses [K, n] of chunk after chunk of all N examples."""
-    network = stack.shape.network
+    network, flat, targets = stack.shape.network, stack.flat[rows], stack.targets[rows]
+    temperature = None if stack.temperature is None else stack.temperature[0, rows, None]
     weights = network.layout.split(flat)
     for start in range(0, len(stack.inputs), CHUNK):
         chunk = slice(start, min(start + CHUNK, len(stack.inputs)))
         hidden, logits = network.look(weights, stack.inputs[None, chunk])
-        yield hidden, logits.argmax(-1), losses(stack.shape.loss, logits, targets[:, chunk])
+        scaled = logits if temperature is None else logits / temperature
+        yield hidden, logits.argmax(-1), losses(stack.shape.loss, scaled, targets[:, chunk])
 
 
 def _averages(hits: Tensor, loss: Tensor, split: Split) -> dict[str, list[float]]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from phasemap.networks.network import Layout
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.evaluations import next_evaluation
 from phasemap.plan.keep import NEVER
@@ -32,7 +33,7 @@ from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
 from phasemap.training.graph import Graphs
-from phasemap.training.update import Rates, orthogonal, rates, slope
+from phasemap.training.update import Rates, by_group, clamp, clipped, orthogonal, rates, slope
 
 AHEAD = 64  # steps whose batches are drawn at once
 
@@ -168,7 +169,8 @@ class Training:
     def stacked(self) -> Stacked:
         """The trials as they stand, for what is measured on them."""
         sides = self.labels, self.targets, self.split
-        return Stacked(self.trials[0].shape, self.flat, self.inputs, *sides, self.start)
+        temperature = rates(self.trials, self.step, 1, self.device).more.get("temperature")
+        return Stacked(self.trials[0].shape, self.flat, self.inputs, *sides, self.start, temperature)
 
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
         return probes(self.stacked(), seen, rows, last)
@@ -272,7 +274,16 @@ def started(trials: tuple[Trial, ...], device: torch.device, sources: Sources) -
     own = [
         sources[t.start_from] if t.start_from else network.initial(random_streams.weight_seed(t.seed)) for t in trials
     ]
-    return torch.stack([row * t.initial_scale for row, t in zip(own, trials, strict=True)]).to(device)
+    return torch.stack([_scaled(t, row, network.layout) for row, t in zip(own, trials, strict=True)]).to(device)
+
+
+def _scaled(trial: Trial, row: Tensor, layout: Layout) -> Tensor:
+    """Initial weights [P] times the trial's scales."""
+    row = row * trial.initial_scale
+    for group, scale in (("embedding", trial.embedding_scale), ("readout", trial.readout_scale)):
+        for place in layout.runs(piece for piece in layout.pieces if piece.group == group and scale != 1):
+            row[place] *= scale
+    return row
 
 
 def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
@@ -333,12 +344,16 @@ def _engine(shape: Shape, names: tuple[str, ...], compiled: bool) -> Step:
         rate = Rates(step_size, decay, root, dict(zip(names, more, strict=True)))
         point = flat.detach().requires_grad_()
         logits = network.logits(layout.split(point), inputs)
-        downhill = slope(loss, logits.detach(), labels, weights)
+        downhill = slope(loss, logits.detach(), labels, weights, rate.more.get("temperature"))
         (gradient,) = torch.autograd.grad(logits, point, downhill)
         with torch.no_grad():
+            if "gradient_clip" in rate.more:
+                gradient = clipped(gradient, rate.more["gradient_clip"])
             if across:
                 gradient = orthogonal(layout, flat, gradient)
-            optimizer.update(flat, *state, gradient, rate)
+            optimizer.update(flat, *state, gradient, by_group(layout, rate, optimizer.decoupled))
+            if "norm_clamp" in rate.more:
+                clamp(flat, rate.more["norm_clamp"])
 
     users = any(part.kind == "model" and part.code for part in shape.parts)
     return _compiled(gradient_step, not users) if compiled else gradient_step

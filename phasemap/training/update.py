@@ -6,20 +6,29 @@ and no loop runs over trials.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from phasemap.networks.network import Layout
 from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
 
+BLOCK = 4096  # numbers added in one go
 
-def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Gradient [K, B, C] of the batch's weighted loss by its logits. Cross-entropy's is written out:
-    half the work of deriving it."""
+
+def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor, temperature: Tensor | None = None) -> Tensor:
+    """Gradient [K, B, C] of the batch's weighted loss by its logits, which the loss sees divided by the temperature
+    [K, 1]. Cross-entropy's is written out: half the work of deriving it."""
+    if temperature is not None:
+        scale = temperature[..., None]
+        return slope(kind, logits / scale, labels, weights) / scale
+    if kind == "cross_entropy_float64":
+        return slope("cross_entropy", logits.double(), labels, weights.double()).to(logits.dtype)
     if kind == "cross_entropy":
         shares = logits.softmax(-1) * weights[..., None]
         return shares.scatter_add(-1, labels[..., None], -weights[..., None])
@@ -55,13 +64,47 @@ def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.devic
     if shape.late_weight_decay >= 0:
         decay = torch.where(count >= shape.decay_switch, shape.late_weight_decay, decay)
     learning_rate = learning_rate * ((count + 1) / max(shape.warmup, 1)).clamp(max=1)
+    if shape.annealing != "none":
+        learning_rate = learning_rate * _left(shape, count)
     rule = shape.shape.rule
     first_correction, root = rule.corrections(count + 1)
     if rule.decoupled:
         decay = decay * learning_rate
     step_size, decay, root = (part.float().to(device) for part in (learning_rate / first_correction, decay, root))
     more = {name: part.float().to(device) for name, part in rule.numbers(count + 1).items()}
+    for name in shape.shape.switched:
+        column = torch.tensor([getattr(trial, name) for trial in trials], dtype=torch.float32, device=device)
+        more[name] = column[:, None].expand(steps, -1, -1)
     return Rates(step_size, decay, root, more)
+
+
+def _left(trial: Trial, count: Tensor) -> Tensor:
+    """The share of the learning rate that annealing leaves: 1 in the first step after the warm-up, and 0 in the one
+    that would follow the last."""
+    left = 1 - (count - trial.warmup).clamp(min=0) / max(trial.steps - trial.warmup, 1)
+    return left if trial.annealing == "linear" else (1 - torch.cos(left * math.pi)) / 2
+
+
+def by_group(layout: Layout, rate: Rates, decoupled: bool) -> Rates:
+    """The rates of a step, for embeddings and readout times their own factors: then [K, P]."""
+    if "embedding_rate" not in rate.more and "readout_rate" not in rate.more:
+        return rate
+    one = torch.ones_like(rate.step_size)
+    factors = [rate.more.get(f"{piece.group}_rate", one).expand(-1, layout.room(piece)) for piece in layout.pieces]
+    factor = torch.cat(factors, 1)
+    return replace(rate, step_size=rate.step_size * factor, decay=rate.decay * factor if decoupled else rate.decay)
+
+
+def clipped(gradient: Tensor, largest: Tensor) -> Tensor:
+    """The gradient [K, P], of a norm of at most ``largest`` [K, 1] over all weights of a trial; as
+    torch.nn.utils.clip_grad_norm_."""
+    return gradient * (largest / (_whole_norm(gradient) + 1e-6)).clamp(max=1)
+
+
+def clamp(flat: Tensor, norm: Tensor) -> None:
+    """Rescales the weights [K, P] in place, all by one factor, to the norm [K, 1] (Liu et al. 2023, arXiv 2210.01117;
+    Khanh 2026, arXiv 2606.18465)."""
+    flat.mul_(norm / _whole_norm(flat))
 
 
 def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
@@ -78,6 +121,13 @@ def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
         across = g - along * w
         kept.append(across * (_norm(g) / (_norm(across) + 1e-30)))
     return torch.cat(kept, 1)
+
+
+def _whole_norm(values: Tensor) -> Tensor:
+    """Euclidean norm of each row, [K, P] -> [K, 1]. Summed in blocks: threads share a sum over all of [1, P], but not
+    one over [K, P], and would round a trial alone otherwise."""
+    squares = F.pad(values * values, (0, -values.shape[1] % BLOCK))
+    return squares.view(len(values), -1, BLOCK).sum(2).sum(1, keepdim=True).sqrt()
 
 
 def _norm(values: Tensor) -> Tensor:

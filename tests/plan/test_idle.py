@@ -20,7 +20,8 @@ LOOKS = {"steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phas
 LOOKS |= {"split"}  # another order of the batches
 LOOKS |= {"start_from"}  # needs weights that were kept: training/test_weights.py
 LOOKS |= {"grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations"}
-OTHER = {"modulus": 7, "context": 5, "width": 12, "data_fraction": 0.61, "batch_size": 9, "late_weight_decay": 0.3}
+OTHER: dict[str, object] = {"gradient_clip": 1e-3, "norm_clamp": 3.0, "momentum": 0.5}
+OTHER |= {"modulus": 7, "context": 5, "width": 12, "data_fraction": 0.61, "batch_size": 9, "late_weight_decay": 0.3}
 OTHER |= {"parity_examples": 40, "warmup": 3, "stream_length": 1_100, "heads": 4, "decay_switch": 2}
 
 
@@ -45,6 +46,7 @@ BASES = {
     "mlp on real inputs": short(model="mlp", task=rings),
     "transformer on addition": short(modulus=5),
     "transformer of one block on windows": short(task="lfsr_5", context=6, depth=1, stream_length=1_050),
+    "mlp whose warm-up leaves no further step": short(model="mlp", modulus=5, warmup=5),
     "transformer, decay that changes at once": short(modulus=5, late_weight_decay=0.2),
     "transformer, decay that never comes to change": short(modulus=5, late_weight_decay=0.2, decay_switch=5),
 }
@@ -77,7 +79,7 @@ def test_an_axis_is_refused_exactly_where_it_changes_no_number(base):
 @pytest.mark.parametrize("kind", SLOTS)
 def test_the_fields_of_every_other_component_are_refused(kind):
     for name in names(kind):
-        model = {"model": "mlp"} if kind == "task" and name not in names("task")[:1] else {}
+        model = {"model": "mlp", "embedding": "concatenate"} if kind == "task" and name not in names("task")[:1] else {}
         trial = Trial(**{**model, kind: name})
         foreign = [one for one in FIELDS if one not in trial.fields()]
         refused = [fault.partition(":")[0] for fault in idle(trial, tuple(FIELDS)) if "would repeat" in fault]

@@ -8,7 +8,7 @@ import pytest
 
 from phasemap.fields import SHARE_BELOW_ONE, Fault
 from phasemap.plan.outcome import DEFINITIONS
-from phasemap.plan.trial import FIELDS, STACKED, Trial, broken_rules, coerce, make_trial
+from phasemap.plan.trial import FIELDS, STACKED, SWITCHED, Trial, broken_rules, coerce, make_trial
 
 CHOICES = {name: field.choices for name, field in FIELDS.items() if field.choices}
 
@@ -61,8 +61,18 @@ def test_every_field_is_part_of_the_identity(name):
     start = Trial(task="lfsr_5") if name == "context" else Trial(model="mlp") if name == "embedding" else Trial()
     changed = start.replace(**{name: other})
     assert changed.id != start.id
-    assert (changed.shape == start.shape) == (name in STACKED)
+    assert (changed.shape == start.shape) == (name in STACKED - SWITCHED)
     assert (changed.cell == start.cell) == (name == "seed")
+
+
+@pytest.mark.parametrize("name", sorted(SWITCHED))
+def test_trials_that_all_use_a_switched_field_may_differ_in_it(name):
+    """One that does not use it takes other steps, so that it trains as it would alone."""
+    one, other, without = (Trial(**{name: value}) for value in (0.5, 3.0, FIELDS[name].default))
+    assert one.shape == other.shape != without.shape
+    assert without.shape == Trial().shape
+    with pytest.raises(AttributeError, match="is not shared by the trials of a stack"):
+        getattr(one.shape, name)
 
 
 def test_the_training_set_of_a_full_batch_fixes_its_shape():
