@@ -75,6 +75,7 @@ SOURCES |= {"corrupted_accuracy": DOSHI, "restored_accuracy": DOSHI}
 SOURCES |= {
     "effective_rank": "[Roy and Vetterli 2007](https://doi.org/10.5281/zenodo.40508)",
     "sharpness": "[Cohen et al. 2021](https://arxiv.org/abs/2103.00065)",
+    "local_learning_coefficient": "[Lau et al. 2023](https://arxiv.org/abs/2308.12108)",
     "head_similarity": "after [Li et al. 2018](https://arxiv.org/abs/1810.10183)",
 }
 THRESHOLDS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")

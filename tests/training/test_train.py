@@ -307,9 +307,10 @@ def test_log_spaced_evaluations_grow_by_a_factor_up_to_their_interval():
 
 def test_the_last_point_of_a_curve_is_the_outcome():
     task = "modular_multiplication"
-    trial = TRANSFORMER.replace(task=task, modulus=17, probe_every=20, probes=EVERY_PROBE, label_noise=0.2)
+    quick = EVERY_PROBE.replace("local_learning_coefficient+", "")  # seconds; its own test has it
+    trial = TRANSFORMER.replace(task=task, modulus=17, probe_every=20, probes=quick, label_noise=0.2)
     found = trained([trial])[trial.id]
-    assert {key for key in found.curves if "/" not in key} == set(CURVES)
+    assert {key for key in found.curves if "/" not in key} == set(CURVES) - {"local_learning_coefficient"}
     for key, (steps, values) in found.curves.items():
         assert steps[-1] == trial.steps
         if "/" in key:
