@@ -30,6 +30,8 @@ UNITS = {
     "bottleneck": "units",
     "batch_size": "examples",
     "data_fraction": "share of examples",
+    "label_noise": "share of training labels",
+    "relevant": "bits",
     "context": "tokens",
     "steps": "optimizer steps",
     "warmup": "optimizer steps",

@@ -1,6 +1,8 @@
 """What looking costs: each probe, and all of evaluation and probing as a share of training.
 
-    python benchmarks/probes.py
+    python benchmarks/probes.py [PROBE…]
+
+With names, only these are measured, and their rows written among the others.
 
 One core, and compiled steps, as trials so long take them. Prints a table and writes benchmarks/results/probes.csv:
 milliseconds a trial at a probe step and at a trial's end, and evaluation plus the default probes at the default cadence
@@ -12,6 +14,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +33,7 @@ from phasemap.training.train import Training, begin
 Name = tuple[str, bool]  # what is measured, and whether at a trial's end
 STEPS = 64
 ROUNDS, REPEATS = 3, 3
+SLOW = 1.0  # seconds of a call that needs neither warm caches nor repeats
 RESULTS = Path(__file__).parent / "results" / "probes.csv"
 SHAPES: dict[str, dict[str, object]] = {
     "mlp 48, p 59": {"model": "mlp", "width": 48, "depth": 1, "modulus": 59, "steps": 2_000, "evaluate_every": 100},
@@ -45,12 +49,15 @@ def seconds(calls: Mapping[Name, Callable[[], object]]) -> dict[Name, float]:
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
         for name, call in calls.items():
-            call()
-            for _ in range(REPEATS):
-                start = time.process_time()
-                call()
-                times[name].append(time.process_time() - start)
+            first = _once(call)
+            times[name] += [_once(call) for _ in range(REPEATS)] if first < SLOW else [first]
     return {name: min(spent) for name, spent in times.items()}
+
+
+def _once(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 def stack(values: dict[str, object], size: int) -> Training:
@@ -61,7 +68,7 @@ def stack(values: dict[str, object], size: int) -> Training:
     return training
 
 
-def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
+def rows_of(name: str, values: dict[str, object], only: tuple[str, ...]) -> list[dict[str, object]]:
     torch.set_num_threads(1)
     size = best_size(make_trial(values), gpu=False)
     training = stack(values, size)
@@ -72,14 +79,16 @@ def rows_of(name: str, values: dict[str, object]) -> list[dict[str, object]]:
         own = dataclasses.replace(stacked, shape=trial.replace(probes=asked).shape)
         return lambda: evaluate.probes(own, seen, everyone, last)
 
-    named = ("", *(probe for probe in probes.names() if probe not in probes.needs()))
+    wanted = only or probes.names()
+    needing = tuple(probe for probe in wanted if probe in probes.needs())
+    named = ("", *(probe for probe in wanted if probe not in needing))
     calls = {(asked, last): looking(asked, last) for asked in (*named, trial.probes) for last in (False, True)}
     calls["evaluation", False] = lambda: evaluate.measure(stacked, keep=False)
     calls["training step", False] = lambda: training.advance(training.step + STEPS)
-    last_of_all = {(asked, last): looking(asked, last) for asked in probes.needs() for last in (False, True)}
+    last_of_all = {(asked, last): looking(asked, last) for asked in needing for last in (False, True)}
     spent = {key: value / size for key, value in (seconds(calls) | seconds(last_of_all)).items()}
     rows: list[dict[str, object]] = []
-    for asked in (*named, *probes.needs()):
+    for asked in (*named, *needing):
         alone = [spent[asked, last] - (spent["", last] if asked else 0) for last in (False, True)]
         label = asked or "weight norm"
         rows.append({"shape": name, "what": label, "ms a step": _ms(alone[0]), "ms at the end": _ms(alone[1])})
@@ -95,13 +104,29 @@ def _ms(value: float) -> str:
     return f"{max(0.0, value) * 1e3:.2f}"
 
 
-def main() -> None:
+def _among_the_others(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows that are recorded, with new ones of these probes before those of the evaluation."""
+    with RESULTS.open(newline="") as file:
+        recorded: list[dict[str, object]] = list(csv.DictReader(file))
+    new = {(row["shape"], row["what"]) for row in rows}
+    kept = [row for row in recorded if (row["shape"], row["what"]) not in new]
+    merged: list[dict[str, object]] = []
+    for row in kept:
+        if row["what"] == "evaluation":
+            merged += [one for one in rows if one["shape"] == row["shape"]]
+        merged.append(row)
+    return merged
+
+
+def main(only: tuple[str, ...]) -> None:
     rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a heap of its own for each shape
         for case in SHAPES.items():
-            for row in pool.apply(rows_of, case):
+            for row in pool.apply(rows_of, (*case, only)):
                 rows.append(row)
                 print("  ".join(f"{value:<34}" for value in row.values()), flush=True)
+    if only:
+        rows = _among_the_others([row for row in rows if row["what"] in only])
     with RESULTS.open("w", newline="") as file:
         writer = csv.DictWriter(file, ("shape", "what", "ms a step", "ms at the end"))
         writer.writeheader()
@@ -109,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(tuple(sys.argv[1:]))

@@ -87,7 +87,7 @@ def key_part(means: Tensor, key: Tensor) -> Tensor:
     return batched(waves.mT, batched(waves, means) * (key * scale).repeat(1, 2)[:, :, None])
 
 
-def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Numbers:
+def progress(logits: Blocks, task: Task, train: Tensor, loss: str, targets: Tensor | None = None) -> Numbers:
     """All three.
 
     Args:
@@ -96,6 +96,7 @@ def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Numbers:
         task: evenly spread answers, see ``answer_places``; else there is nothing to find.
         train: [K, N] bool.
         loss: the name of the trials' own.
+        targets: [K, N] the labels trained on, where they are not the task's.
     """
     places = answer_places(task)
     if task.group is None or places is None:
@@ -103,13 +104,13 @@ def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Numbers:
     place, labels, answer = (
         torch.from_numpy(one).to(train.device) for one in (places, task.labels, class_at(task.group))
     )
+    given_labels = labels.expand(len(train), -1) if targets is None else targets
     means = answer_means(logits(), place, len(answer))
     key = key_frequencies(means)
     part = key_part(means, key)
     restricted = losses(loss, part + means.mean(1, keepdim=True), answer.expand(len(part), -1))
     excluded = [
-        losses(loss, given - part.to(given.dtype)[:, place[block]], labels[block].expand(len(part), -1))
-        for block, given in logits()
+        losses(loss, given - part.to(given.dtype)[:, place[block]], given_labels[:, block]) for block, given in logits()
     ]
     sound = finite_trials(means)
     return {
@@ -120,4 +121,4 @@ def progress(logits: Blocks, task: Task, train: Tensor, loss: str) -> Numbers:
 
 
 def probe(view: View) -> Numbers:
-    return progress(view.logits, view.shape.examples, view.train, view.shape.loss)
+    return progress(view.logits, view.shape.examples, view.train, view.shape.loss, view.targets)
