@@ -27,7 +27,7 @@ from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "local_learning_coefficient": "n / log n x (mean loss of a Langevin chain from the weights - their own), over n "
-    "training examples",
+    "training examples, at temperature 1",
 }
 
 STEP_SIZE, PULL = 1e-5, 100.0
@@ -96,6 +96,7 @@ def training_slope(view: View) -> Slope:
 
 def probe(view: View) -> Numbers:
     examples = view.train.sum(1).double()
-    own_loss = mean_chosen(view.losses, view.train)
+    own = [losses(view.shape.loss, logits, view.targets[:, block]) for block, logits in view.logits()]
+    own_loss = mean_chosen(torch.cat(own, 1), view.train)  # as in the chain: view.losses has the trial's temperature
     scale = examples / examples.log().clamp(min=1)
     return {"local_learning_coefficient": learning_coefficient(training_slope(view), view.flat, own_loss, scale)}

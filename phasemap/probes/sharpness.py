@@ -18,7 +18,7 @@ from phasemap.probes.view import Numbers, View
 
 CURVES = {
     "sharpness": "largest eigenvalue of the Hessian of the mean loss over at most 1,024 training examples, without "
-    "weight decay",
+    "weight decay and at temperature 1",
 }
 
 EXAMPLES = 1_024
