@@ -36,6 +36,7 @@ from . import (
     learning_curves,
     outcome_map,
     phase_diagram,
+    phases_by_budget,
     precision,
     probability_map,
     replicate,
@@ -52,6 +53,7 @@ FIGURES: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         phase_diagram,
+        phases_by_budget,
         probability_map,
         boundary_position,
         critical_law,
@@ -80,6 +82,7 @@ OPTIONS = {  # of figures: what they can be asked to show
     "grok_step_map": ("x", "y"),
     "grok_step_law": ("x",),
     "outcome_map": ("outcome", "x", "y"),
+    "phases_by_budget": ("x",),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from phasemap.plan.trial import FIELDS, Trial, make_trial
+from phasemap.plan.trial import Trial, make_trial
 from phasemap.record.reader import Sweep, load_curves
 from phasemap.training.events import events
 
@@ -50,7 +50,7 @@ def recomputed(table: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 def _events(row: Mapping[Any, Any], lines: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     if row["status"] != "FINISHED":
         return {name: row[name] for name in CHANGED}
-    trial = Trial(**{name: row[name] for name in FIELDS})
+    trial = Trial(**{name: row[name] for name in SETTINGS})  # nothing else of it tells events; it may be anybody's
     curves = {
         key: (tuple(int(s) for s in line.step), tuple(float(v) for v in line.value)) for key, line in lines.items()
     }

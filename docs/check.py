@@ -1,12 +1,14 @@
 """Holds the documentation to the program: ``python docs/check.py``. Exit status 1 if they differ.
 
-Definitions and fields are those of the program; the examples of extend.md and the README run; search spaces cost what
-they say; every message quoted is one of the program's. Takes a minute.
+Definitions and fields are those of the program; the examples of extend.md, weights.md and the README run; search spaces
+cost what they say; every message quoted is one of the program's. Takes a minute.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ SMALL = ("steps=20", "evaluate_every=10", "seed=0", "weight_decay=1", "width=16"
 
 def main() -> int:
     """Prints what is wrong."""
-    wrong = [fault for check in (pages, examples, costs, messages) for fault in check()]
+    wrong = [fault for check in (pages, examples, program, costs, messages) for fault in check()]
     print("\n".join(wrong) or "documentation and program agree")
     return 1 if wrong else 0
 
@@ -64,6 +66,18 @@ def _trained(page: Path, models: str, folder: Path) -> Iterator[str]:
     for column in ("phase", *(part.name for part in space.parts if part.kind == "probe")):
         if column not in results.table or results.table[column].isna().any():
             yield f"every trial must have its {column}, got none of some"
+
+
+def program() -> Iterator[str]:
+    """The blocks of weights.md are one program that runs to its end."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "weights.md").read_text(), re.S)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "example_of_weights.py"
+        file.write_text("\n\n".join(blocks))
+        done = subprocess.run([sys.executable, file], cwd=folder, env=kept, capture_output=True, text=True)
+        if done.returncode or "go on from the states" not in done.stdout:
+            yield f"docs/weights.md: must run to its end, got {done.stderr.strip().splitlines()[-1:]}"
 
 
 def costs() -> Iterator[str]:

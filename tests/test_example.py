@@ -42,6 +42,7 @@ def swept(schema, tmp_path_factory) -> str:
     (folder / "space.py").write_text(SPACE)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     words = ["--name", "wd_width", "--tracking-uri", uri, "--storage", str(folder / "data"), "--local", "--no-figures"]
+    words += ["--keep-weights", "final"]
     assert sweep.main([str(folder / "space.py"), *words]) == 0
     return uri
 
@@ -60,7 +61,7 @@ def test_every_cell_of_the_notebook_runs_and_draws(swept, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parent.parent))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    assert len(pictures(notebook)) == 3
+    assert len(pictures(notebook)) == 4
 
 
 def test_the_notebook_is_kept_executed():
@@ -69,7 +70,7 @@ def test_the_notebook_is_kept_executed():
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert all(cell.outputs for cell in cells)
-    assert len(pictures(notebook)) == 3
+    assert len(pictures(notebook)) == 4
 
 
 def pictures(notebook) -> list[str]:
