@@ -82,6 +82,18 @@ def test_probes_whose_distance_follows_from_the_budget_do_not_fit():
     assert longer.misfit(trial.replace(steps=4_000), 2_000) == ""  # as near: every 300 steps
 
 
+@pytest.mark.parametrize("annealing", ["linear", "cosine"])
+def test_a_rate_that_falls_towards_the_end_of_the_budget_does_not_fit(storage, annealing):
+    trial = MLP.replace(annealing=annealing)
+    short(storage, [trial])
+    begun, found, said = gone_on(storage, [trial.replace(steps=100)])
+    assert begun == [0]
+    assert said == [
+        "the state kept at step 60 must fit a budget of 100 steps, got rates that follow from the budget; "
+        "its trials start from step 0"
+    ]
+
+
 def test_a_state_that_does_not_fit_is_named_with_its_reason(storage):
     trial = MLP.replace(steps=40)
     short(storage, [trial], compiled=False)
