@@ -68,7 +68,7 @@ def learning_coefficient(
         loss, gradient = slope(weights, step)
         if step >= first:
             seen += loss
-        noise = torch.randn(start.shape[1], generator=generator, dtype=torch.float64).to(start)
+        noise = torch.randn(start.shape[1], generator=generator, dtype=start.dtype).to(start.device)
         drift = scale[:, None].to(start) * gradient + pull * (weights - start)
         weights = weights - step_size / 2 * drift + math.sqrt(step_size) * noise
     estimate = scale * (seen / draws - own_loss)

@@ -17,12 +17,12 @@ from phasemap.probes.batch import nan_unless, only_finite, sample, total
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
-    "sharpness": "largest eigenvalue of the Hessian of the mean loss over at most 1,024 training examples, without "
+    "sharpness": "largest eigenvalue of the Hessian of the mean loss over at most 512 training examples, without "
     "weight decay and at temperature 1",
 }
 
-EXAMPLES = 1_024
-STEPS = 24  # a multiple of 8, so that LAPACK finds every trial's matrix at one alignment
+EXAMPLES = 512
+STEPS = 16  # a multiple of 8, so that LAPACK finds every trial's matrix at one alignment
 BLOCK = 256  # examples differentiated at once
 
 Product = Callable[[Tensor], Tensor]  # [K, P] -> the Hessians times it, [K, P]
