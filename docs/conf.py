@@ -41,7 +41,14 @@ html_css_files = ["site.css"]
 
 NAVIGATION = {  # page -> caption -> the pages below it, which the forge lists in no place
     "README": {
-        "Start": ["First map <self>", "docs/search-spaces", "docs/extend", "docs/how-to-read-figures", "docs/mlflow"],
+        "Start": [
+            "First map <self>",
+            "docs/search-spaces",
+            "docs/extend",
+            "docs/how-do-i",
+            "docs/how-to-read-figures",
+            "docs/mlflow",
+        ],
         "Go further": ["docs/boundaries", "docs/weights", "docs/cluster", "docker/README", "docs/gallery"],
         "Look up": ["docs/api", "docs/definitions", "docs/troubleshooting"],
         "Evidence": ["docs/replication", "docs/notes/README", "benchmarks/data/README"],

@@ -55,7 +55,7 @@ def _new(words: list[str]) -> int:
     parser.add_argument("name", metavar="NAME", nargs="?", default="wd_width", help="one of these (default: wd_width):")
     name = parser.parse_args(words).name.removesuffix(".py")
     if name not in titles:
-        parser.error(_must_be("NAME", name, titles))
+        parser.error(f"{_must_be('NAME', name, titles)}; take one and rename the file")
     file = Path(f"{name}.py")
     try:
         with file.open("x", encoding="utf-8") as out:
