@@ -34,6 +34,11 @@ def test_every_requirement_is_tested_at_its_lower_bound():
         assert f">={versions[one.name]}" in str(one.specifier).split(",")
 
 
+def test_the_lock_holds_every_pin():
+    lock = set((ROOT / "lock.txt").read_text().splitlines())
+    assert {line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"} - lock == set()
+
+
 @dataclass(frozen=True)
 class Installed:
     """A Python without a checkout: the wheel's folder, then what it requires."""

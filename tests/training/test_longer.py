@@ -86,7 +86,7 @@ def test_probes_whose_distance_follows_from_the_budget_do_not_fit():
 def test_a_rate_that_falls_towards_the_end_of_the_budget_does_not_fit(storage, annealing):
     trial = MLP.replace(annealing=annealing)
     short(storage, [trial])
-    begun, found, said = gone_on(storage, [trial.replace(steps=100)])
+    begun, _, said = gone_on(storage, [trial.replace(steps=100)])
     assert begun == [0]
     assert said == [
         "the state kept at step 60 must fit a budget of 100 steps, got rates that follow from the budget; "
