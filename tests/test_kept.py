@@ -209,6 +209,9 @@ def test_training_starts_from_kept_weights_of_another_sweep(folder, capsys):
     assert sorted(tuned.start_from) == sorted([f"{first}@10", second] * 2)
     assert tuned.trial.nunique() == 4
     assert tuned.final_test_loss.nunique() == 4
+    sampled = ["--set", "sampler=sobol", "--set", "trials=2", "--set", "sampler_seed=5"]
+    assert here("--name", "sampled", "--set", f"start_from={second}@10", *sampled) == 0
+    assert set(phasemap.load("sampled").start_from) == {f"{second}@10"}
     capsys.readouterr()
     for given, message in (
         (["--set", "start_from=0123"], "tiny.py: start_from: must be a trial's id, or id@step, got '0123'"),

@@ -339,14 +339,17 @@ def _bring_sources(sweep: Sweep, storage: str) -> None:
         ValueError: they were not kept, or are of another network; all faults at once.
     """
     trials = [trial for trial in sweep.missing if trial.start_from]
-    if not trials:
+    asked = [trial.start_from for trial in trials]
+    if sweep.space.sampler != "grid":  # its trials are chosen later
+        asked += [*sweep.space.grid.get("start_from", []), sweep.space.fixed.get("start_from", "")]
+    if not any(asked):
         return
     from phasemap.record import reader
     from phasemap.training import weights
     from phasemap.training.checkpoint import Storage
 
     own, faults = Storage(storage), []
-    for name in dict.fromkeys(trial.start_from for trial in trials):
+    for name in dict.fromkeys(filter(None, asked)):
         try:
             if not weights.is_brought(own, name):
                 kept = reader.kept(name.partition("@")[0], sweep.recorder.uri)

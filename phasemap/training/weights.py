@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -165,6 +166,7 @@ class Kept:
         return hidden[0], logits[0]
 
 
+@cache
 def _version() -> str:
     try:
         return version("phasemap-grokking")

@@ -11,6 +11,7 @@ import pytest
 from processes import trainers
 from small import MLP, waited
 
+from phasemap.plan.keep import Keep
 from phasemap.plan.stack import Plan
 from phasemap.scheduling import cluster, queue, ray_tune
 from phasemap.scheduling.queue import Work
@@ -40,7 +41,10 @@ def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, 
         tell(searcher, trial_id, result, error)
 
     monkeypatch.setattr(ray_tune.WorkSearcher, "on_trial_complete", noting)
-    ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune")
+    keep = Keep("20", state=True)
+    ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune", keep)
+    assert {result.notes["kept"] for result in recorded} == {"20+60"}
+    assert len(list((tmp_path / "checkpoints" / "states").glob("*/60.pt"))) == len(trials)
     assert sorted(result.trial.id for result in recorded) == sorted(trial.id for trial in trials)
     assert len(pairs) == 12
     assert len({pid for pid, _ in pairs}) == 2
