@@ -31,7 +31,7 @@ class Options:
     local: Annotated[bool, "run in this process, without Ray"] = False
     address: Annotated[str, "address of a Ray cluster that runs already (default: RAY_ADDRESS, or a local one)"] = ""
     tracking_uri: Annotated[str, "MLflow store (default: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db here)", PLACE] = ""
-    storage: Annotated[str, "folder or URI for checkpoints and kept weights; shared by all nodes of a cluster", PLACE] = ""
+    storage: Annotated[str, "folder or URI for checkpoints and kept weights, shared by all nodes", PLACE] = ""
     out: Annotated[str, "folder for the figures (default: figures/NAME)"] = ""
     stack_size: Annotated[int, "trials per stack (default: by shape)", NOT_NEGATIVE] = 0
     compile: Annotated[Literal["auto", "always", "never"], "compile training steps (default: if it pays)"] = "auto"
