@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from phasemap.networks.network import Piece, Start
 from phasemap.numerics.matmul import LINE, operand, outcome
 from phasemap.numerics.matmul import product as product
+from phasemap.numerics.random_streams import Dropout
 
 
 def initial(pieces: Sequence[Piece], seed: int) -> Tensor:
@@ -88,33 +89,39 @@ def looked_up(table: Tensor, weight: Tensor, tokens: Tensor, concatenated: bool,
     return sum(looked[1:], start=looked[0])
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32") -> Tensor:
-    """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], unmasked."""
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, precision: str = "fp32", drop: Dropout | None = None
+) -> Tensor:
+    """q [K, B, Tq, D], k and v [K, B, T, D] -> [K, B, Tq, D], to all tokens; dropout on the shares of attention."""
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in (q, k, v))
-    return attend(q, k, v, precision).flatten(-2)
+    return attend(q, k, v, precision, drop).flatten(-2)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32") -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, precision: str = "fp32", drop: Dropout | None = None) -> Tensor:
     """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H, d]. Two tokens are too few for a matrix product:
     there the sums are written out."""
     scale = q.shape[-1] ** -0.5
     if k.shape[2] > 4:
-        if precision != "fp32" or q.dtype == torch.float64:  # which is what is differentiated twice
-            return _attention_by_products(q, k, v, scale, precision)
+        if precision != "fp32" or drop or q.dtype == torch.float64:  # which is what is differentiated twice
+            return _attention_by_products(q, k, v, scale, precision, drop)
         lead, size = q.shape[:2], q.shape[-1]  # padded, for torch's sums depend on where a row begins within 64 bytes
         q, k, v = (F.pad(part, (0, -size % LINE)).flatten(0, 1).transpose(1, 2) for part in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, scale=scale)[..., :size].transpose(1, 2).unflatten(0, lead)
     q, k, v = (operand(part, precision) for part in (q, k, v))
     scores = outcome((q[:, :, :, None] * k[:, :, None]).sum(-1), precision) * scale  # [K, B, Tq, T, H]
-    shares = operand(scores.softmax(3), precision)
+    shares = scores.softmax(3)
+    shares = operand(drop(shares) if drop else shares, precision)
     return outcome((shares[..., None] * v[:, :, None]).sum(3), precision)
 
 
-def _attention_by_products(q: Tensor, k: Tensor, v: Tensor, scale: float, precision: str) -> Tensor:
+def _attention_by_products(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, precision: str, drop: Dropout | None
+) -> Tensor:
     """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H, d], by rounded matrix products."""
     lead, heads = q.shape[:2], q.shape[3]
     q, k, v = (part.transpose(2, 3).flatten(0, 2) for part in (q, k, v))  # [K·B·H, T, d]
     shares = (product(q, k.mT, precision) * scale).softmax(-1)
+    shares = drop(shares.unflatten(0, (lead[0], -1))).flatten(0, 1) if drop else shares
     return product(shares, v, precision).unflatten(0, (*lead, heads)).transpose(2, 3)
 
 

@@ -15,6 +15,7 @@ from phasemap.networks.network import (
     Activation,
     Bottleneck,
     Depth,
+    DropoutShare,
     Piece,
     TieEmbeddings,
     TokenNetwork,
@@ -26,6 +27,8 @@ from phasemap.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from phasemap.numerics.random_streams import Dropout
 
 __all__ = ("MLP",)
 
@@ -44,8 +47,9 @@ class MLP(TokenNetwork):
         tie_embeddings: TieEmbeddings = False,
         hidden_norm: Annotated[Literal["none", "layer", "rms"], "norm before each activation of the MLP"] = "none",
         residual: Annotated[bool, "hidden layers after the first add their input"] = False,
+        dropout: DropoutShare = 0.0,
     ):
-        super().__init__(task, width, depth, activation, bottleneck, tie_embeddings)
+        super().__init__(task, width, depth, activation, bottleneck, tie_embeddings, dropout)
         self.embedding, self.hidden_norm, self.residual = embedding, hidden_norm, residual
         if embedding == "sum" and not task.is_real and not task.separate_tables:
             raise Fault(
@@ -64,11 +68,12 @@ class MLP(TokenNetwork):
             pieces += norm_pieces(f"norm{layer}", self.hidden_norm, self.width)
         return pieces
 
-    def hidden(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    def hidden(self, weights: dict[str, Tensor], inputs: Tensor, drop: Dropout | None = None) -> Tensor:
         x = self._first_layer(weights, inputs) + weights["layer0.bias"][:, None]
-        x = self._active(weights, 0, x)
+        x = self.masked(self._active(weights, 0, x), drop)
         for layer in range(1, self.depth):
             further = self._active(weights, layer, self.linear(weights, f"layer{layer}", x))
+            further = self.masked(further, drop)
             x = x + further if self.residual else further
         return x
 

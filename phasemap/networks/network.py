@@ -15,16 +15,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from phasemap import networks
-from phasemap.fields import NOT_NEGATIVE, POSITIVE_COUNT
+from phasemap.fields import NOT_NEGATIVE, POSITIVE_COUNT, SHARE_BELOW_ONE
 from phasemap.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from phasemap.numerics.random_streams import Dropout
+
 Width = Annotated[int, "length of a hidden vector", POSITIVE_COUNT]
 Depth = Annotated[int, "blocks or hidden layers", POSITIVE_COUNT]
 Activation = Annotated[Literal["relu", "gelu", "square", "tanh", "sigmoid", "silu"], "nonlinearity"]
 Bottleneck = Annotated[int, "0: none; r: hidden -> Linear(r) -> ReLU -> Linear(width) -> readout", NOT_NEGATIVE]
+DropoutShare = Annotated[float, "share of activations set to 0 in a training step", SHARE_BELOW_ONE]
 TieEmbeddings = Annotated[bool, "one table for all token positions"]
 
 
@@ -114,6 +117,7 @@ class Network:
     """
 
     precision = "fp32"  #: of every matrix product
+    dropout = 0.0  #: share; where it is not 0, ``logits`` takes the step's ``Dropout`` too
     width: int  #: of a hidden vector
 
     def __init__(self, task: Task):
@@ -186,8 +190,18 @@ class Network:
 class TokenNetwork(Network):
     """What our own networks share: embedding tables, an optional bottleneck, a linear readout."""
 
-    def __init__(self, task: Task, width: int, depth: int, activation: str, bottleneck: int, tie_embeddings: bool):
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        depth: int,
+        activation: str,
+        bottleneck: int,
+        tie_embeddings: bool,
+        dropout: float = 0.0,
+    ):
         super().__init__(task)
+        self.dropout = dropout
         self.width, self.depth, self.activation = width, depth, activation
         self.bottleneck, self.tie_embeddings = bottleneck, tie_embeddings
 
@@ -204,6 +218,14 @@ class TokenNetwork(Network):
             pieces += linear_pieces("widen", self.bottleneck, self.width)
         return pieces + linear_pieces("readout", self.width, self.task.classes, "readout")
 
+    def hidden(self, weights: dict[str, Tensor], inputs: Tensor, drop: Dropout | None = None) -> Tensor:
+        """The vectors that the probes look at, [K, B, D]; ``drop`` masks activations in a training step."""
+        raise NotImplementedError
+
+    def logits(self, weights: dict[str, Tensor], inputs: Tensor, drop: Dropout | None = None) -> Tensor:
+        """inputs [K or 1, B, ...] -> logits [K, B, C]."""
+        return self.readout(weights, self.hidden(weights, inputs, drop))
+
     def readout(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
         if self.bottleneck:
             hidden = self.linear(weights, "widen", self.linear(weights, "squeeze", hidden).relu())
@@ -216,6 +238,11 @@ class TokenNetwork(Network):
         if kind == "rms":
             return networks.layers.rms_norm(x, weights[name + ".weight"])
         return networks.layers.layer_norm(x, weights[name + ".weight"], weights[name + ".bias"])
+
+    @staticmethod
+    def masked(x: Tensor, drop: Dropout | None) -> Tensor:
+        """x [K, ...] after dropout, if there is any."""
+        return x if drop is None else drop(x)
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         return networks.layers.product(a, b, self.precision)

@@ -16,6 +16,7 @@ from phasemap.networks.network import (
     Activation,
     Bottleneck,
     Depth,
+    DropoutShare,
     Piece,
     Start,
     TieEmbeddings,
@@ -28,6 +29,8 @@ from phasemap.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from phasemap.numerics.random_streams import Dropout
 
 __all__ = ("Transformer",)
 
@@ -50,8 +53,9 @@ class Transformer(TokenNetwork):
         tie_embeddings: TieEmbeddings = False,
         norm_kind: Annotated[Literal["layer", "rms"], "layer norms of a block, or root-mean-square norms"] = "layer",
         pooling: Annotated[Literal["token", "mean"], "what is read out: one token, or the mean of all"] = "token",
+        dropout: DropoutShare = 0.0,
     ):
-        super().__init__(task, width, depth, activation, bottleneck, tie_embeddings)
+        super().__init__(task, width, depth, activation, bottleneck, tie_embeddings, dropout)
         self.heads, self.norm, self.clone_blocks = heads, norm, clone_blocks
         self.norm_kind, self.pooling = "none" if norm == "none" else norm_kind, pooling
         if task.is_real:
@@ -86,10 +90,12 @@ class Transformer(TokenNetwork):
                     part.copy_(parts["block0" + name[name.index(".") :]].clone())
         return drawn
 
-    def hidden(self, weights: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        return self.attending(weights, inputs)[0]
+    def hidden(self, weights: dict[str, Tensor], inputs: Tensor, drop: Dropout | None = None) -> Tensor:
+        return self.attending(weights, inputs, drop)[0]
 
-    def attending(self, weights: dict[str, Tensor], tokens: Tensor) -> tuple[Tensor, Asked]:
+    def attending(
+        self, weights: dict[str, Tensor], tokens: Tensor, drop: Dropout | None = None
+    ) -> tuple[Tensor, Asked]:
         """What is read out of the last block [K, B, D], and each block's queries [K, B, Q, D],
         keys and values [K, B, T, D]."""
         trials, examples, length = len(weights["table"]), tokens.shape[1], tokens.shape[2]
@@ -109,7 +115,7 @@ class Transformer(TokenNetwork):
             asked.append((queries, keys, values))
             if last:
                 x = x[:, :, here : here + 1]
-            x = self._block(weights, name, x.reshape(trials, -1, self.width), queries, keys, values)
+            x = self._block(weights, name, x.reshape(trials, -1, self.width), queries, keys, values, drop)
             x = x.view(trials, examples, -1, self.width)
         if self.pooling == "mean":  # written out: a sum of few, in one order wherever a row lies
             first, *others = x.unbind(2)
@@ -143,13 +149,24 @@ class Transformer(TokenNetwork):
         k, v = kv.view(trials, examples, length, 2 * width).split(width, dim=-1)
         return q.view(trials, examples, 1, width), k, v
 
-    def _block(self, weights: dict[str, Tensor], name: str, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The rest of a block for x [K, R, D], its residual stream."""
-        attended = networks.layers.attention(q, k, v, self.heads, self.precision).reshape(x.shape)
-        x = x + self.linear(weights, name + "out", attended)
+    def _block(
+        self,
+        weights: dict[str, Tensor],
+        name: str,
+        x: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        drop: Dropout | None,
+    ) -> Tensor:
+        """The rest of a block for x [K, R, D], its residual stream; dropout where torch.nn.TransformerEncoderLayer has
+        it: the shares of attention, both outputs, and the perceptron's activations."""
+        attended = networks.layers.attention(q, k, v, self.heads, self.precision, drop).reshape(x.shape)
+        x = x + self.masked(self.linear(weights, name + "out", attended), drop)
         x = self._norm(weights, name + "norm1", x) if self.norm == "post" else x
         inner = self._norm(weights, name + "norm2", x) if self.norm == "pre" else x
-        x = x + self.linear(weights, name + "down", self.activate(self.linear(weights, name + "up", inner)))
+        wide = self.masked(self.activate(self.linear(weights, name + "up", inner)), drop)
+        x = x + self.masked(self.linear(weights, name + "down", wide), drop)
         return self._norm(weights, name + "norm2", x) if self.norm == "post" else x
 
     def _norm(self, weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:

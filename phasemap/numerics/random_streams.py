@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SPLIT, BATCHES, WEIGHTS = 1, 2, 3  # purposes: streams of one seed that never meet
+NOISE, DROPOUT = 4, 5  # drawn anew at every step
 WRONG = 6  # labels
 LAST = 2**63 - 1  # a key behind all others
 STEP = -0x61C8864680B583EB  # of splitmix64, between the keys of two examples
@@ -45,6 +46,76 @@ def _keys(starts: Tensor, epochs: Tensor, count: int) -> Tensor:
 def keys(seed: int, purpose: int, epochs: Tensor, count: int) -> Tensor:
     """One seed's hash keys [E, count]."""
     return _keys(_starts((seed,), purpose, epochs.device), epochs, count)[0]
+
+
+def step_keys(seeds: Sequence[int], purpose: int, first: int, steps: int, device: torch.device | str) -> Tensor:
+    """Keys [S, K, 1] of what K trials draw at steps ``first`` … ``first + steps - 1``."""
+    count = torch.arange(first, first + steps, device=device)[:, None]
+    return _mix(_starts(seeds, purpose, device) + count * 0x632BE59BD9B4E019)[..., None]
+
+
+def _chunks(key: Tensor, first: int, count: int, bits: int) -> Tensor:
+    """Whole numbers [K, count] below 2^bits, cut from hashes of the step's key [K, 1]; ``first`` counts the hashes that
+    the step has used before."""
+    hashes = -(-count * bits // 64)
+    drawn = _mix(key + torch.arange(first + 1, first + hashes + 1, device=key.device) * STEP)
+    return torch.cat([drawn >> shift & (1 << bits) - 1 for shift in range(0, 64, bits)], 1)[:, :count]
+
+
+def quantiles(device: torch.device | str) -> Tensor:
+    """The middles of 65,536 equally likely parts of the standard normal distribution: up to 4.3 on either side. Looked
+    up, because logarithms and cosines round otherwise on another device, and in a compiled step."""
+    share = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
+    return torch.special.ndtri(share).float().to(device)
+
+
+def normals(key: Tensor, count: int, table: Tensor) -> Tensor:
+    """Standard normal numbers [K, count] of a step's key [K, 1], each one of the ``quantiles``."""
+    return torch.ops.phasemap.normals(key, count, table)
+
+
+def _normals(key: Tensor, count: int, table: Tensor) -> Tensor:
+    return table[_chunks(key, 0, count, 16)]
+
+
+def _kept(key: Tensor, first: int, count: int, threshold: int) -> Tensor:
+    return _chunks(key, first, count, 32) >= threshold
+
+
+# Operators, opaque to torch.compile: compiled, these draws overwrite memory that is not theirs (torch 2.13).
+torch.library.define("phasemap::normals", "(Tensor key, int count, Tensor table) -> Tensor")
+torch.library.define("phasemap::kept", "(Tensor key, int first, int count, int threshold) -> Tensor")
+torch.library.impl("phasemap::normals", ("cpu", "cuda"), _normals)
+torch.library.impl("phasemap::kept", ("cpu", "cuda"), _kept)
+
+
+@torch.library.register_fake("phasemap::normals")  # type: ignore[untyped-decorator]
+def _(key: Tensor, count: int, table: Tensor) -> Tensor:
+    return table.new_empty(key.shape[0], count)
+
+
+@torch.library.register_fake("phasemap::kept")  # type: ignore[untyped-decorator]
+def _(key: Tensor, first: int, count: int, threshold: int) -> Tensor:
+    return key.new_empty(key.shape[0], count, dtype=torch.bool)
+
+
+class Dropout:
+    """The masks of one training step, one after another: each number is set to 0 with probability ``share``, and the
+    others are divided by 1 - share, as torch.nn.Dropout does (Srivastava et al. 2014).
+
+    Args:
+        key: of the step, [K, 1].
+    """
+
+    def __init__(self, share: float, key: Tensor):
+        self.share, self.key, self.used = share, key, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [K, ...], masked anew at every call."""
+        count = x[0].numel()
+        kept = torch.ops.phasemap.kept(self.key, self.used, count, round(self.share * 2**32))
+        self.used += -(-count // 2)
+        return x * (kept.view(x.shape) / (1 - self.share))
 
 
 def weight_seed(seed: int) -> int:

@@ -86,6 +86,7 @@ class Core:
     orthogonal_gradient: Annotated[bool, "the gradient without its part along the weights"] = False
     gradient_clip: Annotated[float, "largest norm of a step's gradient; 0: any", NOT_NEGATIVE] = 0.0
     norm_clamp: Annotated[float, "norm that the weights are rescaled to after each step; 0: none", NOT_NEGATIVE] = 0.0
+    weight_noise: Annotated[float, "deviation of the noise on the weights of each step", NOT_NEGATIVE] = 0.0
     batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
     precision: Annotated[Literal["fp32", "tf32", "bf16"], "operands of matrix products; sums are fp32"] = "fp32"
     seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
@@ -104,7 +105,7 @@ class Core:
 
 # Fields whose default adds nothing to a training step. Among trials that all have another value they may differ: each
 # becomes a [K] tensor.
-SWITCHED = frozenset({"temperature", "gradient_clip", "norm_clamp", "embedding_rate", "readout_rate"})
+SWITCHED = frozenset({"temperature", "gradient_clip", "norm_clamp", "embedding_rate", "readout_rate", "weight_noise"})
 # Fields that may differ between the trials of one stack: each becomes a [K] tensor or is only
 # read when outcomes are computed. Every other field fixes a tensor shape or the schedule.
 STACKED = SWITCHED | frozenset(

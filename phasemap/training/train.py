@@ -71,7 +71,8 @@ class Training:
         self._draw_splits()
 
     def _engine(self) -> Step:
-        return _engine(self.trials[0].shape, tuple(rates(self.trials, 0, 1, self.device).more), self.compiled)
+        names = tuple(rates(self.trials, 0, 1, self.device).more)
+        return _engine(self.trials[0].shape, names, self.device, self.compiled)
 
     def start(self) -> Tensor:
         """The weights that the trials started from, [K, P]: drawn again from their seeds when first asked for, so that
@@ -332,18 +333,24 @@ Step = Callable[..., None]
 
 
 @lru_cache(maxsize=64)
-def _engine(shape: Shape, names: tuple[str, ...], compiled: bool) -> Step:
+def _engine(shape: Shape, names: tuple[str, ...], device: torch.device, compiled: bool) -> Step:
     """The training step of a shape, for stacks of any size. ``names``: of the rates that the shape needs besides the
     usual."""
     network, layout = shape.network, shape.network.layout
     optimizer = shape.rule.on(layout)
     loss, across, kept = shape.loss, shape.orthogonal_gradient, len(optimizer.state)
+    table, count = random_streams.quantiles(device) if "noise" in names else None, layout.size
 
     def gradient_step(flat: Tensor, *rest: Tensor) -> None:
         state, (inputs, labels, weights, step_size, decay, root, *more) = rest[:kept], rest[kept:]
         rate = Rates(step_size, decay, root, dict(zip(names, more, strict=True)))
-        point = flat.detach().requires_grad_()
-        logits = network.logits(layout.split(point), inputs)
+        point = flat.detach()
+        if table is not None:
+            noise = random_streams.normals(rate.more["noise"], count, table)
+            point = point.addcmul(noise, rate.more["weight_noise"])
+        point = point.requires_grad_()
+        masks = (random_streams.Dropout(network.dropout, rate.more["dropout"]),) if network.dropout else ()
+        logits = network.logits(layout.split(point), inputs, *masks)
         downhill = slope(loss, logits.detach(), labels, weights, rate.more.get("temperature"))
         (gradient,) = torch.autograd.grad(logits, point, downhill)
         with torch.no_grad():

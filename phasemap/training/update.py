@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from phasemap.networks.network import Layout
+from phasemap.numerics import random_streams
 from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
 
@@ -43,7 +44,7 @@ class Rates:
     step_size: Tensor  # [S, K, 1] learning rate over AdamW's first correction
     decay: Tensor  # [S, K, 1] learning rate x weight decay (decoupled), or weight decay (adam, sgd)
     root: Tensor  # [S, 1, 1] square root of the second correction
-    more: Mapping[str, Tensor] = field(default_factory=dict)  # [S, K or 1, 1] each, by name
+    more: Mapping[str, Tensor] = field(default_factory=dict)  # [S, K or 1, 1] each, by name; keys of draws are int64
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -75,6 +76,11 @@ def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.devic
     for name in shape.shape.switched:
         column = torch.tensor([getattr(trial, name) for trial in trials], dtype=torch.float32, device=device)
         more[name] = column[:, None].expand(steps, -1, -1)
+    seeds = tuple(trial.seed for trial in trials)
+    if "weight_noise" in more:
+        more["noise"] = random_streams.step_keys(seeds, random_streams.NOISE, first, steps, device)
+    if shape.shape.network.dropout:
+        more["dropout"] = random_streams.step_keys(seeds, random_streams.DROPOUT, first, steps, device)
     return Rates(step_size, decay, root, more)
 
 
@@ -127,7 +133,7 @@ def _whole_norm(values: Tensor) -> Tensor:
     """Euclidean norm of each row, [K, P] -> [K, 1]. Summed in blocks: threads share a sum over all of [1, P], but not
     one over [K, P], and would round a trial alone otherwise."""
     squares = F.pad(values * values, (0, -values.shape[1] % BLOCK))
-    return squares.view(len(values), -1, BLOCK).sum(2).sum(1, keepdim=True).sqrt()
+    return squares.view(values.shape[0], -1, BLOCK).sum(2).sum(1, keepdim=True).sqrt()
 
 
 def _norm(values: Tensor) -> Tensor:

@@ -273,3 +273,45 @@ def test_initial_weights_are_torchs_defaults():
         assert (weights[block + "norm2.weight"] == 1).all()
         for zero in ("norm1.bias", "norm2.bias", "qkv.bias", "out.bias"):
             assert (weights[block + zero] == 0).all()
+
+
+class Halved(nn.Module):
+    """What dropout does on average, without its chance: here, half of everything."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [TRANSFORMER, TRANSFORMER.replace(norm="pre"), SEQUENCE, PARITY.replace(depth=1), MLP, MLP.replace(residual=True)],
+    ids=told,
+)
+def test_dropout_stands_where_torchs_encoder_layer_has_it_and_after_each_activation_of_an_mlp(trial):
+    model, flat = stack(trial, 2)
+    weights, tokens = model.layout.split(flat), torch.from_numpy(trial.shape.examples.inputs[:5])
+    found = model.logits(weights, tokens[None], Halved())
+    plain = model.logits(weights, tokens[None])
+    for k in range(2):
+        reference = Reference(trial, trial.shape.examples, len(weights["table"][k]))
+        reference.load(weights, k)
+        if trial.model == "mlp":
+            halved = _halved_layers(reference, tokens)
+        else:
+            for block in reference.blocks:
+                block.dropout = block.dropout1 = block.dropout2 = Halved()
+                with torch.no_grad():  # half of each share of attention is half of the values
+                    block.self_attn.in_proj_weight[2 * trial.width :] *= 0.5
+                    block.self_attn.in_proj_bias[2 * trial.width :] *= 0.5
+            halved = reference(reference.train().hidden(tokens))
+        torch.testing.assert_close(found[k].double(), halved, rtol=1e-4, atol=1e-5)
+        assert (found[k] - plain[k]).abs().max() > 0.01
+
+
+def _halved_layers(reference: Reference, tokens: torch.Tensor) -> torch.Tensor:
+    trial = reference.trial
+    x = reference.table[torch.arange(tokens.shape[1]), tokens].sum(1)
+    for i, layer in enumerate(reference.layers):
+        further = 0.5 * layer(x).relu()
+        x = x + further if trial.residual and i else further
+    return reference(x)

@@ -20,7 +20,7 @@ LOOKS = {"steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phas
 LOOKS |= {"split"}  # another order of the batches
 LOOKS |= {"start_from"}  # needs weights that were kept: training/test_weights.py
 LOOKS |= {"grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations"}
-OTHER: dict[str, object] = {"gradient_clip": 1e-3, "norm_clamp": 3.0, "momentum": 0.5}
+OTHER: dict[str, object] = {"gradient_clip": 1e-3, "norm_clamp": 3.0, "momentum": 0.5, "dropout": 0.5}
 OTHER |= {"modulus": 7, "context": 5, "width": 12, "data_fraction": 0.61, "batch_size": 9, "late_weight_decay": 0.3}
 OTHER |= {"parity_examples": 40, "warmup": 3, "stream_length": 1_100, "heads": 4, "decay_switch": 2}
 

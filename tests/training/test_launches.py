@@ -24,6 +24,15 @@ def test_a_stack_of_256_trials_issues_as_many_operations_as_one(trial):
     assert sum(together.values()) <= 1.2 * sum(alone.values())
 
 
+def test_options_of_a_step_cost_no_more_operations_for_256_trials():
+    options = {"dropout": 0.1, "weight_noise": 0.1, "gradient_clip": 0.1, "norm_clamp": 5.0, "temperature": 2.0}
+    options |= {"embedding_rate": 0.5, "optimizer": "muon", "annealing": "cosine"}
+    trial = MLP.replace(steps=2_000, evaluate_every=100, probe_every=100, batch_size=4, data_fraction=0.3, **options)
+    alone, together = per_step(trial, 1), per_step(trial, 256)
+    assert alone["steps"] > 100
+    assert sum(together.values()) <= 1.2 * sum(alone.values())
+
+
 @pytest.mark.parametrize("probe", ["progress", "within_class", "distance", "spread"])
 def test_a_probe_looks_at_256_trials_by_as_many_operations_as_at_two(probe):
     """From its second look on: the first draws initial weights, trial by trial, where they are asked for."""

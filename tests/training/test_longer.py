@@ -40,11 +40,21 @@ def gone_on(storage: Storage, trials: list[Trial]) -> tuple[list[int], dict, lis
         (MLP, {"steps": 50}),  # ends between two evaluations, and is measured there
         (MLP, {"log_spaced": True, "steps": 37}),
         (MLP, {"warmup": 80}),  # that is still going on
+        (MLP, {"dropout": 0.2, "weight_noise": 0.1}),
         (MLP, {"optimizer": "sgd", "late_weight_decay": 0.5, "decay_switch": 70}),
         (MLP, {"optimizer": "grokfast"}),
         (TRANSFORMER, {"optimizer": "muon"}),
     ],
-    ids=["mlp", "between evaluations", "log-spaced", "warm-up", "sgd with a switch", "grokfast", "transformer by muon"],
+    ids=[
+        "mlp",
+        "between evaluations",
+        "log-spaced",
+        "warm-up",
+        "noise",
+        "sgd with a switch",
+        "grokfast",
+        "transformer by muon",
+    ],
 )
 def test_a_longer_budget_has_the_bits_of_one_go(storage, trial, changes):
     trial = trial.replace(**changes)

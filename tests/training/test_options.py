@@ -17,6 +17,7 @@ from phasemap import Task
 from phasemap.fields import Fault
 from phasemap.networks.network import Piece
 from phasemap.numerics.losses import losses
+from phasemap.numerics.random_streams import NOISE, normals, quantiles, step_keys
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
@@ -33,12 +34,16 @@ DIFFERING = {  # field -> a value for each trial of a stack
     "readout_rate": (2.0, 0.3, 0.0, 5.0, 0.5),
     "embedding_scale": (1.0, 0.1, 4.0, 2.0, 0.0),
     "readout_scale": (0.0, 1.0, 4.0, 2.0, 0.5),
+    "weight_noise": (0.01, 0.1, 0.3, 1.0, 0.03),
 }
+SIX = {"model": "transformer", "task": "sparse_parity", "context": 6, "heads": 3}
 FIXED = {
+    "dropout": {"dropout": 0.2},
+    "dropout, six tokens": {"dropout": 0.2, **SIX},
     "annealed, cosine": {"annealing": "cosine", "warmup": 5},
     "cross-entropy in float64": {"loss": "cross_entropy_float64", "temperature": 0.5},
 }
-ALL = {**DIFFERING, "orthogonal_gradient": (True,) * 5, "annealing": ("linear",) * 5}
+ALL = {**DIFFERING, "dropout": (0.3,) * 5, "orthogonal_gradient": (True,) * 5, "annealing": ("linear",) * 5}
 
 
 def alone_stacked_and_resumed(trials: list[Trial], storage: Storage) -> None:
@@ -236,6 +241,33 @@ def test_a_softmax_in_float64_does_not_collapse():
     found = slope("cross_entropy_float64", logits, label, weights)
     assert found.dtype == torch.float32
     assert found[0, 0].tolist() == pytest.approx([-2 * math.exp(-30), math.exp(-30), math.exp(-30)], rel=1e-2)
+
+
+# ------------------------------------------------------------------ noise
+
+
+def test_the_noise_of_a_step_is_added_to_the_weights_for_its_gradient_alone():
+    """By sgd, whose step is the gradient: that of a network whose weights are the noisy ones."""
+    trial = MLP.replace(optimizer="sgd", weight_noise=0.3, weight_decay=0.0, seed=4)
+    noisy, plain = begin((trial,)), begin((trial.replace(weight_noise=0.0),))
+    start = noisy.flat.clone()
+    noise = normals(step_keys((4,), NOISE, 0, 1, CPU)[0], start.shape[1], quantiles(CPU))
+    plain.flat += 0.3 * noise
+    moved = plain.flat.clone()
+    for training in (noisy, plain):
+        training.advance(1)
+    torch.testing.assert_close(start - noisy.flat, moved - plain.flat, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{"dropout": 0.4}, {"weight_noise": 0.5}], ids=["dropout", "weight noise"])
+def test_evaluation_knows_no_noise(fields):
+    training = begin((MLP.replace(**fields),))
+    training.advance(20)
+    logits = training.network.logits(training.network.layout.split(training.flat), training.inputs[None])
+    training.evaluate()
+    loss = F.cross_entropy(logits[0], training.labels, reduction="none")[training.split.test[0]].double().mean()
+    (point,) = training.curves[MLP.replace(**fields).id]["test_loss"]
+    assert point[1] == pytest.approx(loss.item(), rel=1e-6)
 
 
 # ------------------------------------------------------------------ a network of one's own
