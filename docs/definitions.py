@@ -121,11 +121,11 @@ the examples, classes and groups of each task.
 | a loss or a weight stopped being finite | | | diverged |
 
 The first four are of {LIU}, within the budget of steps; the last two are ours and go before them.
-In tables, colors and legends they stand in this order: {", ".join(PHASES)}.
+In tables, colors and legends they have this order: {", ".join(PHASES)}.
 
 ## Thresholds
 
-Fields of a trial, so they are part of its identity, can be axes, and stand in the caption of a figure.
+Fields of a trial, so they are part of its identity, can be axes, and appear in the caption of a figure.
 
 | field | default |
 | --- | --- |
