@@ -1,7 +1,7 @@
 """Holds the documentation to the program: ``python docs/check.py``. Exit status 1 if they differ.
 
-Definitions and fields are those of the program; the examples of extend.md, weights.md and the README run; search spaces
-cost what they say; every message quoted is one of the program's. Takes a minute.
+Definitions and fields are those of the program; the Python on the pages and in the README runs; search spaces cost what
+they say; every message quoted is one of the program's. Takes a minute or two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMALL = ("steps=20", "evaluate_every=10", "seed=0", "weight_decay=1", "width=16"
 
 def main() -> int:
     """Prints what is wrong."""
-    wrong = [fault for check in (pages, examples, program, costs, messages) for fault in check()]
+    wrong = [fault for check in (pages, examples, programs, spaces, costs, messages) for fault in check()]
     print("\n".join(wrong) or "documentation and program agree")
     return 1 if wrong else 0
 
@@ -54,7 +54,7 @@ def examples() -> Iterator[str]:
 
 
 def _trained(page: Path, models: str, folder: Path) -> Iterator[str]:
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    blocks = _blocks(page)
     file = folder / f"example_of_{page.stem.lower()}.py"
     file.write_text("\n\n".join(block for block in blocks if "phasemap.run" not in block))
     space = load(file)
@@ -68,16 +68,33 @@ def _trained(page: Path, models: str, folder: Path) -> Iterator[str]:
             yield f"every trial must have its {column}, got none of some"
 
 
-def program() -> Iterator[str]:
-    """The blocks of weights.md are one program that runs to its end."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "weights.md").read_text(), re.S)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+def programs() -> Iterator[str]:
+    """The blocks of these pages are one program each, which runs to its end and prints what the page says."""
+    for page, printed in (("weights", "go on from the states"), ("boundaries", "Boundary(")):
+        blocks = _blocks(DOCS / f"{page}.md")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "example.py"
+            file.write_text("\n\n".join(blocks))
+            done = subprocess.run([sys.executable, file], cwd=folder, env=kept, capture_output=True, text=True)
+            if done.returncode or printed not in done.stdout:
+                yield f"docs/{page}.md: must run to its end, got {done.stderr.strip().splitlines()[-1:]}"
+
+
+def spaces() -> Iterator[str]:
+    """Each block of search-spaces.md is a space without a fault."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "example_of_weights.py"
-        file.write_text("\n\n".join(blocks))
-        done = subprocess.run([sys.executable, file], cwd=folder, env=kept, capture_output=True, text=True)
-        if done.returncode or "go on from the states" not in done.stdout:
-            yield f"docs/weights.md: must run to its end, got {done.stderr.strip().splitlines()[-1:]}"
+        for n, block in enumerate(_blocks(DOCS / "search-spaces.md"), 1):
+            file = Path(folder) / f"example_{n}.py"
+            file.write_text(block)
+            try:
+                load(file).check()
+            except Fault as fault:
+                yield from (f"docs/search-spaces.md: block {n}: {one}" for one in fault.faults)
+
+
+def _blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
 
 
 def costs() -> Iterator[str]:
