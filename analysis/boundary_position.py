@@ -17,7 +17,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from phasemap.maps.phase_map import Boundary
 from phasemap.record.reader import Sweep
 
 from . import caption, style
@@ -26,9 +25,8 @@ from .probability_map import LEVEL, Fit, fit, natural_axes, ordered, slices
 from .statistics import decided, wilson
 
 COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalized", "rate", "rate_low", "rate_high"]
-OUTSIDE = (  # what benchmarks/interval_coverage.py measures below the level
-    "Not held at this level: boundaries within 5 % of an end of the axis, mostly not found, and those near a corner "
-    "of a region or between rates such as 0.3 and 1"
+OUTSIDE = (  # benchmarks/interval_coverage.py
+    "Boundaries within 5 % of an end of the axis are mostly not found: P is then known over the stretch named alone"
 )
 REACH = 0.05  # of a continuous second axis: trials so near to a line speak for it
 FEWEST = 20  # or so many
@@ -38,8 +36,9 @@ FEWEST = 20  # or so many
 class Summary:
     """``table``: the other axis, boundary ("start" or "end" of generalization as the axis rises, or
     "none: P < 0.5" or "none: P > 0.5" where the fit crosses nowhere), position, low, high (90 %; -inf or
-    inf where the interval reaches the end of what was tried), n (trials within one lengthscale), and of
-    the trials near the line: trials, generalized, rate, rate_low, rate_high (Wilson, 95 %)."""
+    inf where the interval reaches the end of what was tried; without a position the stretch that holds no
+    boundary), n (trials within one lengthscale), and of the trials near the line: trials, generalized, rate,
+    rate_low, rate_high (Wilson, 95 %)."""
 
     table: pd.DataFrame
     along: Axis
@@ -120,13 +119,17 @@ def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str,
     common |= {"trials": len(own), "generalized": won, "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
     fixed = {} if other is None else {other.name: other.places([value])[0] if ordered(other) else value}
     hits, trials = fitted.grokked.hits[:, 1].sum(), fitted.grokked.counts.sum()
-    boundaries = fitted.grokked.boundaries(along.name, [1], fixed, LEVEL) if 0 < hits < trials else []
+    line = (along.name, [1], fixed)
+    boundaries = fitted.grokked.boundaries(*line, LEVEL) if 0 < hits < trials else []
     for boundary in boundaries:
-        yield common | {"boundary": "start" if boundary.rises else "end", **_interval(boundary, along)}
+        ends = _ends(boundary.low, boundary.high, along)
+        found = {"position": _value(boundary.position, along), **ends, "n": boundary.n}
+        yield common | {"boundary": "start" if boundary.rises else "end", **found}
     if not boundaries:
-        likely = hits > 0 and (hits == trials or fitted.grokked.likely(along.name, [1], fixed))
-        empty = dict.fromkeys(("position", "low", "high"), math.nan)
-        yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", **empty, "n": 0}
+        likely = hits > 0 and (hits == trials or fitted.grokked.likely(*line))
+        clear = fitted.grokked.clear(*line, LEVEL) if 0 < hits < trials else None
+        ends = _ends(*clear, along) if clear else {"low": math.nan, "high": math.nan}
+        yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", "position": math.nan, **ends, "n": 0}
 
 
 def near(table: pd.DataFrame, other: Axis, value: Any) -> pd.DataFrame:
@@ -140,13 +143,14 @@ def near(table: pd.DataFrame, other: Axis, value: Any) -> pd.DataFrame:
     return table[distance <= max(REACH, np.sort(distance)[:FEWEST][-1])]
 
 
-def _interval(boundary: Boundary, along: Axis) -> dict[str, float | int]:
-    """Field values; an end of the interval at the end of the axis is open."""
+def _ends(low: float, high: float, along: Axis) -> dict[str, float]:
+    """Field values; an end at the end of the axis is open."""
     first, last = along.places(along.values)[[0, -1]]
     reach = 1e-6 * (last - first)
-    low = -math.inf if boundary.low <= first + reach else _value(boundary.low, along)
-    high = math.inf if boundary.high >= last - reach else _value(boundary.high, along)
-    return {"position": _value(boundary.position, along), "low": low, "high": high, "n": boundary.n}
+    return {
+        "low": -math.inf if low <= first + reach else _value(low, along),
+        "high": math.inf if high >= last - reach else _value(high, along),
+    }
 
 
 def _value(place: float, along: Axis) -> float:
@@ -166,8 +170,13 @@ def _sentence(row: dict[str, Any], along: Axis, other: Axis | None) -> str:
 
 
 def _side(row: dict[str, Any]) -> str:
-    """ "P < 0.5 everywhere (2 of 40 generalized)" """
-    return f"{row['boundary'].removeprefix('none: ')} everywhere ({row['generalized']} of {row['trials']} generalized)"
+    """ "P < 0.5 below 3 (2 of 40 generalized)" """
+    low, high = row["low"], row["high"]
+    bounds = [f"{word} {end:.3g}" for word, end in (("above", low), ("below", high)) if not math.isinf(end)]
+    where = " " + (" and ".join(bounds) or "everywhere")
+    if math.isnan(low):
+        where = " everywhere" if row["generalized"] in (0, row["trials"]) else ", nowhere surely"
+    return f"{row['boundary'].removeprefix('none: ')}{where} ({row['generalized']} of {row['trials']} generalized)"
 
 
 def _no_crossing(other: Axis | None) -> str:

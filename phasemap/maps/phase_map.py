@@ -19,7 +19,7 @@ that are not there. Rates and kernels are averaged over those that the search fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -37,8 +37,8 @@ DRAWS = 400  # posterior draws behind an interval
 SURE = 0.7  # share of the draws that must show a boundary for it to be reported
 READINGS = 7  # kernels and lapse rates averaged over
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)  # lapse rates tried
-LAPSE = 0.25  # scale of their prior, exponential
-USUAL, STEEP = 15.0, 60.0  # middle of the prior of the amplitude, without and with lapses to explain odd labels
+LAPSE = 0.5  # scale of their prior, exponential
+USUAL, STEEP = 15.0, 150.0  # middle of the prior of the amplitude, without and with lapses to explain odd labels
 STEP = 1.7
 Lapse = tuple[float, float]  # rate at which the phase shows far below its boundary, and is missed far above it
 NONE: Lapse = (0.0, 0.0)
@@ -120,6 +120,14 @@ class Reading:
     def excess(self, odds: np.ndarray) -> np.ndarray:
         """Probability of the phase above one half, from log-odds."""
         return _chance(odds, self.lapse) - 0.5
+
+    def edges(self, odds: np.ndarray) -> np.ndarray:
+        """Draws of log-odds [draws, M] that are positive beyond the boundary: of every second draw where the phase is
+        as likely as not, of the others the middle between its rates on either side. A sharp edge has both at one
+        place; a map smoother than the edge runs ahead of it by the first, towards the rate nearer to one half."""
+        excess = self.excess(odds)
+        excess[1::2] = odds[1::2]
+        return excess
 
 
 class Boundary(NamedTuple):
@@ -243,8 +251,7 @@ class PhaseMap:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
         readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        counts = [max(1, round(r.share * DRAWS)) for r in readings]
-        draws = np.concatenate([r.excess(r.field.draws(points, n)) for r, n in zip(readings, counts, strict=True)])
+        draws = _joined(readings, lambda reading, odds: reading.edges(odds), points)
         middle, boundaries = self._excess(readings, points), []
         for crossing in crossings_with_intervals(middle, draws, level):
             near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
@@ -259,6 +266,21 @@ class PhaseMap:
         boundaries = self.boundaries(axis, phases, fixed, level)
         unit = self.axes.axes[self.axes.index(axis)].unit
         return min(boundaries, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if boundaries else None
+
+    def clear(
+        self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
+    ) -> tuple[float, float] | None:
+        """The stretch of a line, in field values, that holds no boundary with probability ``level``; None if the map
+        is sure of no place. Where no boundary is reported, one may stand outside."""
+        place = self.axes.index(axis)
+        readings = self._readings(tuple(phases))
+        points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
+        draws = _joined(readings, lambda reading, odds: reading.excess(odds), points)
+        ends = longest_stretch(draws > 0, level)
+        if ends is None:
+            return None
+        low, high = (float(self.axes.axes[place].value(k / (LINE - 1), exact=False)) for k in ends)
+        return low, high
 
     def likely(self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None) -> bool:
         """Whether ``phases`` are likelier than not over most of a line along ``axis``."""
@@ -534,6 +556,33 @@ def _fields(
         given = twin if len(kernels) == 2 else kernel  # two phases mirror each other
         fields.append(Field.fit(axes, points, hits[:, k], counts, given) if mixed else None)
     return tuple(fields)
+
+
+def _joined(
+    readings: Sequence[Reading], read: Callable[[Reading, np.ndarray], np.ndarray], points: np.ndarray
+) -> np.ndarray:
+    """Posterior draws along a line, about ``DRAWS`` in all, of each reading as many as its share: [draws, M]."""
+    return np.concatenate([read(r, r.field.draws(points, max(1, round(r.share * DRAWS)))) for r in readings])
+
+
+def longest_stretch(signs: np.ndarray, level: float) -> tuple[int, int] | None:
+    """First and last place of the longest stretch on which a share ``level`` of the draws has one and the same sign.
+
+    Args:
+        signs: of each draw at each place, [draws, M] bool.
+
+    Returns:
+        None where so many share no sign anywhere.
+    """
+    best, places = None, signs.shape[1]
+    for odd in (signs, ~signs):
+        # the first place from each on where a draw has the other sign, [draws, M]
+        met = np.minimum.accumulate(np.where(odd, np.arange(places), places)[:, ::-1], 1)[:, ::-1]
+        end = np.quantile(met, 1 - level, axis=0, method="lower") - 1
+        start = int((end - np.arange(places)).argmax())
+        if end[start] >= start and (best is None or end[start] - start > best[1] - best[0]):
+            best = start, int(end[start])
+    return best
 
 
 class Crossing(NamedTuple):

@@ -77,7 +77,24 @@ def test_a_few_that_generalize_are_counted_where_no_crossing_is_found(table):
     row = summary.table.iloc[0]
     assert (row.boundary, row.trials, row.generalized, row.rate) == ("none: P < 0.5", 32, 2, 2 / 32)
     assert (row.rate_low, row.rate_high) == (wilson(2, 32).low, wilson(2, 32).high)
-    assert summary.sentences[0].startswith("no crossing found at width 64: P < 0.5 everywhere (2 of 32 generalized)")
+    assert summary.sentences[0].startswith(
+        "no crossing found at width 64: P < 0.5, nowhere surely (2 of 32 generalized)"
+    )
+
+
+def test_a_line_without_a_boundary_names_the_stretch_that_holds_none():
+    """Generalization from weight decay 9 on, of 0.1 to 10: too near to the end to be found, and not denied."""
+    decays = np.geomspace(0.1, 10, 12)
+    draws = ((d, s) for d in decays for s in range(6))
+    decided = [
+        (BASE.replace(weight_decay=d, seed=s), threshold(d if d > 9 and s else 1e-9, 6400, s)[1]) for d, s in draws
+    ]
+    row = boundary_position.summarize(frame(decided), "weight_decay").table.iloc[0]
+    if row.boundary.startswith("none"):
+        assert row.low == -np.inf
+        assert 3 < row.high < 10
+    else:
+        assert row.low < 9 < row.high
 
 
 def test_a_line_of_a_continuous_axis_is_judged_by_the_trials_near_it():

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from phasemap.maps.axes import Axes, Axis, unit_axes
-from phasemap.maps.phase_map import PhaseMap, crossings_with_intervals
+from phasemap.maps.phase_map import PhaseMap, crossings_with_intervals, longest_stretch
 
 
 def step(points, rng, width=0.03):
@@ -215,3 +215,28 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_the_90_percent_interval_covers_85_to_95_percent():
     """Of sharp and wide boundaries together, to 0.022; each by itself: ``benchmarks/interval_coverage.py``."""
     assert 0.84 <= np.mean([coverage(60, 150, width) for width in (0.03, 0.06, 0.12)]) <= 0.96
+
+
+def test_the_stretch_that_holds_no_boundary_ends_where_draws_change_their_sign() -> None:
+    signs = np.zeros((100, 11), bool)
+    signs[:, 9:] = True  # all draws rise between places 8 and 9
+    assert longest_stretch(signs, 0.9) == (0, 8)
+    signs[:20, 6:] = True  # a fifth of them earlier
+    assert longest_stretch(signs, 0.9) == (0, 5)
+    assert longest_stretch(signs, 0.5) == (0, 8)
+    assert longest_stretch(signs[:, ::-1], 0.9) == (5, 10)
+    assert longest_stretch(np.eye(2, dtype=bool).repeat(50, 0), 0.9) is None
+
+
+def test_a_boundary_at_the_end_of_an_axis_is_found_or_not_denied() -> None:
+    """Success from 0.97 on: a map that reports no boundary holds the truth open beyond the stretch it is sure of."""
+    reported = 0
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        points = draw.random((150, 2))
+        fitted = PhaseMap.fit(points, (points[:, 0] > 0.97).astype(int), phases=(0, 1))
+        boundaries = fitted.boundaries("x0", [1], {"x1": 0.5})
+        stretch = fitted.clear("x0", [1], {"x1": 0.5})
+        reported += len(boundaries)
+        assert boundaries or (stretch is not None and 0.7 < stretch[1] < 0.98)
+    assert reported < 6
