@@ -30,7 +30,7 @@ from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Slots
 from phasemap.plan.trial import Shape, Trial
-from phasemap.training.events import coarse_delay
+from phasemap.training.events import coarse_delay, slow_decay
 from phasemap.words import count
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _listing(values: list[Any]) -> str:
 
 def _warn(trials: list[Trial]) -> None:
     """Says what makes phases of these trials unsure."""
-    warnings = Counter(filter(None, map(coarse_delay, trials)))
+    warnings = Counter(warning for trial in trials for rule in (coarse_delay, slow_decay) if (warning := rule(trial)))
     for text, met in warnings.items():
         print(f"warning: {text} ({count(met, 'trial')})", file=sys.stderr)
 

@@ -89,6 +89,7 @@ class Core:
     weight_noise: Annotated[float, "deviation of the noise on the weights of each step", NOT_NEGATIVE] = 0.0
     batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
     precision: Annotated[Literal["fp32", "tf32", "bf16"], "operands of matrix products; sums are fp32"] = "fp32"
+    subnormals: Annotated[Literal["kept", "flushed"], "below 1.2e-38: as IEEE has them, or 0 while training"] = "kept"
     seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
     steps: Annotated[int, "the budget", POSITIVE_COUNT] = 15_000
     evaluate_every: Annotated[int, "steps between two evaluations", POSITIVE_COUNT] = 1_000

@@ -23,6 +23,7 @@ TAKEN_OVER = 0.5  # stride score
 CHANCE_LEVELS = {4: math.inf, 5: 0.9, 6: 0.75, 7: 0.71, 8: 0.62, 9: 0.55}
 TAKEOVER_PROBES = 3  # in a row
 FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
+NORMAL = 87.0  # e^-87 is the smallest normal fp32 number
 HIGH = 0.99  # test accuracy of the shares after the grok step
 JUMP = (0.1, 0.9)  # test accuracies between which the jump is measured
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
@@ -97,6 +98,19 @@ def coarse_delay(trial: Trial) -> str | None:
         f"evaluate_every: {trial.evaluate_every} steps leave fewer than {FINE_DELAY} evaluations in delay_limit "
         f"({trial.delay_limit}), too few to tell grokking from comprehension; "
         f"lower it to {max(1, trial.delay_limit // FINE_DELAY)}"
+    )
+
+
+def slow_decay(trial: Trial) -> str | None:
+    """A warning where decay takes the weights of dead units out of the normal fp32 numbers, else None."""
+    late = trial.late_weight_decay if trial.late_weight_decay >= 0 else trial.weight_decay
+    early = min(trial.decay_switch, trial.steps)
+    exponent = trial.learning_rate * (trial.weight_decay * early + late * (trial.steps - early))
+    if exponent < NORMAL or trial.subnormals == "flushed" or not trial.shape.rule.decoupled:
+        return None
+    return (
+        "subnormals: in so many steps weight decay shrinks unused weights below the normal fp32 numbers, where a CPU's "
+        "steps take up to ten times as long; subnormals=flushed counts them as 0"
     )
 
 

@@ -7,6 +7,7 @@ the trial axis.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -104,6 +105,11 @@ class Training:
     def advance(self, until: int) -> None:
         """Trains up to step ``until``; no host synchronization in between."""
         start = time.perf_counter()
+        with flushing(self.trials[0].subnormals == "flushed"):
+            self._advance(until)
+        self._add_seconds(start)
+
+    def _advance(self, until: int) -> None:
         while self.step < until:
             steps = min(AHEAD, until - self.step)
             examples, weights = self.batches.draw(self.step, steps)
@@ -113,7 +119,6 @@ class Training:
             rate = rates(self.trials, self.step, steps, self.device)
             self._block((inputs, labels, weights, *rate.tensors))
             self.step += steps
-        self._add_seconds(start)
 
     def _block(self, batches: tuple[Tensor, ...]) -> None:
         """Some steps, each of ``batches`` being [S, ...]; on a GPU as one graph."""
@@ -445,6 +450,18 @@ def _targets(trials: tuple[Trial, ...], task: Task, labels: Tensor, chosen: Tens
     others = kinds[(place[: task.pool] + further) % len(kinds)]
     replaced = torch.where(wrong, others, labels[: task.pool])
     return torch.cat([replaced, labels[task.pool :].expand(len(trials), -1)], 1)
+
+
+@contextlib.contextmanager
+def flushing(small: bool) -> Iterator[None]:
+    """With ``small`` numbers below 1.2e-38 count as 0 in this thread, and again as before afterwards. For training
+    alone: LAPACK, which probes call, would round otherwise."""
+    before = bool(torch.tensor(2e-38) / 4 == 0)
+    torch.set_flush_denormal(small)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
 
 
 def prepare(device: torch.device) -> None:

@@ -11,7 +11,7 @@ import torch
 from phasemap.plan.outcome import DEFINITIONS, Outcome
 from phasemap.plan.trial import Trial, make_trial
 from phasemap.probes.stride import best_stride
-from phasemap.training.events import CHANCE_LEVELS, TAKEN_OVER, coarse_delay, events, is_settled
+from phasemap.training.events import CHANCE_LEVELS, TAKEN_OVER, coarse_delay, events, is_settled, slow_decay
 
 NAN = math.nan
 TRIAL = Trial(steps=10_000, evaluate_every=100, delay_limit=300, settle_evaluations=3)
@@ -275,3 +275,18 @@ def test_evaluations_too_far_apart_for_the_delay_are_warned_of(every: int, limit
 @pytest.mark.parametrize(("every", "limit"), [(200, 1000), (1000, 0)])
 def test_five_evaluations_in_a_delay_are_enough(every: int, limit: int) -> None:
     assert coarse_delay(TRIAL.replace(evaluate_every=every, delay_limit=limit, steps=5000)) is None
+
+
+def test_a_decay_that_leaves_the_normal_numbers_is_warned_of() -> None:
+    long = TRIAL.replace(learning_rate=1e-2, weight_decay=1.0, steps=60_000)
+    warning = slow_decay(long)
+    assert warning is not None
+    assert "subnormals=flushed" in warning
+    assert slow_decay(long.replace(late_weight_decay=0.1, decay_switch=10_000)) is not None  # e^-150
+    for quiet in (
+        {"steps": 8_000},
+        {"late_weight_decay": 0.0, "decay_switch": 5_000},
+        {"subnormals": "flushed"},
+        {"optimizer": "adam"},  # L2 in the gradient: such weights swing by about the learning rate
+    ):
+        assert slow_decay(long.replace(**quiet)) is None

@@ -36,6 +36,7 @@ SHAPES = {
     "transformer, rms norm, mean pooling, sigmoid": TRANSFORMER.replace(
         norm="pre", norm_kind="rms", pooling="mean", activation="sigmoid"
     ),
+    "mlp, subnormals flushed": MLP.replace(subnormals="flushed"),
     "transformer, bf16": TRANSFORMER.replace(precision="bf16"),
     "transformer, tf32": TRANSFORMER.replace(precision="tf32"),
 }
@@ -370,3 +371,28 @@ def test_a_result_says_what_its_last_bits_depend_on():
 def test_the_share_of_time_is_positive_and_left_out_of_nothing():
     for found in trained(mixed(MLP)).values():
         assert found.outcome.train_seconds > 0
+
+
+SMALLEST = torch.finfo(torch.float32).smallest_normal
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_subnormal_numbers_are_flushed_on_request_and_change_nothing_that_is_recorded(optimizer):
+    """The weights of a unit that is off decay out of the normal numbers."""
+    long = MLP.replace(steps=1_000, evaluate_every=50, learning_rate=0.02, depth=2, optimizer=optimizer)
+    trained = []
+    for trial in (long, long.replace(subnormals="flushed")):
+        training = begin((trial,))
+        weights = training.network.layout.split(training.flat)
+        weights["layer0.bias"][:, 0] = -100
+        weights["layer0.weight"][..., 0] = weights["layer1.weight"][:, 0] = 2 * SMALLEST
+        for until in (50, 100):
+            training.advance(until)
+            training.evaluate()
+        trained.append((training.flat, training.curves[trial.id]))
+    (kept, curves), (flushed, flushed_curves) = trained
+    assert ((kept != 0) & (kept.abs() < SMALLEST)).any()
+    assert not ((flushed != 0) & (flushed.abs() < SMALLEST)).any()
+    assert flushed_curves == curves
+    assert torch.equal(kept[kept.abs() > 1e-30], flushed[kept.abs() > 1e-30])
+    assert torch.tensor(2e-38) / 4 > 0  # outside of training nothing is flushed
