@@ -38,7 +38,12 @@ SQL = ("sqlite", "postgresql", "mysql", "mssql")
 
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):[^/\s]*@")
 _SECRET = re.compile(r"([?&](?:\w*password|\w*token)=)[^&\s]*", re.IGNORECASE)
-_LASTING = re.compile(r"no such (table|column)")
+# in the text of an error that waiting does not end: another schema, a wrong password or name, a refused certificate
+_LASTING = re.compile(
+    r"no such (table|column)|authentication failed|Access denied|Login failed|no password supplied"
+    r"|(role|database) .* does not exist|Unknown database|CERTIFICATE_VERIFY_FAILED|certificate verify failed",
+    re.IGNORECASE,
+)
 _ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH}
 
 
@@ -180,13 +185,15 @@ def is_outage(error: BaseException, uri: str) -> bool:
     """Whether waiting may help: the store is away, locked or full, or a server is in trouble. All else is a fault of
     what was asked, and would fail again."""
     chain = [error, *(one for one in (error.__cause__, error.__context__) if one)]
+    if any(_LASTING.search(str(one)) for one in chain):
+        return False
     for one in chain:
         if isinstance(one, (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout)):
             return True
         if isinstance(one, OSError) and one.errno in _ERRNOS:
             return True
         if isinstance(one, sqlalchemy.exc.OperationalError):
-            return not _LASTING.search(str(one))
+            return True
     answers = [one.get_http_status_code() for one in chain if isinstance(one, MlflowException)]
     return uri.startswith("http") and any(code >= 500 or code == 429 for code in answers)
 

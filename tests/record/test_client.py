@@ -17,8 +17,10 @@ from threading import Thread, Timer
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+import requests
 from mlflow.exceptions import MlflowException, RestException
 from small import MLP, result
+from sqlalchemy.exc import OperationalError
 
 from phasemap.record import background, client
 from phasemap.record.writer import Recorder
@@ -121,6 +123,9 @@ def test_certificates_are_checked_as_mlflows_variables_say(tmp_path, monkeypatch
     with server(context) as (port, asked):
         with pytest.raises(ValueError, match="certificate"):
             client.connect(f"https://127.0.0.1:{port}")
+        with pytest.raises(requests.exceptions.SSLError) as refused:
+            requests.get(f"https://127.0.0.1:{port}/health", timeout=10)
+        assert not client.is_outage(refused.value, f"https://127.0.0.1:{port}")  # waiting makes no certificate good
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(own))
         client.connect(f"https://127.0.0.1:{port}")
         monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
@@ -185,7 +190,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     return error
 
 
-SERVER = "http://host"
+SERVER, POSTGRES = "http://host", "postgresql://host/maps"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +208,14 @@ SERVER = "http://host"
         (PermissionError(errno.EACCES, "no"), "sqlite:////a", False),
         (OSError(errno.ENAMETOOLONG, "long"), "sqlite:////a", False),
         (KeyError("x"), SERVER, False),
+        (OperationalError("", {}, Exception("could not connect to server: Connection refused")), POSTGRES, True),
+        (OperationalError("", {}, Exception('FATAL:  password authentication failed for user "me"')), POSTGRES, False),
+        (OperationalError("", {}, Exception('FATAL:  database "maps" does not exist')), POSTGRES, False),
+        (
+            OperationalError("", {}, Exception("(1045, \"Access denied for user 'me'@'host'\")")),
+            "mysql://host/a",
+            False,
+        ),
     ],
 )
 def test_an_outage_is_distinguished_from_a_fault(error, uri, outage):
