@@ -169,12 +169,23 @@ class Space:
                 *faults,
                 f"{', '.join(self.axes)}: must give at most {MOST_TRIALS:,} trials, got {count:,}; shorten",
             ]
+        cells: dict[tuple[Any, ...], Trial | None] = {}  # the first trial of each; None where a rule is broken
+        seed = list(sound).index("seed") if "seed" in sound else len(sound)
         for point in itertools.product(*sound.values()):
-            try:
-                made.append(self.trial(dict(zip(sound, point, strict=True))))
-            except Fault as fault:
-                faults += fault.faults
-        return made, list(dict.fromkeys(faults + self._idle_axes(made)))
+            cell = point[:seed] + point[seed + 1 :]
+            if cell not in cells:
+                cells[cell] = None
+                try:
+                    cells[cell] = self.trial(dict(zip(sound, point, strict=True)))
+                except Fault as fault:
+                    faults += fault.faults
+            first = cells[cell]
+            if first and "seed" in sound:
+                faults += CORE["seed"].broken(point[seed])
+                first = first.with_seed(point[seed])
+            if first:
+                made.append(first)
+        return made, list(dict.fromkeys(faults + self._idle_axes(filter(None, cells.values()))))
 
     def _idle_axes(self, trials: Iterable[Trial]) -> list[str]:
         """Axes that can have no effect, so that cells would repeat one training."""

@@ -18,6 +18,7 @@ from phasemap.plan.trial import CORE, FIELDS, SLOTS, Trial, broken_rules
 # What only tells how a trial is looked at: two values may give equal numbers in a run so short.
 LOOKS = {"steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phases", "stop_when_settled"}
 LOOKS |= {"split"}  # another order of the batches
+LOOKS |= {"subnormals"}  # no number becomes so small in a short run
 LOOKS |= {"start_from"}  # needs weights that were kept: training/test_weights.py
 LOOKS |= {"grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations"}
 OTHER: dict[str, object] = {"gradient_clip": 1e-3, "norm_clamp": 3.0, "momentum": 0.5, "dropout": 0.5}

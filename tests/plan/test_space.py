@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from phasemap.plan.space import MOST_FAULTS, MOST_VALUES, Space, explain, load, source_of
-from phasemap.plan.trial import Fault, Trial
+from phasemap.plan.trial import Fault, Trial, make_trial
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
 
@@ -241,3 +241,12 @@ def test_a_probe_whose_library_is_missing_is_a_fault_at_the_start(monkeypatch):
     space = Space(model="mlp", modulus=13, probes=["stride", "dimension+homology"], steps=10, evaluate_every=10)
     with pytest.raises(Fault, match=r"probes: homology needs ripser, which is not installed; pip install ripser"):
         space.trials()
+
+
+def test_every_seed_of_every_cell_is_checked_and_made_once():
+    trials = Space(weight_decay=[0.1, 1.0], seed=[3, 1], model="mlp").trials()
+    assert [(one.weight_decay, one.seed) for one in trials] == [(0.1, 3), (0.1, 1), (1.0, 3), (1.0, 1)]
+    assert trials == [make_trial({"weight_decay": d, "seed": s, "model": "mlp"}) for d in (0.1, 1.0) for s in (3, 1)]
+    with pytest.raises(Fault) as caught:
+        Space(weight_decay=[0.1, 1.0], seed=[0, -1], model="mlp").trials()
+    assert caught.value.faults == ["seed: must lie from 0 to 2^53 - 1, got -1; use 0, 1, 2, …"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 
@@ -216,3 +217,12 @@ def test_no_outcome_has_the_name_of_a_setting():
 def test_a_mistyped_name_is_refused_with_the_one_that_was_meant(given, meant):
     with pytest.raises(Fault, match=rf"did you mean {meant}\?"):
         make_trial({"modulus": 13, **given})
+
+
+def test_a_trial_with_another_seed_is_the_trial_that_is_made_with_it():
+    first = make_trial({"modulus": 59, "weight_decay": 0.3, "batch_size": 0})
+    other = first.with_seed(7)
+    assert other == make_trial({"modulus": 59, "weight_decay": 0.3, "batch_size": 0, "seed": 7})
+    assert (other.id, other.shape, other.cell) == (first.replace(seed=7).id, first.shape, first.cell)
+    assert first.seed == 0
+    assert pickle.loads(pickle.dumps(other)) == other
