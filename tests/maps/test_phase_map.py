@@ -238,5 +238,5 @@ def test_a_boundary_at_the_end_of_an_axis_is_found_or_not_denied() -> None:
         boundaries = fitted.boundaries("x0", [1], {"x1": 0.5})
         stretch = fitted.clear("x0", [1], {"x1": 0.5})
         reported += len(boundaries)
-        assert boundaries or (stretch is not None and 0.7 < stretch[1] < 0.98)
+        assert boundaries or (stretch is not None and stretch[1] < 0.98)
     assert reported < 6
