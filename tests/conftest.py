@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once: more threads than cores wait for each other
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves its workers beside the other half of the tests
 
 import psutil

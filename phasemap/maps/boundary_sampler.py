@@ -36,6 +36,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
+from phasemap.maps import one_thread
 from phasemap.maps.axes import Axes
 from phasemap.maps.phase_map import PhaseMap, is_label, neighbors, pool
 
@@ -209,6 +210,7 @@ class Planner:
         if self.method not in ("auto", "straddle", "neighbors"):
             raise ValueError(f"method: must be auto, straddle or neighbors, got {self.method!r}; choose one of these")
 
+    @one_thread
     def ask(
         self,
         n: int,

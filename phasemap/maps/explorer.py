@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import optuna
 
 from phasemap.maps.axes import Axes
 from phasemap.maps.boundary_sampler import Planner
+from phasemap.maps.zoom import GENERALIZED, Zoom
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
 from phasemap.plan.trial import STACKED, Trial
@@ -64,6 +66,11 @@ class Explorer:
     def _planner(self) -> Planner:
         return Planner(self.axes, seed=self.space.sampler_seed)
 
+    @cached_property
+    def _zoom(self) -> Zoom | None:
+        space = self.space
+        return Zoom(self.axes, space.critical, space.target, space.sampler_seed) if space.critical else None
+
     def unfinished(self) -> list[Trial]:
         """Asked for, not recorded."""
         return [trial for trial in self.asked if self.phase_of(trial.id) is None]
@@ -87,16 +94,26 @@ class Explorer:
 
     def _ask(self, count: int) -> list[dict[str, Any]]:
         if self.space.sampler == "boundary":
-            known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
-            pending = self._points(self.unfinished())
-            labels = [self._label(self.phase_of(trial.id)) for trial in known]
-            shared = [name for name in self.axes.names if name not in STACKED]
-            points = self._planner.ask(count, self._points(known), labels, pending, shared)
-            rows = self.axes.values(points)
+            rows = self.axes.values(self._near_boundaries(count))
         else:
             study = self._study()
             rows = [study.ask(self.distributions).params for _ in range(count)]
         return [{name: self._tidy(name, value) for name, value in row.items()} for row in rows]
+
+    def _near_boundaries(self, count: int) -> np.ndarray:
+        points, labels = self._known()
+        pending = self._points(self.unfinished())
+        if self._zoom:
+            zoomed = self._zoom.ask(count, points, labels, pending)
+            if zoomed is not None:
+                return zoomed
+        shared = [name for name in self.axes.names if name not in STACKED]
+        return self._planner.ask(count, points, labels, pending, shared)
+
+    def _known(self) -> tuple[np.ndarray, list[int | None]]:
+        """Points and labels of the recorded trials."""
+        known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
+        return self._points(known), [self._label(self.phase_of(trial.id)) for trial in known]
 
     def _points(self, trials: list[Trial]) -> Any:
         return self.axes.unit([{name: getattr(trial, name) for name in self.axes.names} for trial in trials])
@@ -123,16 +140,22 @@ class Explorer:
         return study
 
     def _is_certain(self) -> bool:
-        known = [trial for trial in self.asked if self.phase_of(trial.id) is not None]
-        if self.space.sampler == "boundary" and self.space.target > 0 and len(known) - self._looked_at >= CHECK_EVERY:
-            self._looked_at = len(known)
-            labels = [self._label(self.phase_of(trial.id)) for trial in known]
-            self._certain = self._planner.uncertainty(self._points(known), labels) < self.space.target
+        recorded = sum(self.phase_of(trial.id) is not None for trial in self.asked)
+        if self.space.sampler == "boundary" and self.space.target > 0 and recorded - self._looked_at >= CHECK_EVERY:
+            self._looked_at = recorded
+            points, labels = self._known()
+            if self._zoom:
+                self._certain = self._zoom.met(points, labels)
+            else:
+                self._certain = self._planner.uncertainty(points, labels) < self.space.target
         return self._certain
 
     def _label(self, phase: str | None) -> int | None:
+        """Of a zoom, whether it generalized."""
         names = self.space.phase_names
-        return names.index(phase) if phase in names else None
+        if phase not in names or (self._zoom and phase == "diverged"):
+            return None
+        return int(phase in GENERALIZED) if self._zoom else names.index(phase)
 
     def _tidy(self, name: str, value: Any) -> Any:
         """Six digits: what a person can type again."""

@@ -29,6 +29,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import expit, log_expit, ndtr, ndtri
 
+from phasemap.maps import one_thread
 from phasemap.maps.axes import Axes, unit_axes
 
 BLOCK = 256  # points in one block of the evidence; larger maps are scored block by block
@@ -152,6 +153,7 @@ class PhaseMap:
     fields: tuple[Field | None, ...]  # one per phase; None where every trial or no trial showed it
 
     @classmethod
+    @one_thread
     def fit(
         cls,
         points: np.ndarray,
@@ -219,10 +221,12 @@ class PhaseMap:
             spread = 4 * variance[row, first]
         return ndtr(-(middle[row, first] - middle[row, second]) / np.sqrt(spread))
 
+    @one_thread
     def uncertainty(self, most: int = 1024) -> float:
         """Share of the map expected to be drawn in the wrong phase, from 0 to 1: mean ambiguity over the axes."""
         return float(self.ambiguity(self.axes.lattice(most)).mean())
 
+    @one_thread
     def band(self, points: np.ndarray, phases: Sequence[Any], level: float = 0.9) -> np.ndarray:
         """Low, middle and high probability that a trial shows one of ``phases``, [3, M].
 
@@ -233,6 +237,7 @@ class PhaseMap:
         reach = ndtri(0.5 + level / 2) * np.sqrt(variance)
         return expit(np.stack([middle - reach, middle, middle + reach]))
 
+    @one_thread
     def boundaries(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> list[Boundary]:
@@ -267,6 +272,7 @@ class PhaseMap:
         unit = self.axes.axes[self.axes.index(axis)].unit
         return min(boundaries, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if boundaries else None
 
+    @one_thread
     def clear(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> tuple[float, float] | None:

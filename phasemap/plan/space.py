@@ -51,6 +51,8 @@ class Space:
             ``grid`` treat grid axes as sets of allowed values. An Optuna sampler object will do too.
         trials: how many trials a sampler other than ``grid`` may spend.
         target: mean uncertainty of the map, 0 to 1, at which ``boundary`` stops early.
+        critical: an axis. ``boundary`` then seeks only where along it generalization becomes as likely as not, at each
+            value of the other axes, until no 90 % interval is wider than ``target``, a share of the axis.
         sampler_seed: seed of the sampler.
         objective: the outcome that ``tpe`` or an Optuna sampler pursues; a trial without it counts as failed.
         direction: ``minimize`` or ``maximize`` it.
@@ -62,6 +64,7 @@ class Space:
     sampler: Any
     trials_wanted: int
     target: float
+    critical: str
     sampler_seed: int
     objective: str
     direction: str
@@ -74,6 +77,7 @@ class Space:
         sampler: Any = "grid",
         trials: int = 128,
         target: float = 0.0,
+        critical: str = "",
         sampler_seed: int = 0,
         objective: str = "grok_step",
         direction: str = "minimize",
@@ -83,6 +87,7 @@ class Space:
         settings = {"values": plain, "parts": parts, "sampler": sampler, "trials_wanted": _plain(trials)}
         settings |= {
             "target": _plain(target),
+            "critical": critical,
             "sampler_seed": _plain(sampler_seed),
             "objective": objective,
             "direction": direction,
@@ -219,7 +224,32 @@ class Space:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        return faults + self._library_faults() + self._part_faults()
+        return faults + self._zoom_faults() + self._library_faults() + self._part_faults()
+
+    def _zoom_faults(self) -> list[str]:
+        """What keeps the sampler from seeking a critical value."""
+        if not self.critical:
+            return []
+        numbers = [
+            name
+            for name in self.axes
+            if name != "seed" and name in self.known and self.known[name].kind in (int, float)
+        ]
+        faults = []
+        if self.sampler != "boundary":
+            faults.append(f'critical: needs the boundary sampler, got {self.sampler!r}; write sampler="boundary"')
+        if self.critical not in numbers:
+            faults.append(
+                f"critical: must be an axis of numbers ({', '.join(numbers) or 'there is none'}), got "
+                f"{self.critical!r}; use one of these{did_you_mean(self.critical, numbers)}"
+            )
+        if not 0 < self.target < 1:
+            faults.append(
+                f"target: must lie between 0 and 1 where critical is given, got {self.target!r}; use 0.1, say"
+            )
+        if any(part.kind == "phases" for part in self.parts):
+            faults.append("critical: needs the phases of liu, got a rule of your own; leave phases out")
+        return faults
 
     def _part_faults(self) -> list[str]:
         """Components that cannot travel to a worker, or a rule that does not tell its names."""
@@ -351,6 +381,7 @@ class Space:
             "sampler": self.sampler,
             "trials": self.trials_wanted,
             "target": self.target,
+            "critical": self.critical,
             "sampler_seed": self.sampler_seed,
             "objective": self.objective,
             "direction": self.direction,

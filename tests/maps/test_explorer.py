@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import pytest
@@ -128,3 +129,13 @@ def test_a_sweep_rebuilt_from_mlflow_alone_asks_what_it_would_have_asked(tmp_pat
     resumed = asked(tmp_path, "stopped", 20)
     assert first < resumed
     assert resumed == asked(tmp_path, "whole", 20)
+
+
+def test_a_sweep_that_seeks_a_critical_value_ends_when_its_intervals_are_narrow():
+    record = run(Record(), trials=160, critical="weight_decay", target=0.15)
+    assert 24 < len(record.asked) < 160
+    late = record.asked[len(record.asked) // 2 :]
+    critical = [0.05 * trial.width / 16 for trial in late]
+    near = [abs(math.log(trial.weight_decay / at)) < math.log(6) for trial, at in zip(late, critical, strict=True)]
+    assert sum(near) > 0.8 * len(late)
+    assert len(run(record, trials=160, critical="weight_decay", target=0.15).asked) == len(record.asked)
