@@ -16,7 +16,7 @@ import optuna
 
 from phasemap.maps.axes import Axes
 from phasemap.maps.boundary_sampler import Planner
-from phasemap.maps.zoom import GENERALIZED, Zoom
+from phasemap.maps.critical import GENERALIZED, Critical
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
 from phasemap.plan.trial import STACKED, Trial
@@ -67,9 +67,9 @@ class Explorer:
         return Planner(self.axes, seed=self.space.sampler_seed)
 
     @cached_property
-    def _zoom(self) -> Zoom | None:
+    def _critical(self) -> Critical | None:
         space = self.space
-        return Zoom(self.axes, space.critical, space.target, space.sampler_seed) if space.critical else None
+        return Critical(self.axes, space.critical, space.target) if space.critical else None
 
     def unfinished(self) -> list[Trial]:
         """Asked for, not recorded."""
@@ -102,13 +102,8 @@ class Explorer:
 
     def _near_boundaries(self, count: int) -> np.ndarray:
         points, labels = self._known()
-        pending = self._points(self.unfinished())
-        if self._zoom:
-            zoomed = self._zoom.ask(count, points, labels, pending)
-            if zoomed is not None:
-                return zoomed
         shared = [name for name in self.axes.names if name not in STACKED]
-        return self._planner.ask(count, points, labels, pending, shared)
+        return self._planner.ask(count, points, labels, self._points(self.unfinished()), shared)
 
     def _known(self) -> tuple[np.ndarray, list[int | None]]:
         """Points and labels of the recorded trials."""
@@ -144,18 +139,18 @@ class Explorer:
         if self.space.sampler == "boundary" and self.space.target > 0 and recorded - self._looked_at >= CHECK_EVERY:
             self._looked_at = recorded
             points, labels = self._known()
-            if self._zoom:
-                self._certain = self._zoom.met(points, labels)
+            if self._critical:
+                self._certain = self._critical.met(points, labels)
             else:
                 self._certain = self._planner.uncertainty(points, labels) < self.space.target
         return self._certain
 
     def _label(self, phase: str | None) -> int | None:
-        """Of a zoom, whether it generalized."""
+        """A phase's number; where a critical value is sought, whether the trial generalized."""
         names = self.space.phase_names
-        if phase not in names or (self._zoom and phase == "diverged"):
+        if phase not in names or (self._critical and phase == "diverged"):
             return None
-        return int(phase in GENERALIZED) if self._zoom else names.index(phase)
+        return int(phase in GENERALIZED) if self._critical else names.index(phase)
 
     def _tidy(self, name: str, value: Any) -> Any:
         """Six digits: what a person can type again."""

@@ -224,9 +224,9 @@ class Space:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        return faults + self._zoom_faults() + self._library_faults() + self._part_faults()
+        return faults + self._critical_faults() + self._library_faults() + self._part_faults()
 
-    def _zoom_faults(self) -> list[str]:
+    def _critical_faults(self) -> list[str]:
         """What keeps the sampler from seeking a critical value."""
         if not self.critical:
             return []

@@ -137,5 +137,5 @@ def test_a_sweep_that_seeks_a_critical_value_ends_when_its_intervals_are_narrow(
     late = record.asked[len(record.asked) // 2 :]
     critical = [0.05 * trial.width / 16 for trial in late]
     near = [abs(math.log(trial.weight_decay / at)) < math.log(6) for trial, at in zip(late, critical, strict=True)]
-    assert sum(near) > 0.8 * len(late)
+    assert sum(near) > 0.6 * len(late)  # 39 % of the axis
     assert len(run(record, trials=160, critical="weight_decay", target=0.15).asked) == len(record.asked)

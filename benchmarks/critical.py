@@ -1,12 +1,11 @@
 """How many trials a critical value takes, and whether its interval holds: a replay on truths that are known.
 
-    python benchmarks/zoom.py [--repeats 8] [--most 256]
+    python benchmarks/critical.py [--repeats 8] [--most 256]
 
 Success rises with x, at a place that moves with one of three values of y. Trials come 8 at a time until the 90 %
-intervals of all three places are no wider than the target, a share of the axis: placed by the zoom, by the sampler that
-maps boundaries, or evenly (Sobol). Prints a table and writes benchmarks/results/zoom.csv: the median of the trials
-needed (``--most``: not reached), the share of the places within their intervals at the end, and the share of runs that
-ended. It trains nothing.
+intervals of all three places are no wider than the target, a share of the axis: placed by the boundary sampler, or
+evenly (Sobol). Prints a table and writes benchmarks/results/critical.csv: the median of the trials needed (``--most``:
+not reached), the share of runs that ended, and of the places within their intervals then. It trains nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from scipy.stats import qmc
 
 from phasemap.maps.axes import Axes, Axis
 from phasemap.maps.boundary_sampler import Planner
-from phasemap.maps.zoom import Line, Zoom
+from phasemap.maps.critical import Critical, Line
 
-RESULTS = Path(__file__).parent / "results" / "zoom.csv"
+RESULTS = Path(__file__).parent / "results" / "critical.csv"
 AXES = Axes((Axis("x"), Axis("y", choices=(0.0, 0.5, 1.0))))
 TARGETS = (0.2, 0.1)
 BATCH = 8
@@ -45,27 +44,23 @@ def place(y: np.ndarray) -> np.ndarray:
     return 0.3 + 0.35 * y
 
 
-def asked(strategy: str, zoom: Zoom, repeat: int, points: np.ndarray, labels: list[int | None]) -> np.ndarray:
+def asked(strategy: str, repeat: int, points: np.ndarray, labels: list[int | None]) -> np.ndarray:
     """The next batch of a strategy."""
-    nobody = np.zeros((0, 2))
     if strategy == "sobol":
         return AXES.spread(qmc.Sobol(2, rng=repeat).random_base2(10))[len(points) : len(points) + BATCH]
-    zoomed = zoom.ask(BATCH, points, labels, nobody) if strategy == "zoom" else None
-    if zoomed is not None:
-        return zoomed
-    return Planner(AXES, seed=repeat).ask(BATCH, points, labels, nobody, ())
+    return Planner(AXES, seed=repeat).ask(BATCH, points, labels)
 
 
 def run(strategy: str, rate: Rate, repeat: int, most: int) -> Iterator[tuple[float, int, list[bool]]]:
     """Target, trials and whether each place lies within its interval, as the targets are met one after the other."""
-    zoom, draw = Zoom(AXES, "x", min(TARGETS), repeat), np.random.default_rng([repeat, 7])
+    critical, draw = Critical(AXES, "x", min(TARGETS)), np.random.default_rng([repeat, 7])
     labels: list[int | None] = []
     points, left = np.zeros((0, 2)), list(TARGETS)
     while left and len(points) < most:
-        new = asked(strategy, zoom, repeat, points, labels)
+        new = asked(strategy, repeat, points, labels)
         labels += (draw.random(len(new)) < rate(new[:, 0] - place(new[:, 1]))).astype(int).tolist()
         points = np.concatenate([points, new])
-        lines = zoom.lines(points, labels)
+        lines = critical.lines(points, labels)
         while left and lines and max(line.width for line in lines) <= left[0]:
             yield left.pop(0), len(points), [_held(line) for line in lines]
 
@@ -83,7 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for name, rate in TRUTHS.items():
-        for strategy in ("zoom", "boundary", "sobol"):
+        for strategy in ("boundary", "sobol"):
             runs = [list(run(strategy, rate, repeat, arguments.most)) for repeat in range(arguments.repeats)]
             for target in TARGETS:
                 ended = [(trials, held) for one in runs for at, trials, held in one if at == target]
