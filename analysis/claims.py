@@ -19,6 +19,8 @@ from .measures import (
     ceiling,
     difference,
     ends_high,
+    explained,
+    exponent,
     generalized,
     has,
     inner_stride_is,
@@ -29,6 +31,7 @@ from .measures import (
     share,
     share_within,
     share_without,
+    start,
     time_to,
 )
 
@@ -45,6 +48,10 @@ README_FINDINGS = f"{MANIFOLD}, README, Core Findings"
 LIU = "Liu et al. 2022, arXiv 2205.10343, section 4"
 PRIETO = "Prieto et al. 2025, arXiv 2501.04697"
 OMNIGROK = "Liu et al. 2023, arXiv 2210.01117, on MNIST; here scikit-learn's digits, 200 of them to train on"
+EDGE = f"{PRIETO}, figure 1a, and its code, LucasPrietoAl/grokking-at-the-edge-of-numerical-stability 0cc9e8d, one run"
+VERMA = "Verma 2026, arXiv 2605.20441, and lucky-verma/grokking-diagnostics 5240374"
+SCALING = "OpenReview TGqGmGZ2Hz, abstract: 384 configurations of two-layer MLPs, R^2 = 0.73"
+KHANH = "Khanh 2026, arXiv 2606.18465, section 4.2, and ClevixLab/grokking-logit-scale e29d08d"
 POWER = "Power et al. 2022, arXiv 2201.02177"
 
 ADDITION: dict[str, Any] = {"task": "modular_addition", "modulus": 97, "data_fraction": 0.3, "weight_decay": 1.0}
@@ -293,6 +300,45 @@ def _arm(name: str, claim: str, source: str, published: str, span: tuple[float, 
     )
 
 
+def _edge(name: str, claim: str, published: str, low: float, high: float, measure: Measure, **more: Any) -> Claim:
+    orthogonal = name != "edge_plain"
+    return Claim(
+        name=name,
+        chapter=JUMP,
+        claim=f"Addition mod 113, one-hot MLP, no weight decay, within 300 steps: {claim}",
+        source=EDGE if orthogonal else "–",
+        published=published,
+        low=low,
+        high=high,
+        measure=measure,
+        spaces=("grokking_edge",),
+        select={"orthogonal_gradient": orthogonal, "loss": "cross_entropy", "steps": [300, 1e9]},
+        settings={"modulus": 113, "data_fraction": 0.4, "width": 200, "weight_decay": 0.0, "learning_rate": 1e-2},
+        **more,
+    )
+
+
+def _scaling(axis: str, published: float) -> Claim:
+    """Within a quarter of the published exponent; no interval is published."""
+    axes = ("width", "data_fraction", "learning_rate", "weight_decay")
+    return Claim(
+        name=f"exponent_{axis}",
+        chapter=ZONE,
+        kind=MECHANISM,
+        claim=f"MLP, addition mod 59: exponent of {axis.replace('_', ' ')} in a law of the grok step, within a quarter "
+        "of the published one",
+        source=SCALING,
+        published=f"{published:.2f}",
+        points=(published,),
+        low=1.25 * published,
+        high=0.75 * published,
+        unit="exponent",
+        measure=exponent(axis, *(other for other in axes if other != axis)),
+        spaces=("grok_step_exponents",),
+        select={"steps": [2_500, 1e9]},
+    )
+
+
 def _learnable(task: str, point: float, low: float, high: float, logs: str = "") -> Claim:
     return _accuracy(
         name=f"learnability_{task}",
@@ -441,6 +487,51 @@ CLAIMS: tuple[Claim, ...] = (
         MOSTLY,
         loss="stablemax",
         orthogonal_gradient=True,
+    ),
+    _edge(
+        "edge_orthogonal",
+        "with the orthogonal gradient at least two thirds of the trials generalize",
+        "generalizes",
+        *MOSTLY,
+        share_within("grok_step", 300),
+        unit="share of trials",
+        shown="grok_step",
+    ),
+    _edge(
+        "edge_orthogonal_step",
+        "median grok step with the orthogonal gradient, within half and twice the published one",
+        "about 150, read off the figure",
+        75,
+        300,
+        time_to("grok_step"),
+        unit="optimizer steps",
+        shown="grok_step",
+        points=(150,),
+    ),
+    _edge(
+        "edge_plain",
+        "without the orthogonal gradient at most a third of the trials generalizes",
+        "–",
+        *RARELY,
+        share_within("grok_step", 300),
+        unit="share of trials",
+        kind=ASKED,
+    ),
+    Claim(
+        name="logit_scale",
+        chapter=JUMP,
+        claim="Addition mod 59, norm held at four values x three output temperatures: share of the variance of the "
+        "logarithm of the grok step that the scale of the logits explains",
+        source=KHANH,
+        published="0.968 over 12 cells, n = 144",
+        points=(0.968,),
+        low=0.9,
+        high=1.0,
+        unit="R^2",
+        measure=explained("logit_scale", "temperature", ("norm_clamp", "temperature")),
+        spaces=("norm_and_temperature",),
+        select={"loss": "cross_entropy", "norm_clamp": [50.0, 70.0], "steps": [20_000, 1e9]},
+        settings={"modulus": 59, "data_fraction": 0.4, "learning_rate": 1e-3, "weight_decay": 1.0, "width": 256},
     ),
     _arm(
         "random_labels",
@@ -671,6 +762,43 @@ CLAIMS: tuple[Claim, ...] = (
         f"{MANIFOLD}, paper, section 4.3: over-parameterized models are more prone to grokking",
         between({"width": 96}, {"width": 16}),
     ),
+    Claim(
+        name="critical_weight_decay",
+        chapter=ZONE,
+        kind=MECHANISM,
+        claim="MLP, addition mod 59, learning rate 0.01, 2,000 steps: weight decay at which half of the trials "
+        "generalize, within the published intervals of a transformer and an MLP",
+        source=VERMA,
+        published="0.0158 [0.0109, 0.0200], n = 210 (transformer)",
+        logs="0.0511 [0.0495, 0.0591], n = 70 (MLP of 4 layers of 512)",
+        points=(0.0158, 0.0511),
+        low=0.0109,
+        high=0.0591,
+        unit="weight decay",
+        measure=start("weight_decay"),
+        spaces=("critical_weight_decay",),
+        select={"learning_rate": 1e-2, "weight_decay": [0.0, 1.6], "steps": (2_000,)},
+    ),
+    Claim(
+        name="grok_step_above",
+        chapter=ZONE,
+        kind=MECHANISM,
+        claim="The same MLP, well above the critical weight decay (0.65 to 2.2): exponent of weight decay in a law of "
+        "the grok step",
+        source=VERMA,
+        published="-0.757 [-0.799, -0.725], n = 140 (from 0.1 to 2)",
+        points=(-0.757,),
+        low=-0.799,
+        high=-0.725,
+        unit="exponent",
+        measure=exponent("weight_decay"),
+        spaces=("critical_weight_decay",),
+        select={"learning_rate": 1e-2, "weight_decay": [0.6, 2.3], "steps": [2_000, 1e9]},
+    ),
+    _scaling("width", -0.27),
+    _scaling("data_fraction", -2.04),
+    _scaling("learning_rate", -0.50),
+    _scaling("weight_decay", -0.64),
     _digits(
         "digits_grok",
         "at 4 and 8 times the usual initial weights and weight decay 0.1, at least two thirds of the trials grok",

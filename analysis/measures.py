@@ -12,15 +12,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_expit
 
 from phasemap.plan.trial import make_trial, train_examples
 from phasemap.tasks.task import overlap
 
-from .statistics import Estimate, event_time, median, rate_difference, wilson
+from . import grok_step_law
+from .likelihood import interval, limit
+from .statistics import LEVEL, Estimate, decided, event_time, median, rate_difference, wilson
+from .style import Absent
 
 Measure = Callable[[pd.DataFrame], Estimate]
 NOTHING = Estimate(math.nan, -math.inf, math.inf, 0)
 SEEDS = range(6)  # of the training sets on which a fact is checked
+DRAWS = 2_000  # of a bootstrap
 
 
 def middle(column: str) -> Measure:
@@ -127,6 +133,76 @@ def inside_minus_end(end: str) -> Measure:
         return between({"weight_decay": tuple(values[1:-1])}, {"weight_decay": outer})(trials)
 
     return arms
+
+
+def exponent(axis: str, *others: str) -> Measure:
+    """Exponent of an axis in the law of the grok step over it and the others that vary (``grok_step_law.py``), 95 %."""
+
+    def fitted(trials: pd.DataFrame) -> Estimate:
+        try:
+            rows = grok_step_law.summarize(trials, [n for n in (axis, *others) if trials[n].nunique() > 1]).table
+        except Absent:
+            return NOTHING
+        own = rows[(rows.axis == axis) & (rows.quantity == "exponent")].to_dict("records")
+        return Estimate(own[0]["value"], own[0]["low"], own[0]["high"], len(trials)) if own else NOTHING
+
+    return fitted
+
+
+def start(axis: str) -> Measure:
+    """Value of an axis at which half of the trials generalize: a logistic rise in its logarithm, with the interval of
+    its profile likelihood; an end beyond the values tried is 0 or infinite."""
+
+    def fitted(trials: pd.DataFrame) -> Estimate:
+        known = decided(trials)
+        at, won = np.log(known[axis].to_numpy(float)), generalized(known).to_numpy()
+        if won.all() or not won.any() or len(np.unique(at)) < 2:
+            return NOTHING
+        low, high = at.min(), at.max()
+        sign, gap = np.where(won, 1.0, -1.0), np.diff(np.unique(at)).min()
+        narrow, wide = math.log(gap / 20), math.log(high - low)  # a steeper rise looks the same
+
+        def loss(place: float, steepness: float) -> float:
+            return -float(log_expit(sign * (at - place) / math.exp(steepness)).sum())
+
+        def best_at(place: float) -> float:
+            return min(loss(place, steepness) for steepness in np.linspace(narrow, wide, 60))
+
+        places = np.linspace(low, high, 200)
+        near = float(places[np.argmin([best_at(place) for place in places])])
+        bounds = max(low, near - gap / 4), min(high, near + gap / 4)
+        place = min(near, float(minimize_scalar(best_at, bounds=bounds, method="bounded").x), key=best_at)
+        ends = interval(lambda p: 2 * (best_at(p) - best_at(place)), place, gap / 4, limit(LEVEL), (low, high))
+        value, first, last = np.exp([place, *ends]).tolist()
+        return Estimate(value, first, last, len(known))
+
+    return fitted
+
+
+def explained(outcome: str, divided_by: str, cells: tuple[str, ...]) -> Measure:
+    """R^2 of the logarithm of a cell's median grok step against its median outcome, a straight line over the cells of
+    which half generalize or more; the interval draws the trials of each cell again."""
+
+    def over(trials: pd.DataFrame) -> Estimate:
+        seen = trials.assign(at=trials[outcome] / trials[divided_by]).groupby(list(cells))
+        groups = [
+            rows[["grok_step", "at"]].dropna().to_numpy(float) for _, rows in seen if generalized(rows).mean() >= 0.5
+        ]
+        groups = [rows for rows in groups if len(rows)]
+        if len(groups) < 4:
+            return NOTHING
+        draw = np.random.default_rng(0)
+        drawn = [_straight([rows[draw.integers(len(rows), size=len(rows))] for rows in groups]) for _ in range(DRAWS)]
+        first, last = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+        return Estimate(_straight(groups), first, last, sum(map(len, groups)))
+
+    return over
+
+
+def _straight(groups: list[np.ndarray]) -> float:
+    """R^2 of log(median of the first column) against the median of the second."""
+    steps, at = np.array([np.median(rows, axis=0) for rows in groups]).T
+    return float(np.corrcoef(np.log(steps), at)[0, 1] ** 2)
 
 
 def chosen(trials: pd.DataFrame, select: Mapping[str, Any]) -> pd.DataFrame:

@@ -39,7 +39,7 @@ KINDS_OF_EVIDENCE = {
     COMPUTED: "Computed from the task",
     ASKED: "Asked here, without a published value",
 }
-DECIMALS = {"accuracy": 3, "optimizer steps": 0, "components": 1, "dimensions": 1, "oscillations": 1}
+DECIMALS = {"accuracy": 3, "optimizer steps": 0, "components": 1, "dimensions": 1, "oscillations": 1, "weight decay": 4}
 STORY = (4, 4)  # lines of what holds, and of what does not
 
 
@@ -428,7 +428,8 @@ def _edges(numbers: list[float], unit: str) -> tuple[float, float]:
         return (-1.05, 1.05) if "difference" in unit else (-0.03, 1.03)
     finite = [n for n in numbers if math.isfinite(n)]
     room = 0.08 * (max(finite) - min(finite))
-    return max(min(finite) - room, 0.0), max(finite) + room
+    low = min(finite) - room
+    return low if min(finite) < 0 else max(low, 0.0), max(finite) + room
 
 
 def _draw_estimate(

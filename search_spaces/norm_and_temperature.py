@@ -4,11 +4,11 @@ Khanh 2026 (arXiv 2606.18465), section 4.2, by ClevixLab/grokking-logit-scale e2
 128 for both numbers, side by side, a hidden layer of 256 with GELU, a readout; 40 % of the pairs, full batches, AdamW
 with learning rate 1e-3, weight decay 1 and beta2 0.999; normal initial weights of deviation 1/sqrt(inputs), for the
 embedding 1/sqrt(128); at most 20,000 steps, grok threshold 0.9 every 25 steps. The norm of the weights is held at 1,
-1.05, 1.1 and 1.15 x 54.489, the norm at which a free run groks, and the logits are divided by 1, 1.3 and 1.7. Over the 12
-cells the logarithm of the median grok step is linear in the logit scale with R^2 = 0.968 (0.407 in the norm), n = 144.
-Two differences: they hold the norm from step 500 on and leave out the biases, from weight decay and the norm; here the
-norm is held from the first step and the biases belong to both. Their scale is the norm of a logit vector, ours the
-deviation of its numbers, both divided by the temperature.
+1.05, 1.1 and 1.15 x 54.489, at which a free run groks, and the logits are divided by 1, 1.3 and 1.7. Over the 12 cells
+the logarithm of the median grok step is linear in the scale of the logits, R^2 = 0.968 (0.407 in the norm), n = 144.
+Two differences: they hold the norm from step 500 on and leave the biases out of weight decay and norm; here the norm is
+held from the first step and the biases belong to both. Their scale is the norm of a logit vector, ours the deviation
+of its numbers, both divided by the temperature.
 144 trials of 20,000 steps, at most 2,880,000 trial-steps: hours on 2 cores; a trial ends where it groks.
 Smaller: --set seed=0 --set temperature=1.7 --set steps=6000 (4 trials, 24,000 trial-steps, some minutes).
 """

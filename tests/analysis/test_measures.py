@@ -1,0 +1,94 @@
+"""What claims are measured by, against laws that made-up trials obey."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from synthetic import frame
+
+from analysis.measures import explained, exponent, start
+from phasemap.plan.outcome import Outcome
+from phasemap.plan.trial import Trial
+
+SMALL = {"model": "mlp", "steps": 20_000, "evaluate_every": 1}
+
+
+def ended(trial, step):
+    """The outcome of a trial that would generalize at a step, within its budget or not."""
+    if step > trial.steps:
+        return trial, Outcome(phase="memorization", steps_run=trial.steps)
+    return trial, Outcome(phase="grokking", grok_step=math.ceil(step), steps_run=math.ceil(step))
+
+
+def test_exponents_are_those_of_the_law_that_made_the_steps():
+    draw = np.random.default_rng(0)
+    pairs = []
+    for decay in (0.3, 0.6, 1.2):
+        for width in (32, 64, 128):
+            for seed in range(4):
+                step = 1.25e4 * decay**-0.64 * width**-0.27 * math.exp(0.05 * draw.normal())
+                pairs.append(
+                    ended(Trial(weight_decay=decay, width=width, seed=seed, **{**SMALL, "steps": 10_000}), step)
+                )
+    table = frame(pairs)
+    assert 0 < table.grok_step.isna().sum() < 9  # censored
+    for axis, other, truth in (("weight_decay", "width", -0.64), ("width", "weight_decay", -0.27)):
+        estimate = exponent(axis, other)(table)
+        assert estimate.low < truth < estimate.high, axis
+        assert estimate.high - estimate.low < 0.2, axis
+        assert estimate.n == 36, axis
+
+
+def test_too_few_trials_that_generalized_have_no_exponent():
+    pairs = [ended(Trial(weight_decay=w, seed=s, **SMALL), 1e3 / w) for w in (0.5, 1.0) for s in range(2)]
+    assert exponent("weight_decay")(frame(pairs)).n == 0
+
+
+def rising(seeds=20, decays=(0.05, 0.1, 0.2, 0.4, 0.8, 1.6)):
+    """Trials whose chance to generalize is logistic in log weight decay, one half at 0.3."""
+    draw = np.random.default_rng(1)
+    pairs = []
+    for decay in decays:
+        for seed in range(seeds):
+            won = draw.random() < 1 / (1 + (decay / 0.3) ** -3.0)
+            pairs.append(ended(Trial(weight_decay=decay, seed=seed, **SMALL), 500 if won else math.inf))
+    return frame(pairs)
+
+
+def test_a_start_is_that_of_a_logistic_fit():
+    table = rising()
+    at, won = np.log(table.weight_decay.to_numpy()), table.grok_step.notna().to_numpy()
+    loss = lambda v: np.logaddexp(0, -np.where(won, 1, -1) * (v[0] + v[1] * at)).sum()  # noqa: E731
+    intercept, slope = minimize(loss, (0.0, 1.0)).x
+    estimate = start("weight_decay")(table)
+    assert estimate.value == pytest.approx(math.exp(-intercept / slope), rel=0.01)
+    assert estimate.low < 0.3 < estimate.high < 2 * estimate.low
+    assert estimate.n == 120
+
+
+def test_a_start_beyond_the_values_tried_has_an_open_end_and_none_without_both_fates():
+    assert start("weight_decay")(rising(decays=(0.8, 1.6))).low == 0
+    assert start("weight_decay")(rising(decays=(40.0, 80.0))).n == 0
+
+
+def clamped(of):
+    """Twelve cells whose grok step is the exponential of ``of(norm, temperature)``, with a logit scale of norm / 2."""
+    draw = np.random.default_rng(2)
+    pairs = []
+    for norm in (54.0, 57.0, 60.0, 63.0):
+        for temperature in (1.0, 1.3, 1.7):
+            for seed in range(5):
+                trial = Trial(norm_clamp=norm, temperature=temperature, seed=seed, **SMALL)
+                _, outcome = ended(trial, 50 * math.exp(of(norm, temperature) + 0.02 * draw.normal()))
+                pairs.append((trial, outcome.replace(logit_scale=norm / 2)))
+    return frame(pairs)
+
+
+def test_steps_made_by_the_logit_scale_are_explained_by_it_and_those_made_by_the_norm_are_not():
+    measure = explained("logit_scale", "temperature", ("norm_clamp", "temperature"))
+    whole = measure(clamped(lambda norm, temperature: norm / temperature / 15))
+    assert 0.99 < whole.low <= whole.value < 1
+    assert whole.n == 60
+    other = measure(clamped(lambda norm, temperature: (norm - 30) / 8))
+    assert other.high < 0.5
