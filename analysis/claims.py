@@ -783,7 +783,7 @@ CLAIMS: tuple[Claim, ...] = (
         name="grok_step_above",
         chapter=ZONE,
         kind=MECHANISM,
-        claim="The same MLP at weight decays of 0.65 to 1.5, where all trials generalize (chosen after they were seen): "
+        claim="The same MLP at weight decays of 0.65 to 1.5, where all trials generalize (chosen once that was known): "
         "exponent of weight decay in a law of the grok step",
         source=VERMA,
         published="-0.757 [-0.799, -0.725], n = 140 (from 0.1 to 2)",
