@@ -121,11 +121,13 @@ def orthogonal(layout: Layout, flat: Tensor, gradient: Tensor) -> Tensor:
     """
     weights, parts = layout.split(flat), layout.split(gradient)
     kept = []
-    for name, part in parts.items():
-        w, g = weights[name].flatten(1), part.flatten(1)
+    for piece in layout.pieces:
+        w, g = weights[piece.name].flatten(1), parts[piece.name].flatten(1)
         along = (w * g).sum(1, keepdim=True) / ((w * w).sum(1, keepdim=True) + 1e-30)
         across = g - along * w
         kept.append(across * (_norm(g) / (_norm(across) + 1e-30)))
+        if spare := layout.room(piece) - piece.size:
+            kept.append(g.new_zeros(len(g), spare))
     return torch.cat(kept, 1)
 
 

@@ -10,6 +10,7 @@ from stepping import LAYOUT, different, noise, stepped
 from torch import Tensor
 from torch.nn import functional as F
 
+from phasemap.networks.module import AlignedLayout
 from phasemap.networks.network import Layout, Piece, Start
 from phasemap.numerics.losses import losses
 from phasemap.plan.trial import Trial
@@ -64,9 +65,12 @@ def published_orthogonal(weights: Tensor, gradient: Tensor) -> Tensor:
     return left * (g.norm(2) / (left.norm(2) + 1e-30))
 
 
-def test_the_orthogonal_gradient_is_that_of_its_authors():
-    flat, gradient = noise(3, LAYOUT.size), noise(2, 3, LAYOUT.size)[0]
-    kept, weights, whole = (LAYOUT.split(part) for part in (orthogonal(LAYOUT, flat, gradient), flat, gradient))
+@pytest.mark.parametrize("layout", [LAYOUT, AlignedLayout(LAYOUT.pieces)], ids=["built-in", "a module's, with gaps"])
+def test_the_orthogonal_gradient_is_that_of_its_authors(layout):
+    flat, gradient = noise(3, layout.size), noise(2, 3, layout.size)[0]
+    found = orthogonal(layout, flat, gradient)
+    assert found.shape == gradient.shape
+    kept, weights, whole = (layout.split(part) for part in (found, flat, gradient))
     for name in weights:
         for k in range(3):
             wanted = published_orthogonal(weights[name][k], whole[name][k])
