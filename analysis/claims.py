@@ -325,8 +325,8 @@ def _scaling(axis: str, published: float) -> Claim:
         name=f"exponent_{axis}",
         chapter=ZONE,
         kind=MECHANISM,
-        claim=f"MLP, addition mod 59, widths 80 and 128: exponent of {axis.replace('_', ' ')} in a law of the grok step, "
-        "within a quarter of the published one",
+        claim=f"MLP, addition mod 59, widths 80 and 128: exponent of {axis.replace('_', ' ')} in a law of the grok "
+        "step, within a quarter of the published one",
         source=SCALING,
         published=f"{published:.2f}",
         points=(published,),
