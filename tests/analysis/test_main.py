@@ -12,7 +12,7 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
     assert main(["sweep", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out.split()
     expected = (
-        "phase_diagram phases_by_budget probability_map boundary_position grok_step_map success_rate reverse_scaling "
+        "phase_diagram phases_by_budget probability_map grok_step_map success_rate reverse_scaling "
         "time_to_grok learning_curves dimension_collapse outcome_map_final_test_accuracy"
     )
     names = {f"{figure}.{kind}" for figure in expected.split() for kind in ("png", "svg", "csv")}
