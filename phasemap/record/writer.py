@@ -275,7 +275,7 @@ class Recorder:
                 self.client.delete_tag(self.parent, key)
         for key, value in tags.items():
             self.client.set_tag(self.parent, key, value)
-        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), self._phases())
+        tags = mlflow_views.views(self.axes, int(time.time() * 1_000), self._phases(), self._probes())
         tags |= {"mlflow.experimentKind": "custom_model_development"}
         for key, value in tags.items():
             self.client.set_experiment_tag(self.experiment, key, value)
@@ -285,6 +285,10 @@ class Recorder:
 
     def _phases(self) -> tuple[str, ...]:
         return tuple(_listed(self.tags.get("phasemap.phases", ""), list)) or PHASES
+
+    def _probes(self) -> tuple[str, ...]:
+        asked = (self.tags[name] for name in (f"{kind}probes" for kind in VALUES) if name in self.tags)
+        return next((tuple(re.findall(r"\w+", text)) for text in asked), mlflow_views.USUAL)
 
     def _write_description(self) -> None:
         """For the experiment and the parent run; it links to the phases that trials have."""
@@ -412,14 +416,16 @@ def _params(trial: Trial) -> list[Param]:
 
 
 def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
-    """Curves at their steps, other outcomes at the last step."""
+    """Outcomes at the last step, the main ones first, then curves at their steps. MLflow's tables of metrics have
+    this order, and its page that compares runs draws the first one that all of them have."""
     now, last = _milliseconds(result.ended) or int(time.time() * 1_000), outcome.steps_run or 0
+    main = {name: outcome.values[name] for name in mlflow_views.SHOWN if name in outcome.values}
+    for name, value in (main | outcome.values).items():
+        if isinstance(value, (int, float)) and name not in result.curves:
+            yield Metric(name, float(value), now, last)
     for key, (steps, values) in result.curves.items():
         for step, value in finite(zip(steps, values, strict=True)):
             yield Metric(key, value, now, step)
-    for name, value in outcome.values.items():
-        if isinstance(value, (int, float)) and name not in result.curves:
-            yield Metric(name, float(value), now, last)
 
 
 def _listed(text: str, kind: type) -> Any:

@@ -7,7 +7,7 @@ import json
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS
-from phasemap.record.mlflow_views import address, description, views
+from phasemap.record.mlflow_views import address, description, sections, views
 
 VIEWS = views(("weight_decay", "width", "seed"), now=1_000)
 
@@ -46,6 +46,26 @@ def test_columns_and_charts_are_of_fields_outcomes_and_curves_that_exist():
     assert len({chart["uuid"] for chart in state["compareRunCharts"]}) == len(state["compareRunCharts"])
     (parallel,) = (chart for chart in state["compareRunCharts"] if chart["type"] == "PARALLEL")
     assert parallel["selectedParams"] == ["weight_decay", "width"]
+
+
+def test_each_curve_of_the_usual_probes_or_one_like_it_has_a_chart_and_no_section_is_empty():
+    told = sections(("dimension", "stride"))
+    assert "Activations" not in told
+    assert told["Fourier structure"] == ("winning_stride_score", "inner_winning_stride_score")
+    assert told["Representation"][-1] == "weight_norm"  # of the probe nobody may leave out
+    assert "Further probes" not in told
+
+
+def test_curves_of_a_further_probe_have_a_section_of_their_own():
+    told = sections(("sharpness", "twonn", "energy_rank", "homology"))
+    assert told["Further probes"] == ("sharpness", "twonn_dimension")
+    state = json.loads(json.loads(views(("seed",), asked=("sharpness",))["mlflow.sharedViewState.trials"])["state"])
+    charts = {
+        chart["metricKey"]: chart["metricSectionId"] for chart in state["compareRunCharts"] if "metricKey" in chart
+    }
+    assert charts["sharpness"] == "Further probes"
+    names = [section["name"] for section in state["compareRunSections"]]
+    assert names == ["Overview", "Learning curves", "Representation", "Further probes", "At the end"]
 
 
 def test_no_order_by_creation_which_would_fold_trials_below_their_parent():

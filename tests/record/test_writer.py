@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from small import MLP, mixed, result, waited
 
-from phasemap.plan.outcome import DEFINITIONS
+from phasemap.plan.outcome import DEFINITIONS, Outcome
 from phasemap.record.client import absolute, connect, default_uri
 from phasemap.record.environment import environment, origin
 from phasemap.record.reader import load_pictures
@@ -96,6 +96,26 @@ def test_the_first_hundred_runs_of_the_view_cover_every_cell(uri):
     first = [(run.data.params["width"], run.data.params["weight_decay"]) for run in listed[: len(cells)]]
     assert sorted(first) == sorted((str(cell.width), str(cell.weight_decay)) for cell in cells)
     assert [int(run.data.params["seed"]) for run in listed] == sorted(list(range(12)) * 6)
+
+
+def test_the_tables_of_a_run_begin_with_its_main_outcomes(uri):
+    made = result(TRIALS[0])
+    found = dataclasses.replace(made, outcome=Outcome(**{**made.outcome.values, "grok_step": 40, "slingshots": 1}))
+    with opened(uri) as recorder:
+        recorder.result(found)
+    (run,) = runs(uri)
+    assert list(run.data.metrics)[:3] == ["grok_step", "final_test_accuracy", "steps_run"]
+
+
+def test_charts_are_of_the_probes_that_a_sweep_asks_for(uri):
+    for tags, curve in (({"fixed.probes": "dimension+sharpness"}, "sharpness"), ({}, "activation_norm")):
+        with opened(uri, tags=tags):
+            pass
+        experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("sweep")
+        view = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
+        charts = json.loads(view["state"])["compareRunCharts"]
+        assert curve in {chart.get("metricKey") for chart in charts}, tags
+        assert "activation_norm" not in {chart.get("metricKey") for chart in charts} or not tags
 
 
 def test_sweeps_are_compared_by_metrics_and_tags_of_their_parent_runs(uri):
