@@ -80,8 +80,8 @@ def middle_seed(cell: pd.DataFrame) -> str:
 
 
 def describe(cell: pd.DataFrame) -> str:
-    """The settings of the cell that differ from the defaults."""
-    skipped = ("seed", "task", "modulus", "model", "steps", "evaluate_every")
+    """The settings of the cell that differ from the defaults, but for the probes, which change no trial's course."""
+    skipped = ("seed", "task", "modulus", "model", "steps", "evaluate_every", "probes")
     names = [n for n in FIELDS if n not in skipped and cell[n].nunique() == 1 and cell[n].iloc[0] != FIELDS[n].default]
     return (
         ", ".join(f"{n.replace('_', ' ')} {text(cell[n].iloc[0])}" for n in names) or "all settings at their defaults"

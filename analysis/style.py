@@ -6,6 +6,7 @@ drawing leaves no pyplot state behind and needs no display.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,11 +100,13 @@ class Absent(ValueError):
 def sheet(
     rows: int = 1, columns: int = 1, width: float = SINGLE, height: float = 60 * MM, caption: str = "", **share: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of rows x columns panels, ``height`` inches of them, and its caption below.
+    """A figure of rows x columns panels, ``height`` inches of them, and its caption below, in which no line ends
+    between a sign and its number.
 
     Returns the figure and the axes, [rows, columns].
     """
-    lines = textwrap.wrap(caption, int(width / MM * 0.84)) if _shown.get() else []
+    whole = re.sub(r" ([=≥<]) ", "\u00a0\\1\u00a0", caption if _shown.get() else "")
+    lines = [line.replace("\u00a0", " ") for line in textwrap.wrap(whole, int(width / MM * 0.84))]
     foot = (len(lines) * 2.9 + 2) * MM if lines else 0.0
     layout = ConstrainedLayoutEngine(rect=(0, foot / (height + foot), 1, height / (height + foot)))
     figure = Figure(figsize=(width, height + foot), layout=layout)

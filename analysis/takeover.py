@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phasemap.record.reader import Sweep, load_curves
+from phasemap.training.events import TAKEN_OVER, TAKEOVER_PROBES
 
 from . import caption, style
 from .learning_curves import describe
@@ -46,7 +47,9 @@ def summarize(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     words = caption.join(
         f"One trial (seed {row.seed}; {describe(trial)})",
         "Stride score: share of hits when each centroid's nearest neighbors are compared with k ± s",
-        f"Takeover (outer score below 0.5 for good, after having been above): {when}",
+        "Outer: on the circle of cosets; inner: inside each coset, 0 at chance",
+        f"Takeover ({TAKEOVER_PROBES} probes in a row with the outer score below its level, at which it had been, and "
+        f"the inner one ≥ {TAKEN_OVER:g}): {when}",
         caption.grokked(trial),
         caption.sizes(trial),
     )

@@ -84,6 +84,16 @@ def test_words_have_no_shades_and_stand_in_the_order_of_their_field(small):
     assert style.colors([1, 2]) == style.shades(2)
 
 
+def test_no_line_of_a_caption_parts_a_sign_from_its_number():
+    for width in range(40, 90):  # mm: some of these would break there
+        figure, _ = style.sheet(
+            width=width * style.MM, caption="Test accuracy ≥ 0.9 at every step. n = 200 trials, p < 0.05."
+        )
+        lines = figure.texts[0].get_text().split("\n")
+        assert not [line for line in lines if line[-1] in "=≥<" or line[0] in "=≥<"]
+        assert "n = 200" in figure.texts[0].get_text()
+
+
 def test_captions_can_be_left_out_and_define_only_what_is_there(small):
     summary = phase_diagram.summarize(small, "weight_decay", "width")
     assert "collapse" not in summary.caption
@@ -261,7 +271,14 @@ def test_dimension_is_read_off_at_the_grok_step(tmp_path):
 
 
 def test_takeover_needs_inner_scores(tmp_path):
-    trial = frame([(BASE.replace(task="modular_multiplication"), outcome("grokking", 500, takeover_step=2000))])
+    trial = frame(
+        [
+            (
+                BASE.replace(task="modular_multiplication", probes="dimension+stride"),
+                outcome("grokking", 500, takeover_step=2000),
+            )
+        ]
+    )
     steps = [0, 1000, 2000, 3000]
     lines = pd.concat(
         pd.DataFrame({"run_id": "run0000", "key": key, "step": steps, "value": values})
@@ -274,6 +291,8 @@ def test_takeover_needs_inner_scores(tmp_path):
     )
     summary = takeover.summarize(trial, lines)
     assert summary.takeover_step == 2000
+    assert "dimension+stride" not in summary.caption  # what is measured changes no trial's course
+    assert "the inner one ≥ 0.5): at step 2,000" in summary.caption
     assert "at step 2,000" in summary.caption
     saved(takeover.figure(summary), tmp_path)
     with pytest.raises(style.Absent, match="multiplication or division"):

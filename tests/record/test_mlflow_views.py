@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from phasemap import probes
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS
@@ -66,6 +67,11 @@ def test_curves_of_a_further_probe_have_a_section_of_their_own():
     assert charts["sharpness"] == "Further probes"
     names = [section["name"] for section in state["compareRunSections"]]
     assert names == ["Overview", "Learning curves", "Representation", "Further probes", "At the end"]
+
+
+def test_a_view_of_many_axes_and_of_every_probe_fits_a_tag_of_an_experiment():
+    axes = ("weight_decay", "width", "depth", "data_fraction", "learning_rate", "batch_size", "seed")
+    assert max(map(len, views(axes, asked=probes.names()).values())) < 20_000  # MLflow 3.17's limit
 
 
 def test_no_order_by_creation_which_would_fold_trials_below_their_parent():
