@@ -420,7 +420,7 @@ def _metrics(outcome: Outcome, result: Result) -> Iterator[Metric]:
     this order, and its page that compares runs draws the first one that all of them have."""
     now, last = _milliseconds(result.ended) or int(time.time() * 1_000), outcome.steps_run or 0
     main = {name: outcome.values[name] for name in mlflow_views.SHOWN if name in outcome.values}
-    for name, value in (main | outcome.values).items():
+    for name, value in {**main, **outcome.values}.items():
         if isinstance(value, (int, float)) and name not in result.curves:
             yield Metric(name, float(value), now, last)
     for key, (steps, values) in result.curves.items():
