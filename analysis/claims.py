@@ -767,7 +767,7 @@ CLAIMS: tuple[Claim, ...] = (
         chapter=ZONE,
         kind=MECHANISM,
         claim="MLP, addition mod 59, learning rate 0.01, 2,000 steps: weight decay at which half of the trials "
-        "generalize, within the published intervals of a transformer and an MLP",
+        "generalize, within the published intervals of a transformer and an MLP, whose budgets are others",
         source=VERMA,
         published="0.0158 [0.0109, 0.0200], n = 210 (transformer)",
         logs="0.0511 [0.0495, 0.0591], n = 70 (MLP of 4 layers of 512)",
