@@ -54,7 +54,9 @@ NAVIGATION = {  # page -> caption -> the pages below it, which the forge lists i
         "Evidence": ["docs/replication", "docs/notes/README", "benchmarks/data/README"],
         "Project": ["CONTRIBUTING", "docs/reach-ins", "CHANGELOG"],
     },
-    "docs/notes/README": {"Notes": ["speed", "reliability", "containers", "boundaries", "critical-weight-decay", "versions"]},
+    "docs/notes/README": {
+        "Notes": ["speed", "reliability", "containers", "boundaries", "critical-weight-decay", "versions"]
+    },
 }
 LOADS = re.compile(r"""<(?:script|img|iframe|source|link(?! rel="canonical"))\b[^>]*?(?:src|href)=["'](?:https?:)?//""")
 
