@@ -63,6 +63,14 @@ def test_the_delay_starts_at_memorization_and_is_censored_at_the_end(tmp_path):
     saved(data_fraction.figure(summary), tmp_path)
 
 
+def test_a_median_far_below_the_budget_is_inside_its_panel():
+    cells = {0.4: (2100, 100), 0.8: (200, 100)}  # fewer than six trials: the interval is open and draws no bar
+    pairs = [(trial(s, data_fraction=f), outcome(*steps)) for f, steps in cells.items() for s in range(4)]
+    summary = data_fraction.summarize(frame(pairs))
+    assert summary.table.step.tolist() == [2000, 100]
+    assert data_fraction.figure(summary).axes[1].get_ylim()[0] < 100
+
+
 def test_the_ladder_puts_accuracy_beside_ceiling_and_overlap(tmp_path):
     told = {"csprng": (0.003, 0.004, 0.0), "lfsr_31": (0.5, 0.5, 0.003), "periodic": (1.0, 1.0, 1.0)}
     pairs = [
