@@ -102,11 +102,12 @@ def coarse_delay(trial: Trial) -> str | None:
 
 
 def slow_decay(trial: Trial) -> str | None:
-    """A warning where decay takes the weights of dead units out of the normal fp32 numbers, else None."""
+    """A warning where decay takes the weights of dead units out of the normal fp32 numbers for half of a trial or more,
+    else None."""
     late = trial.late_weight_decay if trial.late_weight_decay >= 0 else trial.weight_decay
     early = min(trial.decay_switch, trial.steps)
     exponent = trial.learning_rate * (trial.weight_decay * early + late * (trial.steps - early))
-    if exponent < NORMAL or trial.subnormals == "flushed" or not trial.shape.rule.decoupled:
+    if exponent < 2 * NORMAL or trial.subnormals == "flushed" or not trial.shape.rule.decoupled:
         return None
     return (
         "subnormals: in so many steps weight decay shrinks unused weights below the normal fp32 numbers, where a CPU's "
