@@ -123,7 +123,8 @@ def test_mlflow_asks_for_our_headers_and_has_its_table_of_metrics(store):
 def test_mlflows_pages_know_every_word_of_a_saved_view():
     pages = "".join(one.read_text() for one in Path(mlflow.__file__).parent.glob("server/js/build/static/js/*.js"))
     assert "mlflow.sharedViewState" in pages
-    state = mlflow_views._state(("width",), "tags.phase = 'grokking'", mlflow_views.ORDER)
+    charts = mlflow_views.sections(["dimension", "stride", "sharpness"])
+    state = mlflow_views._state(("width",), charts, "tags.phase = 'grokking'", mlflow_views.ORDER)
     assert [word for word in words(state) if word not in pages] == []
 
 
