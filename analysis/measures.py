@@ -160,13 +160,10 @@ def start(axis: str) -> Measure:
             return NOTHING
         low, high = at.min(), at.max()
         sign, gap = np.where(won, 1.0, -1.0), np.diff(np.unique(at)).min()
-        narrow, wide = math.log(gap / 20), math.log(high - low)  # a steeper rise looks the same
-
-        def loss(place: float, steepness: float) -> float:
-            return -float(log_expit(sign * (at - place) / math.exp(steepness)).sum())
+        widths = np.geomspace(gap / 20, high - low, 60)[:, None]  # a steeper rise looks the same
 
         def best_at(place: float) -> float:
-            return min(loss(place, steepness) for steepness in np.linspace(narrow, wide, 60))
+            return -float(log_expit(sign * (at - place) / widths).sum(1).max())
 
         places = np.linspace(low, high, 200)
         near = float(places[np.argmin([best_at(place) for place in places])])

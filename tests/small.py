@@ -9,6 +9,23 @@ from phasemap.plan.outcome import Outcome, Result
 from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
 
+SPACE = """
+from phasemap import Space
+
+space = Space(
+    weight_decay=[0.1, 1.0],
+    seed=[0, 1],
+    modulus=11,
+    data_fraction=0.5,
+    model="mlp",
+    width=8,
+    depth=1,
+    learning_rate=1e-2,
+    batch_size=32,
+    steps=20,
+    evaluate_every=10,
+)
+"""
 MLP = Trial(
     modulus=13,
     data_fraction=0.5,

@@ -16,6 +16,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from small import SPACE
 
 import phasemap
 from phasemap import sweep
@@ -23,24 +24,7 @@ from phasemap.fields import Fault
 from phasemap.plan.space import load
 from phasemap.record import reader
 
-SPACE = """
-from phasemap import Space
-
-space = Space(
-    weight_decay=[0.1, 1.0],
-    seed=[0, 1],
-    modulus=11,
-    data_fraction=0.5,
-    model="mlp",
-    width=8,
-    depth=1,
-    learning_rate=1e-2,
-    batch_size=32,
-    steps=20,
-    evaluate_every=10,
-    probe_every=10,
-)
-"""
+PROBED = SPACE.replace("evaluate_every=10,", "evaluate_every=10,\n    probe_every=10,")
 OWN = """
 import torch
 
@@ -67,7 +51,7 @@ def folder(tmp_path, schema, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(schema, tmp_path / "mlflow.db")
-    (tmp_path / "tiny.py").write_text(SPACE)
+    (tmp_path / "tiny.py").write_text(PROBED)
     (tmp_path / "own.py").write_text(OWN)
     return tmp_path
 

@@ -13,29 +13,12 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 from mlflow import MlflowClient
+from small import SPACE
 
 from phasemap import sweep
 from phasemap.plan.space import load
 from phasemap.record import live
 from phasemap.scheduling import worker
-
-SPACE = """
-from phasemap import Space
-
-space = Space(
-    weight_decay=[0.1, 1.0],
-    seed=[0, 1],
-    modulus=11,
-    data_fraction=0.5,
-    model="mlp",
-    width=8,
-    depth=1,
-    learning_rate=1e-2,
-    batch_size=32,
-    steps=20,
-    evaluate_every=10,
-)
-"""
 
 
 @pytest.fixture

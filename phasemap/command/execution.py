@@ -246,7 +246,7 @@ def _trained(sweep: Sweep, options: Options, storage: str) -> int:
             work.say = sweep.recorder.say = display.say
             sweep.recorder.claim.news = lambda: asdict(_pace(sweep, work)) | {"failed": work.trials_failed}
             with _refreshing(sweep, options, display.say):
-                _run_all(work, options, storage)
+                _run_all(work, options, storage, sweep.keep)
             _record_all(sweep, display.say)
     # printed when the screen has drawn its last: it would be erased
     except KeyboardInterrupt:
@@ -445,8 +445,7 @@ def _plan(slots: Slots, options: Options) -> Plan:
     )
 
 
-def _run_all(work: Work, options: Options, storage: str) -> None:
-    keep = Keep(options.keep_weights, options.keep_state)
+def _run_all(work: Work, options: Options, storage: str, keep: Keep) -> None:
     if options.local:
         from phasemap.scheduling import in_process
 

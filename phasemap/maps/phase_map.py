@@ -256,7 +256,7 @@ class PhaseMap:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
         readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        draws = _joined(readings, lambda reading, odds: reading.edges(odds), points)
+        draws = _joined(readings, Reading.edges, points)
         middle, boundaries = self._excess(readings, points), []
         for crossing in crossings_with_intervals(middle, draws, level):
             near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
@@ -281,7 +281,7 @@ class PhaseMap:
         place = self.axes.index(axis)
         readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
-        draws = _joined(readings, lambda reading, odds: reading.excess(odds), points)
+        draws = _joined(readings, Reading.excess, points)
         ends = longest_stretch(draws > 0, level)
         if ends is None:
             return None

@@ -33,19 +33,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, precision: str) -> Tensor:
     return product(x, weight, precision) + bias[:, None]
 
 
+def _sigmoid(x: Tensor) -> Tensor:
+    """By tanh: torch's own rounds the last numbers of a tensor, fewer than a vector, otherwise than the rest."""
+    return 0.5 * (0.5 * x).tanh() + 0.5
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "gelu": F.gelu,
     "square": lambda x: x * x,
     "tanh": torch.tanh,
-    "sigmoid": lambda x: _sigmoid(x),
+    "sigmoid": _sigmoid,
     "silu": lambda x: x * _sigmoid(x),
 }
-
-
-def _sigmoid(x: Tensor) -> Tensor:
-    """By tanh: torch's own rounds the last numbers of a tensor, fewer than a vector, otherwise than the rest."""
-    return 0.5 * (0.5 * x).tanh() + 0.5
 
 
 def activate(x: Tensor, kind: str) -> Tensor:

@@ -34,8 +34,7 @@ OWN = {
     "of 5 to 9 places it is the score that 5 % of random orders reach: 0.9, 0.75, 0.71, 0.62, 0.55; on 4 there is none",
     "takeover_accuracy": "lowest test accuracy at any evaluation from takeover_step to the third of its probes",
     "outer_stride_run": "steps of the longest run of probes with winning_stride_score at the level of takeover_step, "
-    "whichever stride wins; a "
-    "probe stands for the steps since the one before",
+    "whichever stride wins; a probe stands for the steps since the one before",
     "both_strides_score": "largest min(winning_stride_score, inner_winning_stride_score) at any probe (multiplication "
     "and division only)",
     "jump_steps": "steps from the last evaluation with test accuracy <= 0.1 to the first with >= 0.9; never less than "

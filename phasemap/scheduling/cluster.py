@@ -117,10 +117,8 @@ def _own_signals() -> Iterator[None]:
 def _start(quiet: dict[str, Any]) -> None:
     _before.update({name: os.environ.get(name) for name in TOKEN})
     os.environ |= dict(zip(TOKEN, ("token", secrets.token_hex(32)), strict=True))
-    if (
-        not _read_token()
-    ):  # Ray then does as the user's own environment says, and makes a token of its own if it says none
-        _restore_token()
+    if not _read_token():
+        _restore_token()  # Ray does as the user's environment says, and makes a token of its own if it says none
     folder: dict[str, Any] = {} if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else {"_temp_dir": "/tmp/ray"}
     with _on_loopback():
         # without the word Ray would join any cluster that somebody started on this machine

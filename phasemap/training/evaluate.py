@@ -56,7 +56,7 @@ class Stacked:
     targets: Tensor  # [K, N] what each trial is trained on and tested against: with label noise, not the task's
     split: Split
     start: Callable[[], Tensor]  # the weights they started from, [K, P]
-    temperature: Tensor | None = None  # [1, K, 1], which the loss divides logits by; None: 1 for all
+    temperature: Tensor | None = None  # [K, 1], which the loss divides logits by; None: 1 for all
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def view(stack: Stacked, seen: Seen, rows: list[int], last: bool) -> View:
 def _forward(stack: Stacked, rows: list[int] | slice) -> Iterator[Looked]:
     """Hidden vectors [K, n, D], predictions and losses [K, n] of chunk after chunk of all N examples."""
     network, flat, targets = stack.shape.network, stack.flat[rows], stack.targets[rows]
-    temperature = None if stack.temperature is None else stack.temperature[0, rows, None]
+    temperature = None if stack.temperature is None else stack.temperature[rows, None]
     weights = network.layout.split(flat)
     for start in range(0, len(stack.inputs), CHUNK):
         chunk = slice(start, min(start + CHUNK, len(stack.inputs)))

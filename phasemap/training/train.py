@@ -34,12 +34,16 @@ from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
 from phasemap.training.graph import Graphs
-from phasemap.training.update import Rates, by_group, clamp, clipped, orthogonal, rates, slope
+from phasemap.training.update import Rates, by_group, clamp, clipped, orthogonal, rates, slope, switched
 
 AHEAD = 64  # steps whose batches are drawn at once
 
 
 Sources = Mapping[str, Tensor]  # ``start_from`` -> the weights [P] that it names
+
+
+def _nothing(endings: dict[int, str]) -> None:
+    pass
 
 
 @dataclass
@@ -56,9 +60,7 @@ class Training:
     seconds: dict[str, float] = field(default_factory=dict)  # trial id -> its share of the time so far
     faults: dict[str, dict[str, str]] = field(default_factory=dict)  # trial id -> probe -> the first that went wrong
     sources: Sources = field(default_factory=dict)
-    leaving: Callable[[dict[int, str]], None] = lambda endings: (
-        None
-    )  # told the rows that end, and why, while they stand
+    leaving: Callable[[dict[int, str]], None] = _nothing  # is given the rows that end, and why, while they stand
 
     def __post_init__(self) -> None:
         shape = self.trials[0].shape
@@ -175,7 +177,7 @@ class Training:
     def stacked(self) -> Stacked:
         """The trials as they stand, for what is measured on them."""
         sides = self.labels, self.targets, self.split
-        temperature = rates(self.trials, self.step, 1, self.device).more.get("temperature")
+        temperature = switched(self.trials, self.device).get("temperature")
         return Stacked(self.trials[0].shape, self.flat, self.inputs, *sides, self.start, temperature)
 
     def _probed(self, seen: Seen, rows: list[int], last: bool) -> list[Look]:
@@ -302,8 +304,8 @@ def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> 
 
 @lru_cache(maxsize=64)
 def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
-    short = trial.replace(steps=4, evaluate_every=2, probe_every=0, warmup=0, log_spaced=False, probes="", phases="liu")
-    short = short.replace(start_from="")
+    plain = {"probe_every": 0, "warmup": 0, "log_spaced": False, "probes": "", "phases": "liu", "start_from": ""}
+    short = trial.replace(steps=4, evaluate_every=2, **plain)
     alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
     seen = []
     for trials in (alone, stacked):

@@ -73,15 +73,19 @@ def rates(trials: tuple[Trial, ...], first: int, steps: int, device: torch.devic
         decay = decay * learning_rate
     step_size, decay, root = (part.float().to(device) for part in (learning_rate / first_correction, decay, root))
     more = {name: part.float().to(device) for name, part in rule.numbers(count + 1).items()}
-    for name in shape.shape.switched:
-        column = torch.tensor([getattr(trial, name) for trial in trials], dtype=torch.float32, device=device)
-        more[name] = column[:, None].expand(steps, -1, -1)
+    more |= {name: column.expand(steps, -1, -1) for name, column in switched(trials, device).items()}
     seeds = tuple(trial.seed for trial in trials)
     if "weight_noise" in more:
         more["noise"] = random_streams.step_keys(seeds, random_streams.NOISE, first, steps, device)
     if shape.shape.network.dropout:
         more["dropout"] = random_streams.step_keys(seeds, random_streams.DROPOUT, first, steps, device)
     return Rates(step_size, decay, root, more)
+
+
+def switched(trials: tuple[Trial, ...], device: torch.device) -> dict[str, Tensor]:
+    """The fields of ``SWITCHED`` that are on, [K, 1] each."""
+    columns = {name: [[getattr(trial, name)] for trial in trials] for name in trials[0].shape.switched}
+    return {name: torch.tensor(column, dtype=torch.float32, device=device) for name, column in columns.items()}
 
 
 def _left(trial: Trial, count: Tensor) -> Tensor:
