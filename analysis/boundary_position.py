@@ -170,10 +170,10 @@ def _sentence(row: dict[str, Any], along: Axis, other: Axis | None) -> str:
 
 
 def _side(row: dict[str, Any]) -> str:
-    """ "P < 0.5 below 3 (2 of 40 generalized)" """
+    """ "P < 0.5, surely below 3 (2 of 40 generalized)" """
     low, high = row["low"], row["high"]
     bounds = [f"{word} {end:.3g}" for word, end in (("above", low), ("below", high)) if not math.isinf(end)]
-    where = " " + (" and ".join(bounds) or "everywhere")
+    where = f", surely {' and '.join(bounds)}" if bounds else " everywhere"
     if math.isnan(low):
         where = " everywhere" if row["generalized"] in (0, row["trials"]) else ", nowhere surely"
     return f"{row['boundary'].removeprefix('none: ')}{where} ({row['generalized']} of {row['trials']} generalized)"
@@ -229,7 +229,7 @@ def _dress(ax: Axes, summary: Summary) -> None:
         ax.text(
             place,
             middle,
-            _side(row).replace(" (", "\n("),
+            _side(row).replace(", ", ",\n").replace(" (", "\n("),
             rotation=90,
             ha="center",
             va="center",
