@@ -187,7 +187,8 @@ class Batches:
             return self._draw_mixed(first, steps)
         drawn = [group.draw(first, steps) for group in self._groups]
         parts = (_joined(part, self._places) for part in zip(*drawn, strict=True))
-        examples, weights = (part.transpose(0, 1).contiguous() for part in parts)
+        # a copy: contiguous() leaves a single trial's strides as they are, and compiled steps are made for strides
+        examples, weights = (part.transpose(0, 1).clone(memory_format=torch.contiguous_format) for part in parts)
         return examples, weights
 
     def _draw_mixed(self, first: int, steps: int) -> tuple[Tensor, Tensor]:

@@ -370,7 +370,7 @@ def _engine(shape: Shape, names: tuple[str, ...], device: torch.device, compiled
                 clamp(flat, rate.more["norm_clamp"])
 
     users = any(part.kind == "model" and part.code for part in shape.parts)
-    return _compiled(gradient_step, not users) if compiled else gradient_step
+    return _compiled(gradient_step, kept, not users) if compiled else gradient_step
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -393,27 +393,36 @@ def _compiler_is_known() -> bool:
         return False
 
 
-def _compiled(step: Step, for_any_size: bool) -> Step:
-    """The step compiled twice: for one trial, and for any number of them.
+def _compiled(step: Step, kept: int, for_any_size: bool) -> Step:
+    """The step compiled twice: for one trial, and for any number of them; for batches of any length.
 
-    torch keeps its compiled versions by code object, and before every call compares all the step
-    can see with what it saw. A code object of its own spares it all but the tensors. Some layers of a
-    user's network (an embedding under vmap) fix the size: it is compiled again for each, and not refused.
+    torch keeps its compiled versions by code object, and before every call compares all the step can see with what it
+    saw. A code object of its own spares it all but the tensors. What may vary is named before the first call and all
+    else is fixed: left to itself, torch lets vary what it saw vary in the shapes before, and a trial's last bits and
+    speed then depend on what its process trained earlier. Some layers of a user's network (an embedding under vmap)
+    fix the size: it is compiled again for each, and not refused.
+
+    Args:
+        kept: number of the optimizer's tensors, which stand between the weights and the batch.
     """
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
-    fast = torch.compile(own, fullgraph=True, options={"guard_filter_fn": torch.compiler.keep_portable_guards_unsafe})
-    mark = torch._dynamo.mark_dynamic if for_any_size else torch._dynamo.maybe_mark_dynamic
+    only_tensors = torch.compiler.keep_portable_guards_unsafe
+    fast = torch.compile(own, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors})
+    may_vary = torch._dynamo.maybe_mark_dynamic
+    by_trials = torch._dynamo.mark_dynamic if for_any_size else may_vary
     if not for_any_size:
         torch._dynamo.config.recompile_limit = 64
-    marked = False
+    sizes: set[int] = set()
 
     def compiled_step(*tensors: Tensor) -> None:
-        nonlocal marked
-        if len(tensors[0]) > 1 and not marked:
-            for part in tensors:
-                if len(part) == len(tensors[0]):
-                    mark(part, 0)
-            marked = True
+        size = len(tensors[0])
+        if size not in sizes:
+            sizes.add(size)
+            for part in tensors if size > 1 else ():
+                if len(part) == size:
+                    by_trials(part, 0)
+            for part in tensors[1 + kept : 4 + kept]:  # inputs, labels, weights: [K, B, ...]
+                may_vary(part, 1)
         fast(*tensors)
 
     return compiled_step

@@ -200,6 +200,37 @@ def test_a_compiled_trial_alone_is_the_same_in_a_stack(name):
     compiled_alone_and_together(SHAPES[name])
 
 
+WEIGHTS = """
+import sys
+from small import TRANSFORMER
+from phasemap.training.train import begin
+
+def weights(**change):
+    training = begin((TRANSFORMER.replace(batch_size=0, **change),), compiled=True)
+    for step in (2, 7):  # blocks of different lengths
+        training.advance(step)
+    assert training.compiled
+    return training.flat.numpy().tobytes().hex()
+
+if sys.argv[1] == "later":
+    weights(width=12, heads=2, data_fraction=0.4)
+    weights(width=20, heads=2, data_fraction=0.6)
+print(weights())
+"""
+
+
+@pytest.mark.long
+def test_compiled_steps_do_not_depend_on_what_the_process_trained_before():
+    """Left to itself, torch compiles the second width of a process for any width: other bits, at half the speed."""
+
+    def run(when: str) -> str:
+        here = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[1]))
+        command = [sys.executable, "-c", WEIGHTS, when]
+        return subprocess.run(command, env=here, check=True, capture_output=True, text=True, timeout=900).stdout
+
+    assert run("first") == run("later")
+
+
 def test_a_diverged_trial_is_recorded_as_diverged_and_its_neighbors_finish():
     trials = mixed(MLP)
     results = trained(trials)
