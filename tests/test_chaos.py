@@ -142,6 +142,7 @@ def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_pa
     assert not list((tmp_path / "phasemap_data").rglob("*.pt")), "checkpoints of recorded trials are removed"
 
 
+@pytest.mark.long
 def test_interrupts_and_termination_keep_progress_and_the_same_command_continues(tmp_path, undisturbed):
     """A terminal's Ctrl-C goes to every process of the group; the second leaves at once."""
     (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))

@@ -78,6 +78,7 @@ def test_a_full_disk_under_the_checkpoints_is_reported_once_and_costs_nothing_el
     assert len(set(recorded(tmp_path / "mlflow.db"))) == len(recorded(tmp_path / "mlflow.db")) == TRIALS
 
 
+@pytest.mark.long
 def test_a_full_disk_under_the_record_is_waited_for_and_corrupts_nothing(tmp_path, disk, schema):
     store = disk / "mlflow.db"
     shutil.copy(schema, store)

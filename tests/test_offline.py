@@ -36,6 +36,7 @@ def swept(folder: Path, *before: str, options: tuple[str, ...] = ()) -> subproce
     return subprocess.run(words, cwd=folder, env=said, capture_output=True, text=True, timeout=400, check=False)
 
 
+@pytest.mark.long
 def test_a_sweep_in_one_process_asks_no_network_at_all(tmp_path):
     """Every Python process it starts listens to itself: MLflow's usage reports would be heard."""
     heard = tmp_path / "heard.txt"

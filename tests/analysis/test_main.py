@@ -2,6 +2,7 @@
 
 import matplotlib
 import pandas as pd
+import pytest
 from synthetic import Store, wd_width
 
 from analysis.__main__ import draw_all, main
@@ -27,6 +28,7 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.long
 def test_laws_are_drawn_along_the_axes_asked_for(tmp_path):
     laws = Store(tmp_path, "laws")
     for trial, outcome in wd_width(seeds=2):

@@ -22,9 +22,10 @@ OWN = {
     "a folder": ("analysis/notes.txt",),
     "a module": ("analysis.py",),
 }
+KINDS = ["a package", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("a folder", "a module"))]
 
 
-@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_analysis_of_the_users_own_disturbs_nothing(kind, schema, tmp_path):
     shutil.copy(schema, tmp_path / "mlflow.db")
     (tmp_path / "tiny.py").write_text(SPACE)

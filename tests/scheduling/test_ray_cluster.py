@@ -92,6 +92,7 @@ def test_nothing_listens_beyond_this_machine_and_only_the_token_opens(tmp_path):
         process.wait()
 
 
+@pytest.mark.long
 def test_each_start_has_a_token_of_its_own_and_leaves_the_users_as_it_was(tmp_path):
     told = output(
         """

@@ -51,6 +51,7 @@ def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, 
     assert len(set(pairs)) <= 3  # whoever is through with its shape helps with the other
 
 
+@pytest.mark.long
 def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_path, monkeypatch):
     monkeypatch.setattr(queue, "NEWS", 10.0)
     monkeypatch.setattr(queue, "SILENCES", 3)
