@@ -35,7 +35,7 @@ def sizes(table: pd.DataFrame) -> str:
 
 
 def grokked(table: pd.DataFrame) -> str:
-    """What counts as grokked."""
+    """What counts as generalized."""
     every = _values(table, "evaluate_every")
     unread = int(table.phase.isna().sum())
     noun = "trial" if unread == 1 else "trials"

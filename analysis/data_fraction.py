@@ -52,7 +52,7 @@ def of_sweep(sweep: Sweep) -> Summary:
 
 
 def draw(ax: Axes, summary: Summary) -> None:
-    """Share grokked."""
+    """Share generalized."""
     rate_and_step.draw_rates(ax, summary.table, summary.x, summary.by)
 
 

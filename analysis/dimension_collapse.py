@@ -43,7 +43,7 @@ def summarize(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
     )
     words = caption.join(
         "Principal components holding 95 % of the variance of the hidden test vectors; triangles: the grok step of "
-        f"each seed; {len(groks)} of {len(cell)} seeds grokked ({describe(cell)})",
+        f"each seed; {len(groks)} of {len(cell)} seeds generalized ({describe(cell)})",
         caption.grokked(cell),
         caption.sizes(cell),
     )

@@ -1,6 +1,6 @@
 """Grok-step map: the outcome map of the grok step, also where it was not reached.
 
-Trials that never grokked are censored, not dropped, so a cell can honestly read "> budget".
+Trials that never generalized are censored, not dropped, so a cell can honestly read "> budget".
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ KEYS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 @dataclass(frozen=True)
 class Summary:
     """``table``: run_id, seed, key, step, value; ``highlighted``: the run drawn strongly (the seed
-    with the median grok step); ``grok_steps``: run_id -> step, of those that grokked."""
+    with the median grok step); ``grok_steps``: run_id -> step, of those that generalized."""
 
     table: pd.DataFrame
     highlighted: str
@@ -39,7 +39,7 @@ def summarize(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -
     chosen = highlighted or middle_seed(cell[cell.run_id.isin(points.run_id)])
     seed = int(cell.loc[cell.run_id == chosen, "seed"].iloc[0])
     grokked = cell[cell.grok_step.notna()]
-    mark = "vertical line: its grok step" if chosen in set(grokked.run_id) else "which did not grok"
+    mark = "vertical line: its grok step" if chosen in set(grokked.run_id) else "which did not generalize"
     words = caption.join(
         f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)}); strong: seed {seed}, {mark}",
         caption.grokked(cell),
@@ -55,7 +55,7 @@ def of_sweep(sweep: Sweep) -> Summary:
 
 
 def telling_cell(table: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
-    """The trials of the cell with most trials that grokked late, then most that grokked at all,
+    """The trials of the cell with most trials that grokked, then most that generalized at all,
     then the largest gap between memorization and grok step."""
     if table.empty:
         raise style.Absent("no finished trial yet")
@@ -73,7 +73,7 @@ def telling_cell(table: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
 
 
 def middle_seed(cell: pd.DataFrame) -> str:
-    """The run with the median grok step (the lower one of two), never grokked counting as last."""
+    """The run with the median grok step (the lower one of two), never generalizing counting as last."""
     ordered = cell.sort_values(["grok_step", "seed"], na_position="last")
     grokked = int(ordered.grok_step.notna().sum())
     return str(ordered.run_id.iloc[max(grokked - 1, 0) // 2 if grokked else 0])

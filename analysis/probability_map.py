@@ -39,7 +39,7 @@ DOUBT = LinearSegmentedColormap.from_list("doubt", ["#ffffff", "#b9b3c9", "#4b3f
 
 @dataclass(frozen=True)
 class Fit:
-    """Phase maps over the named axes: of grokked (1) against not (0), and of all phases."""
+    """Phase maps over the named axes: of generalized (1) against not (0), and of all phases."""
 
     axes: tuple[Axis, ...]
     grokked: PhaseMap
@@ -50,7 +50,7 @@ class Fit:
 class Summary:
     """``table`` has a row per lattice point: the axes (an ordinal one as its rank, from 0), the
     probability of generalization with low and high end of its 90 % band, and the entropy of the phases in
-    bits. ``trials`` has the axes of each trial, its seed, its phase and whether it grokked."""
+    bits. ``trials`` has the axes of each trial, its seed, its phase and whether it generalized."""
 
     table: pd.DataFrame
     trials: pd.DataFrame
@@ -231,7 +231,7 @@ def _curves(summary: Summary, panels: list[tuple[str, pd.DataFrame, pd.DataFrame
 
 
 def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.DataFrame) -> None:
-    """Along one axis: the probability with its band; the trials stand at 1 (grokked) or 0."""
+    """Along one axis: the probability with its band; the trials stand at 1 (generalized) or 0."""
     x = summary.x
     ax.fill_between(cells[x.name], cells.low, cells.high, color=style.BLUE, alpha=0.18, linewidth=0)
     ax.plot(cells[x.name], cells.probability, color=style.BLUE)

@@ -36,7 +36,7 @@ def second(axes: Sequence[str], first: str, table: pd.DataFrame) -> str | None:
 
 
 def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
-    """Share grokked with Wilson intervals and n."""
+    """Share generalized with Wilson intervals and n."""
     for name, part, look, shift in _lines(rows, by):
         places, apart = x.places(part[x.name]), style.apart(ax, shift)
         error = [(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)]
@@ -104,7 +104,7 @@ def _numbers(cell: pd.DataFrame, delay: bool) -> tuple[Any, ...]:
 
 
 def _delay(cell: pd.DataFrame) -> Any:
-    """Of the trials that memorized; one that has not grokked is censored at the steps it ran on."""
+    """Of the trials that memorized; one that has not generalized is censored at the steps it ran on."""
     own = cell[cell.memorization_step.notna()]
     waited = (own.grok_step.fillna(followed(own)) - own.memorization_step).clip(lower=0)
     return kaplan_meier(waited, own.grok_step.notna())[1]
@@ -126,7 +126,7 @@ def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, 
 
 @style.applied()
 def figure(rows: pd.DataFrame, x: Axis, by: str | None, words: str, ylabel: str) -> Figure:
-    """Share grokked beside its step, or delay, with the words below."""
+    """Share generalized beside its step, or delay, with the words below."""
     sheet, axes = style.sheet(1, 2, style.DOUBLE, 60 * style.MM, words)
     draw_rates(axes[0, 0], rows, x, by)
     draw_steps(axes[0, 1], rows, x, by, ylabel)

@@ -1,7 +1,7 @@
 """Success rate: the share of trials that generalized, against one axis, with Wilson intervals and n.
 
 One line per value of a second axis; from four lines on, one panel each, so that intervals stay
-readable. Says nothing about when a trial grokked: see ``time_to_grok.py``.
+readable. Says nothing about when a trial generalized: see ``time_to_grok.py``.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def summarize(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
 
 
 def of_sweep(sweep: Sweep) -> Summary:
-    """The first trial with a takeover, else the first that grokked, else the first."""
+    """The first trial with a takeover, else the first that generalized, else the first."""
     table = sweep.finished
     if table.empty:
         raise style.Absent("no finished trial yet")

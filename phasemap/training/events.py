@@ -14,7 +14,7 @@ from statistics import median
 from phasemap.plan.outcome import Curve
 from phasemap.plan.trial import Trial
 
-FORGOTTEN = 0.5  # test accuracy below which an evaluation after a grokked one is an oscillation
+FORGOTTEN = 0.5  # test accuracy below which an evaluation after one that generalized is an oscillation
 SPIKE = 10.0  # train loss over its running median
 SPIKE_MEMORY = 5  # evaluations in that median
 TAKEN_OVER = 0.5  # stride score
