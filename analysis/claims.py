@@ -54,6 +54,13 @@ SCALING = "OpenReview TGqGmGZ2Hz, abstract: 384 configurations of two-layer MLPs
 KHANH = "Khanh 2026, arXiv 2606.18465, section 4.2, and ClevixLab/grokking-logit-scale e29d08d"
 POWER = "Power et al. 2022, arXiv 2201.02177"
 
+ONE_HOT: dict[str, Any] = {
+    "modulus": 113,
+    "data_fraction": 0.4,
+    "width": 200,
+    "weight_decay": 0.0,
+    "learning_rate": 1e-2,
+}
 ADDITION: dict[str, Any] = {"task": "modular_addition", "modulus": 97, "data_fraction": 0.3, "weight_decay": 1.0}
 MULTIPLICATION: dict[str, Any] = ADDITION | {"task": "modular_multiplication"}
 SMALL: dict[str, Any] = {"model": "transformer", "width": 128, "depth": 2, "heads": 4, "learning_rate": 1e-3}
@@ -313,7 +320,20 @@ def _edge(name: str, claim: str, published: str, low: float, high: float, measur
         measure=measure,
         spaces=("grokking_edge",),
         select={"orthogonal_gradient": orthogonal, "loss": "cross_entropy", "steps": [300, 1e9]},
-        settings={"modulus": 113, "data_fraction": 0.4, "width": 200, "weight_decay": 0.0, "learning_rate": 1e-2},
+        settings=ONE_HOT,
+        **more,
+    )
+
+
+def _edge_long(name: str, claim: str, loss: str, panel: str, beta2: float, **more: Any) -> Claim:
+    return Claim(
+        name=name,
+        chapter=JUMP,
+        claim=f"Addition mod 113, one-hot MLP, no weight decay, within 80,000 steps: {claim}",
+        source=EDGE.replace("figure 1a", f"figure 1{panel}"),
+        spaces=("grokking_edge_long",),
+        select={"orthogonal_gradient": False, "loss": loss, "steps": [80_000, 1e9]},
+        settings=ONE_HOT | {"beta2": beta2, "epsilon": 1e-25},
         **more,
     )
 
@@ -516,6 +536,32 @@ CLAIMS: tuple[Claim, ...] = (
         share_within("grok_step", 300),
         unit="share of trials",
         kind=ASKED,
+    ),
+    _edge_long(
+        "edge_stablemax",
+        "with StableMax at least two thirds of the trials generalize",
+        "stablemax_float64",
+        "b",
+        0.999,
+        published="generalizes near 60,000, read off the figure",
+        low=MOSTLY[0],
+        high=MOSTLY[1],
+        measure=share_within("grok_step", 80_000),
+        unit="share of trials",
+        shown="grok_step",
+    ),
+    _edge_long(
+        "edge_softmax",
+        "with a softmax in float64 at most a third of the trials generalizes",
+        "cross_entropy_float64",
+        "c",
+        0.99,
+        published="does not generalize (0.00)",
+        low=RARELY[0],
+        high=RARELY[1],
+        measure=share_within("grok_step", 80_000),
+        unit="share of trials",
+        shown="best_test_accuracy",
     ),
     Claim(
         name="logit_scale",

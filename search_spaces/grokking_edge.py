@@ -5,8 +5,7 @@ run_main_experiments.sh: addition mod 113 from two one-hot vectors, an MLP of tw
 40 % of the pairs, full batches, learning rate 0.01, no weight decay, 300 steps, one seed. Test accuracy passes 0.9 near
 step 150, read off the figure, which names StableMax besides; the script has cross-entropy there. The script asks for
 beta2 0.99 and epsilon 1e-25, but its OrthoGrad rebuilds AdamW with torch's 0.999 and 1e-8, which are used here.
-The arm without the orthogonal gradient is ours to compare with. Figure 1b, StableMax alone, takes 80,000 steps:
---set orthogonal_gradient=False --set loss=stablemax --set steps=80000 --set evaluate_every=5000.
+The arm without the orthogonal gradient is ours to compare with. Figures 1b and 1c: grokking_edge_long.py.
 16 trials of 300 steps, 4,800 trial-steps: about 5 minutes on 2 cores; a trial ends where it groks.
 Smaller: --set seed=0 --set modulus=59 (2 trials, 600 trial-steps, seconds).
 """

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils.flop_counter import FlopCounterMode
 
 from phasemap.fields import Fault
 from phasemap.networks.arithmetic import adopt
@@ -102,6 +103,17 @@ class ModuleNetwork(Network):
             what = f"{self._where}{self.chosen.name} must be a torch.nn.Module, got {type(module).__name__}"
             raise Fault([f"model: {what}; derive it from one"])
         return module.float()
+
+    def cost(self, batch: int) -> float:
+        """Thrice the multiply-adds of its forward pass."""
+        return 3 * batch * self._multiply_adds + 2e6
+
+    @cached_property
+    def _multiply_adds(self) -> float:
+        """Of one example, in products, convolutions and attention; where there are none, one for each parameter."""
+        with torch.no_grad(), FlopCounterMode(display=False) as counted:
+            self._module(0)(torch.from_numpy(self.task.inputs[:TRIED]))
+        return counted.get_total_flops() / 2 / TRIED or float(self.parameters)
 
     def _tried(self) -> int:
         """Shows the module a few examples, alone and stacked; returns the length of a hidden vector."""

@@ -44,7 +44,7 @@ from phasemap.words import did_you_mean
 
 CLOSEST = 300  # steps between two probes, unless given: nearer ones would cost small networks a tenth of their time
 SLOTS = ("task", "model", "optimizer")  # the components of every trial
-LOSSES = Literal["cross_entropy", "cross_entropy_float64", "mean_squared_error", "stablemax"]
+LOSSES = Literal["cross_entropy", "cross_entropy_float64", "mean_squared_error", "stablemax", "stablemax_float64"]
 ANNEALING = Literal["none", "linear", "cosine"]
 SPLITS = Literal["examples", "distinct", "values", "classes"]
 NOISE = Rule(lambda share: 0 <= share <= 1, "must lie in [0, 1]", "use a share such as 0.1")

@@ -28,8 +28,8 @@ def slope(kind: str, logits: Tensor, labels: Tensor, weights: Tensor, temperatur
     if temperature is not None:
         scale = temperature[..., None]
         return slope(kind, logits / scale, labels, weights) / scale
-    if kind == "cross_entropy_float64":
-        return slope("cross_entropy", logits.double(), labels, weights.double()).to(logits.dtype)
+    if kind.endswith("_float64"):
+        return slope(kind.removesuffix("_float64"), logits.double(), labels, weights.double()).to(logits.dtype)
     if kind == "cross_entropy":
         shares = logits.softmax(-1) * weights[..., None]
         return shares.scatter_add(-1, labels[..., None], -weights[..., None])

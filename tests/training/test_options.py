@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from phasemap.networks.network import Piece
 from phasemap.numerics.losses import losses
 from phasemap.numerics.random_streams import NOISE, normals, quantiles, step_keys
 from phasemap.plan.space import Space
-from phasemap.plan.trial import Trial
+from phasemap.plan.trial import LOSSES, Trial
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin, started
 from phasemap.training.update import clamp, clipped, rates, slope
@@ -42,6 +43,7 @@ FIXED = {
     "dropout, six tokens": {"dropout": 0.2, **SIX},
     "annealed, cosine": {"annealing": "cosine", "warmup": 5},
     "cross-entropy in float64": {"loss": "cross_entropy_float64", "temperature": 0.5},
+    "stablemax in float64": {"loss": "stablemax_float64"},
 }
 ALL = {**DIFFERING, "dropout": (0.3,) * 5, "orthogonal_gradient": (True,) * 5, "annealing": ("linear",) * 5}
 
@@ -208,7 +210,7 @@ def test_clamping_changes_no_direction():
 # ------------------------------------------------------------------ the loss
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "cross_entropy_float64", "mean_squared_error", "stablemax"])
+@pytest.mark.parametrize("kind", get_args(LOSSES))
 def test_the_slope_at_a_temperature_is_that_of_the_loss_of_divided_logits(kind):
     logits, labels = 5 * noise(2, 6, 4), torch.arange(12).view(2, 6) % 4
     weights, temperature = torch.full((2, 6), 1 / 6), torch.tensor([[0.5], [3.0]])
@@ -241,6 +243,17 @@ def test_a_softmax_in_float64_does_not_collapse():
     found = slope("cross_entropy_float64", logits, label, weights)
     assert found.dtype == torch.float32
     assert found[0, 0].tolist() == pytest.approx([-2 * math.exp(-30), math.exp(-30), math.exp(-30)], rel=1e-2)
+
+
+def test_a_stablemax_in_float64_is_that_of_its_authors():
+    """utils.py of LucasPrietoAl/grokking-at-the-edge-of-numerical-stability 0cc9e8d, line by line."""
+    logits, labels = 5 * noise(1, 6, 4), torch.arange(6).view(1, 6) % 4
+    exact = logits[0].double()
+    s = torch.where(exact < 0, 1 / (1 - exact + 1e-30), exact + 1)
+    wanted = -torch.log(s / s.sum(-1, keepdim=True)).gather(1, labels[0, :, None])[:, 0]
+    found = losses("stablemax_float64", logits, labels)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found[0], wanted, rtol=1e-14, atol=0)
 
 
 # ------------------------------------------------------------------ noise
