@@ -195,9 +195,18 @@ def notice(text: str, title: str = "") -> Figure:
 
 
 def mark_unfinished(figure: Figure, progress: str) -> None:
-    """Writes over the figure that the sweep is not whole, if so."""
-    if progress:
-        figure.suptitle(progress, fontsize=7, color="#a3261b", x=0.01, ha="left")
+    """Writes between panels and caption that the sweep is not whole, if so: no legend lies there."""
+    engine = figure.get_layout_engine()
+    if not progress or not isinstance(engine, ConstrainedLayoutEngine):
+        return
+    (width, height), (x, foot, wide, high) = figure.get_size_inches(), engine.get()["rect"]
+    whole = height + 4 * MM
+    figure.set_size_inches(width, whole)
+    engine.set(rect=(x, foot * height / whole + 4 * MM / whole, wide, high * height / whole))
+    for words in figure.texts:
+        words.set_y(words.get_position()[1] * height / whole)
+    line = (foot * height + 1.5 * MM) / whole
+    figure.text(1.5 * MM / width, line, progress, fontsize=7, color="#a3261b")
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:
