@@ -55,7 +55,7 @@ NAVIGATION = {  # page -> caption -> the pages below it, which the forge lists i
         "Project": ["CONTRIBUTING", "docs/reach-ins", "CHANGELOG"],
     },
     "docs/notes/README": {
-        "Notes": ["speed", "reliability", "containers", "boundaries", "critical-weight-decay", "versions"]
+        "Notes": ["speed", "reliability", "containers", "boundaries", "critical-weight-decay", "laws", "versions"]
     },
 }
 LOADS = re.compile(r"""<(?:script|img|iframe|source|link(?! rel="canonical"))\b[^>]*?(?:src|href)=["'](?:https?:)?//""")
