@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
-from phasemap.plan.trial import KINDS
+from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from . import caption, style
@@ -32,6 +33,10 @@ SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
 COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GRAY, NOT_MEASURED: "#cccccc"}
 OTHER = "other settings"
+OBSERVING = {  # fields that say how long a trial runs and how it is looked at
+    *("seed", "steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phases", "grok_threshold"),
+    *("memorization_threshold", "delay_limit"),
+}
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
     OTHER: "The published network at other settings",
@@ -158,7 +163,8 @@ def report(summary: Summary) -> str:
         "'never' or 'always': a third and two thirds of the trials stand for them. A verdict speaks of the steps "
         "that its claim names: a trial that has generalized is not undone by a longer budget, and one that has not "
         "may still do so. What is computed from a task is checked, not estimated. Trials run at other settings "
-        "than the published ones are named as such: their verdict speaks of these settings alone.",
+        "than the published ones are named as such: their verdict speaks of these settings alone. "
+        + _by_chance(summary.findings),
         "",
     ]
     for chapter in dict.fromkeys(f.claim.chapter for f in summary.findings):
@@ -213,6 +219,12 @@ def _counts(summary: Summary) -> list[str]:
     return _table(head, rows)
 
 
+def _by_chance(findings: Iterable[Finding]) -> str:
+    decided = sum(f.verdict in (REPLICATES, DOES_NOT) and not f.claim.fact for f in findings)
+    chance = f"up to {0.05 * decided:.1f} are expected to be wrong by chance; they are not corrected for their number."
+    return f"Of {decided} verdicts by 95 % intervals {chance}"
+
+
 def _sources(summary: Summary) -> list[str]:
     by_source: dict[str, list[str]] = {}
     for finding in summary.findings:
@@ -223,7 +235,7 @@ def _sources(summary: Summary) -> list[str]:
 def _not_run(summary: Summary) -> list[str]:
     """The search spaces with trials that nobody has recorded, what they cost, and the command; counted, not typed."""
     rows = []
-    for file in _files(CLAIMS):
+    for file in _files(name for claim in CLAIMS for name in claim.spaces):
         trials = load(file).trials()
         missing = [trial for trial in trials if trial.id not in summary.recorded]
         if missing:
@@ -236,11 +248,15 @@ def _not_run(summary: Summary) -> list[str]:
     return ["## What is not measured yet", "", *_table(head, rows), ""]
 
 
-def _files(claims: Iterable[Claim]) -> list[Path]:
-    """The search spaces of claims; two files may feed one sweep, each named after it."""
-    names = dict.fromkeys(name for claim in claims for name in claim.spaces)
+def _files(names: Iterable[str]) -> list[Path]:
+    """The search spaces of these names; two files may feed one sweep, each named after it."""
     known = {file.stem: file for file in sorted(SPACES.glob("*.py"))}
-    return [known[stem] for name in names for stem in (name, f"{name}_small", f"{name}_large") if stem in known]
+    return [
+        known[stem]
+        for name in dict.fromkeys(names)
+        for stem in (name, f"{name}_small", f"{name}_large")
+        if stem in known
+    ]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -360,13 +376,23 @@ def _checked(claim: Claim, values: list[float]) -> Finding:
 
 
 def _differences(trials: pd.DataFrame, claim: Claim) -> str:
-    """The settings in which the trials differ from the published ones."""
+    """The settings in which the trials differ from the published ones; of what a claim does not name, from those of its
+    search spaces."""
     parts = []
-    for name, value in claim.settings.items():
-        got = [v for v in sorted(trials[name].unique().tolist()) if v != value]
+    for name, values in (_of_spaces(claim.spaces) | {name: (one,) for name, one in claim.settings.items()}).items():
+        got = [v for v in sorted(trials[name].unique().tolist()) if v not in values]
         if got and name not in claim.select:
-            parts.append(f"{name.replace('_', ' ')} {', '.join(text(v) for v in got)} instead of {text(value)}")
+            instead = ", ".join(text(v) for v in values)
+            parts.append(f"{name.replace('_', ' ')} {', '.join(text(v) for v in got)} instead of {instead}")
     return f"At other settings: {'; '.join(parts)}" if parts else ""
+
+
+@cache
+def _of_spaces(names: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
+    """What the trials of these search spaces have of each field that moves a training step."""
+    trials = [trial for file in _files(names) for trial in load(file).trials()]
+    values = {name: {getattr(trial, name, FIELDS[name].default) for trial in trials} for name in KINDS}
+    return {name: tuple(sorted(found)) for name, found in values.items() if name not in OBSERVING and None not in found}
 
 
 def _row(finding: Finding) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def test_claims_are_named_once_and_speak_of_fields_and_spaces_that_exist():
         assert bool(claim.fact) != bool(claim.measure), claim.name
         assert set(claim.select) | set(claim.settings) <= {*FIELDS, "ending"}, claim.name
         assert not claim.shown or claim.shown in DEFINITIONS, claim.name
-        assert claim.fact or replicate._files([claim]), claim.name
+        assert claim.fact or replicate._files(claim.spaces), claim.name
 
 
 def test_chapters_are_not_scattered():
@@ -98,6 +98,22 @@ def test_trials_at_other_settings_are_named_and_counted_as_such():
     page = replicate.report(replicate.summarize({"seeds_success_rate": table}))
     assert "0.00 [0.00, 0.24]<br>At other settings: modulus 59 instead of 97" in page
     assert "**does not**<br>other settings" in page
+
+
+def test_what_a_claim_does_not_name_is_compared_with_its_search_spaces():
+    """A table of other trainings under the same name is no replication at the published settings."""
+    other = {"optimizer": "sgd", "loss": "stablemax", "norm": "pre", "precision": "bf16", "batch_size": 64}
+    for name, value in other.items():
+        seen = found(seeds_success_rate=frame(success(20, 30, **{name: value})))["ends_high_addition"]
+        assert seen.kind == "other settings"
+        assert f"{name.replace('_', ' ')} {str(value).replace('_', ' ')} instead of" in seen.other_settings
+
+
+def test_the_page_says_how_many_verdicts_chance_may_turn():
+    summary = replicate.summarize({"seeds_success_rate": frame(success(29, 30))})
+    decided = sum(f.verdict in ("replicates", "does not") and not f.claim.fact for f in summary.findings)
+    assert decided > 0
+    assert f"Of {decided} verdicts by 95 % intervals up to {decided / 20:.1f} are" in replicate.report(summary)
 
 
 def test_the_rule_of_the_strides_follows_the_modulus():
