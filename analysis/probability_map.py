@@ -136,7 +136,7 @@ def slices(axis: Axis, most: int = 6) -> list[Any]:
 
 
 def draw(ax: Axes, summary: Summary) -> None:
-    """Probability of grokking in the first panel."""
+    """Probability of generalization in the first panel."""
     _, cells, trials = summary.panels()[0]
     (_draw_chance if summary.y else _draw_curve)(ax, summary, cells, trials)
 
