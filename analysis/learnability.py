@@ -75,13 +75,13 @@ def draw(ax: Axes, summary: Summary) -> None:
     """Rungs from top to bottom."""
     for i, row in enumerate(summary.table.itertuples()):
         own = summary.trials.loc[summary.trials.name == row.name, "accuracy"]
-        first = i == 0
+        names = ("ceiling", "trials", "accuracy (median)", "overlap") if i == 0 else ("", "", "", "")
         look: dict[str, Any] = {"color": style.BLUE, "capsize": 2, "elinewidth": 0.9, "zorder": 3}
         bar = [[max(row.accuracy - row.low, 0)], [max(row.high - row.accuracy, 0)]] if np.isfinite(row.low) else None
-        ax.plot([row.ceiling] * 2, [i - 0.36, i + 0.36], color="#1a1a1a", linewidth=1.6, label="ceiling" * first)
-        ax.plot(own, np.full(len(own), i), "x", color=style.BLUE, alpha=0.5, markersize=3.5, label="trials" * first)
-        ax.errorbar([row.accuracy], [i], xerr=bar, fmt="o", label="accuracy (median)" * first, **look)
-        ax.plot(row.overlap, i, "D", color=style.ORANGE, fillstyle="none", markersize=5, label="overlap" * first)
+        ax.plot([row.ceiling] * 2, [i - 0.36, i + 0.36], color="#1a1a1a", linewidth=1.6, label=names[0])
+        ax.plot(own, np.full(len(own), i), "x", color=style.BLUE, alpha=0.5, markersize=3.5, label=names[1])
+        ax.errorbar([row.accuracy], [i], xerr=bar, fmt="o", label=names[2], **look)
+        ax.plot(row.overlap, i, "D", color=style.ORANGE, fillstyle="none", markersize=5, label=names[3])
         ax.annotate(
             f"n = {row.n}", (1.02, i), (0, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=6
         )

@@ -33,22 +33,15 @@ def attention_weights(queries: Tensor, keys: Tensor, heads: int) -> Tensor:
     return torch.softmax(batched(queries, keys.mT) / math.sqrt(queries.shape[-1]), -1)
 
 
-def attention_entropy(weights: Tensor, chosen: Tensor) -> Tensor:
-    """Mean entropy of the attention over the T tokens, over heads, asking tokens and chosen examples.
-
-    Args:
-        weights: [K, N, H, Q, T], each row adding up to 1.
-        chosen: [K, N] bool.
-
-    Returns:
-        [K] bits, 0 (one token) to log2(T) (all alike).
-    """
-    return nan_unless(finite_trials(weights), mean_chosen(example_entropy(weights), chosen))
-
-
 def example_entropy(weights: Tensor) -> Tensor:
-    """Mean over heads and asking tokens, of each example: [K, N, H, Q, T] -> [K, N] bits."""
+    """Mean entropy over heads and asking tokens, of each example: [K, N, H, Q, T] -> [K, N] bits, 0 (one token) to
+    log2(T) (all alike)."""
     return torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)
+
+
+def mean_entropy(entropies: Tensor, chosen: Tensor) -> Tensor:
+    """Of the chosen examples: [K, N] bits, [K, N] bool -> [K], NaN where a trial's attention is not finite."""
+    return nan_unless(finite_trials(entropies), mean_chosen(entropies, chosen))
 
 
 def probe(view: View) -> Numbers:
@@ -61,6 +54,6 @@ def probe(view: View) -> Numbers:
         asked = network.attending(weights, view.inputs[None, chunk])[1]
         spread = [attention_weights(queries, keys, network.heads) for queries, keys, _ in asked]
         parts.append(torch.stack([example_entropy(weights) for weights in spread]))
-    entropies = [mean_chosen(block, view.test) for block in torch.cat(parts, 2)]
+    entropies = [mean_entropy(block, view.test) for block in torch.cat(parts, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}
     return named | {"attention_entropy": entropies[-1]}

@@ -45,11 +45,6 @@ def coset_purity(vectors: Tensor, group: Group) -> Tensor | None:
     return nan_unless(finite & has_extent(norms.sum(1), size), pure)
 
 
-def chance(group: Group) -> float:
-    """Expected purity of vectors without structure."""
-    return (group.order / group.cosets - 1) / (group.order - 1)
-
-
 def probe(view: View) -> Numbers:
     group = view.shape.examples.group
     purity = coset_purity(view.vectors, group) if group else None

@@ -43,7 +43,6 @@ class Spectrum:
     frequencies: Tensor  # how many hold 90 % of the power
     dominant: Tensor  # the frequency with the most power
     dominant_share: Tensor  # its share of the power
-    dominant_stride: Tensor  # the stride a circle of that frequency alone would show
     predicted_stride: Tensor  # the stride all frequencies together predict
 
 
@@ -56,13 +55,11 @@ def spectrum(circles: Tensor) -> Spectrum:
     shares, places = power(circles), circles.shape[2]
     sound = shares.isfinite().all(1)
     share, dominant = shares.nan_to_num(0).max(1)
-    alone = torch.nn.functional.one_hot(dominant, shares.shape[1])
     held = shares.sort(1, descending=True).values.cumsum(1)
     return Spectrum(
         frequencies=nan_unless(sound, (held < SHARE).sum(1) + 1),
         dominant=nan_unless(sound, dominant + 1),
         dominant_share=nan_unless(sound, share),
-        dominant_stride=nan_unless(sound, nearest_stride(alone.double(), places)),
         predicted_stride=nan_unless(sound, nearest_stride(shares, places)),
     )
 

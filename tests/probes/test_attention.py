@@ -3,26 +3,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phasemap.probes.attention import attention_entropy, attention_weights
-
-ALL = torch.ones(1, 5, dtype=torch.bool)
+from phasemap.probes.attention import attention_weights, example_entropy, mean_entropy
 
 
 def test_even_attention_has_the_entropy_of_the_tokens() -> None:
-    assert attention_entropy(torch.full((1, 5, 4, 8, 8), 1 / 8), ALL).item() == pytest.approx(3)
+    assert example_entropy(torch.full((1, 5, 4, 8, 8), 1 / 8)).tolist() == [pytest.approx([3] * 5)]
 
 
 def test_attention_to_one_token_has_none() -> None:
     weights = torch.zeros(1, 5, 4, 1, 8)
     weights[..., 3] = 1
-    assert attention_entropy(weights, ALL).item() == 0
+    assert example_entropy(weights).tolist() == [[0] * 5]
 
 
 def test_only_chosen_examples_count() -> None:
     weights = torch.full((1, 2, 1, 1, 2), 0.5)
     weights[0, 1] = torch.tensor([1.0, 0.0])
-    assert attention_entropy(weights, torch.tensor([[True, False]])).item() == pytest.approx(1)
-    assert attention_entropy(weights, torch.tensor([[True, True]])).item() == pytest.approx(0.5)
+    assert mean_entropy(example_entropy(weights), torch.tensor([[True, False]])).item() == pytest.approx(1)
+    assert mean_entropy(example_entropy(weights), torch.tensor([[True, True]])).item() == pytest.approx(0.5)
 
 
 def test_weights_are_those_of_torch() -> None:

@@ -48,7 +48,8 @@ def coset_purity(hidden: Tensor, chosen: Tensor) -> Tensor:
 
 def attention_entropy(hidden: Tensor, chosen: Tensor) -> Tensor:
     tokens = hidden.unflatten(2, (3, -1))
-    return attention.attention_entropy(attention.attention_weights(tokens[:, :, :1], tokens, heads=2), chosen)
+    entropy = attention.example_entropy(attention.attention_weights(tokens[:, :, :1], tokens, heads=2))
+    return attention.mean_entropy(entropy, chosen)
 
 
 def of_logits(name: str) -> Probe:

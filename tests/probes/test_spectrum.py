@@ -39,7 +39,7 @@ def test_one_frequency_predicts_the_stride_that_is_measured(frequency: int) -> N
     found, measured = spectrum(circles), winning_stride(circles)
     assert (found.frequencies.item(), found.dominant.item()) == (1, frequency)
     assert found.dominant_share.item() == pytest.approx(1)
-    assert found.dominant_stride.item() == found.predicted_stride.item() == measured.stride.item()
+    assert found.predicted_stride.item() == measured.stride.item()
     assert measured.stride.item() * frequency % 97 in (1, 96)
 
 
@@ -59,7 +59,6 @@ def test_ninety_percent_of_the_power() -> None:
 def test_all_frequencies_can_overrule_the_dominant_one() -> None:
     found = spectrum(waves(97, {1: 1.0, 10: 0.9, 11: 0.9, 30: 0.9}))
     assert found.dominant.item() == 1
-    assert found.dominant_stride.item() == 1
     assert found.predicted_stride.item() != 1
 
 
@@ -70,7 +69,7 @@ def test_even_frequencies_only_mean_half_a_turn() -> None:
     inner = inner_circles(vectors, group)
     assert inner is not None
     found = spectrum(inner)
-    assert (found.dominant.item(), found.dominant_stride.item()) == (2, 4)
+    assert found.dominant.item() == 2
     outer = outer_circle(vectors, group)
     assert outer is not None
     assert outer.shape == (1, 1, 12, 2)

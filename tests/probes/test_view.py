@@ -71,9 +71,8 @@ def test_attention_is_that_of_the_readout_token():
     asked = training.network.attending(weights, training.inputs[None])[1]
     queries, keys, _ = asked[-1]
     assert queries.shape[2] == 1
-    expected = attention.attention_entropy(
-        attention.attention_weights(queries, keys, trial.heads), training.split.test
-    ).item()
+    entropy = attention.example_entropy(attention.attention_weights(queries, keys, trial.heads))
+    expected = attention.mean_entropy(entropy, training.split.test).item()
     (result,) = training.evaluate()
     assert result.outcome.attention_entropy == pytest.approx(expected)
     assert 0 < expected <= 1

@@ -74,11 +74,6 @@ def test_a_view_of_many_axes_and_of_every_probe_fits_a_tag_of_an_experiment():
     assert max(map(len, views(axes, asked=probes.names()).values())) < 20_000  # MLflow 3.17's limit
 
 
-def test_no_order_by_creation_which_would_fold_trials_below_their_parent():
-    for value in VIEWS.values():
-        assert json.loads(json.loads(value)["state"])["orderByKey"] != "attributes.start_time"
-
-
 def test_the_description_links_to_the_map_and_explains_the_usual_metrics_and_names_the_others():
     text = description("wd_width", "7", "abc")
     assert "#/experiments/7/runs/abc/artifacts/figures/interactive_map.html" in text
