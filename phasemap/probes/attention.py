@@ -9,7 +9,7 @@ from torch import Tensor
 
 from phasemap.networks.transformer import Transformer
 from phasemap.numerics.matmul import batched
-from phasemap.probes.batch import blocks, finite_trials, mean_chosen, nan_unless
+from phasemap.probes.batch import blocks, mean_chosen, nan_unless
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
@@ -41,7 +41,7 @@ def example_entropy(weights: Tensor) -> Tensor:
 
 def mean_entropy(entropies: Tensor, chosen: Tensor) -> Tensor:
     """Of the chosen examples: [K, N] bits, [K, N] bool -> [K], NaN where a trial's attention is not finite."""
-    return nan_unless(finite_trials(entropies), mean_chosen(entropies, chosen))
+    return nan_unless(entropies.isfinite().all(1), mean_chosen(entropies, chosen))
 
 
 def probe(view: View) -> Numbers:
