@@ -33,9 +33,8 @@ SPACES = Path(__file__).parents[1] / "search_spaces"
 REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
 COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GRAY, NOT_MEASURED: "#cccccc"}
 OTHER = "other settings"
-OBSERVING = {  # fields that say how long a trial runs and how it is looked at
-    *("seed", "steps", "evaluate_every", "probe_every", "log_spaced", "probes", "phases", "grok_threshold"),
-    *("memorization_threshold", "delay_limit"),
+OBSERVING = {  # fields that say how long a trial runs and what is looked at besides
+    *("seed", "steps", "probe_every", "log_spaced", "probes", "phases", "delay_limit"),
 }
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
@@ -162,7 +161,9 @@ def report(summary: Summary) -> str:
         "differences: Newcombe. A median of fewer than six trials has an open interval. A few seeds cannot show "
         "'never' or 'always': a third and two thirds of the trials stand for them. A verdict speaks of the steps "
         "that its claim names: a trial that has generalized is not undone by a longer budget, and one that has not "
-        "may still do so. What is computed from a task is checked, not estimated. Trials run at other settings "
+        "may still do so. Ranges of numbers: steps, counts and jumps, those of the published runs, or half to twice a "
+        "single one; components and exponents, a quarter to either side; accuracies, at least 0.95 where 1 is "
+        "published, 0.05 around chance where chance is, at most 0.02 where a value near 0 is. What is computed from a task is checked, not estimated. Trials run at other settings "
         "than the published ones are named as such: their verdict speaks of these settings alone. "
         + _by_chance(summary.findings),
         "",

@@ -102,7 +102,14 @@ def test_trials_at_other_settings_are_named_and_counted_as_such():
 
 def test_what_a_claim_does_not_name_is_compared_with_its_search_spaces():
     """A table of other trainings under the same name is no replication at the published settings."""
-    other = {"optimizer": "sgd", "loss": "stablemax", "norm": "pre", "precision": "bf16", "batch_size": 64}
+    other = {
+        "optimizer": "sgd",
+        "loss": "stablemax",
+        "norm": "pre",
+        "precision": "bf16",
+        "batch_size": 64,
+        "grok_threshold": 0.5,
+    }
     for name, value in other.items():
         seen = found(seeds_success_rate=frame(success(20, 30, **{name: value})))["ends_high_addition"]
         assert seen.kind == "other settings"
