@@ -161,9 +161,10 @@ def report(summary: Summary) -> str:
         "differences: Newcombe. A median of fewer than six trials has an open interval. A few seeds cannot show "
         "'never' or 'always': a third and two thirds of the trials stand for them. A verdict speaks of the steps "
         "that its claim names: a trial that has generalized is not undone by a longer budget, and one that has not "
-        "may still do so. Ranges of numbers: steps, counts and jumps, those of the published runs, or half to twice a "
+        "may still do so. Ranges of numbers, mostly: steps, counts and jumps, those of the published runs, or half to twice a "
         "single one; components and exponents, a quarter to either side; accuracies, at least 0.95 where 1 is "
-        "published, 0.05 around chance where chance is, at most 0.02 where a value near 0 is. What is computed from a task is checked, not estimated. Trials run at other settings "
+        "published, 0.05 around chance where chance is, at most 0.02 where a value near 0 is. "
+        "What is computed from a task is checked, not estimated. Trials run at other settings "
         "than the published ones are named as such: their verdict speaks of these settings alone. "
         + _by_chance(summary.findings),
         "",
