@@ -12,7 +12,7 @@ from phasemap.plan.asked import asked, strays
 from phasemap.plan.space import Space
 from phasemap.plan.trial import Trial
 from phasemap.record import client as store
-from phasemap.record.claim import DEAD_AFTER, driver_of
+from phasemap.record.claim import DEAD_AFTER, LISTEN, driver_of, lives_here
 from phasemap.words import did_you_mean
 
 LATE = 60_000  # milliseconds between a trial's end and its record, mostly
@@ -34,6 +34,8 @@ class Watched:
         self.experiment = experiment.experiment_id
         self._seen: dict[str, tuple[Trial, str]] = {}
         self._after = self._looks = 0
+        self._sign: float | None = None  # time of the driver's last sign of life, by its own clock
+        self._heard = 0.0  # when that came, by ours
 
     def status(self, space: Space) -> terminal.Status:
         """What is recorded now; only runs that ended since the last look are read."""
@@ -51,24 +53,38 @@ class Watched:
         planned = parent.get("phasemap.trials", "")
         total = int(planned) if planned.isdigit() else len(self._seen)
         field = terminal.Map.of(space, list(self._seen.values()))
-        news = _news(driver_of(parent))
+        news = self._news(driver_of(parent))
         failed = news.pop("failed", 0)
         return terminal.Status(self.name, total, field, failed, terminal.Pace(**news) if news else None)
 
     def is_running(self) -> bool:
-        """Whether a driver has shown a sign of life within a minute."""
+        """Whether a driver lives: its process, or if that is elsewhere, a sign of life within a minute."""
         driver = driver_of(self._parent())
-        return bool(driver and time.time() - driver["time"] < DEAD_AFTER)
+        if driver is None:
+            return False
+        here, silence = lives_here(driver), self._silence(driver)
+        return silence < DEAD_AFTER if here is None else here
+
+    def _silence(self, driver: dict[str, Any]) -> float:
+        """Seconds since the driver's last sign of life by the clock of this process: the driver's may differ, and jump.
+        Where it seems old when it is first met, another is waited for."""
+        now, sign = time.monotonic(), driver["time"]
+        if self._sign is None:
+            age = abs(time.time() - sign)
+            self._heard = now - (age if age < DEAD_AFTER else DEAD_AFTER - LISTEN)
+        elif sign != self._sign:
+            self._heard = now
+        self._sign = sign
+        return now - self._heard
+
+    def _news(self, driver: dict[str, Any] | None) -> dict[str, Any]:
+        """What the driver reports of its pace, with the time left as of now; nothing if it reports nothing."""
+        news = dict((driver or {}).get("news") or {})
+        if driver and news.get("seconds_left") is not None:
+            news["seconds_left"] = max(0.0, news["seconds_left"] - self._silence(driver))
+        return news
 
     def _parent(self) -> dict[str, str]:
         """Tags of the parent run."""
         parents = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
         return parents[0].data.tags if parents else {}
-
-
-def _news(driver: dict[str, Any] | None) -> dict[str, Any]:
-    """What the driver reports of its pace, with the time left as of now; nothing if it reports nothing."""
-    news = dict((driver or {}).get("news") or {})
-    if driver and news.get("seconds_left") is not None:
-        news["seconds_left"] = max(0.0, news["seconds_left"] - (time.time() - driver["time"]))
-    return news

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 
 HEARTBEAT = 10.0  # seconds between two signs of life of a driver
 DEAD_AFTER = 60.0  # seconds without one after which a driver elsewhere counts as dead
+LISTEN = 25.0  # seconds in which a driver that lives shows another one, whatever the clocks of two machines say
 DRIVER, CLAIM = "phasemap.driver", "phasemap.claim"  # tags of the parent run
 
 
@@ -41,13 +42,19 @@ class Claim:
     def __init__(self, client: MlflowClient, name: str, parent: str):
         self.client, self.name, self.parent = client, name, parent
         self.token = secrets.token_hex(8)
+        self.began, self.start = time.time(), time.monotonic()
         self.news: Callable[[], Mapping[str, Any]] = dict  # goes with each sign of life, for those who watch
-        self.me = {"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())}
+        self.me = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "start": process_start(os.getpid()),
+            "processes": _processes(),
+        }
         other = driver_of(client.get_run(parent).data.tags)
         if other and self._is_alive(other):
             raise Held(
                 f"sweep {name}: is being run by process {other['pid']} on {other['host']} (last sign of life "
-                f"{time.time() - other['time']:.0f} s ago); wait for it, stop it, or choose another --name"
+                f"{max(0.0, time.time() - other['time']):.0f} s ago); wait for it, stop it, or choose another --name"
             )
         client.set_tag(parent, CLAIM, self.token)
         self._show_life()
@@ -83,7 +90,8 @@ class Claim:
         """Lets go of the sweep, unless it is another's."""
         self.check()
         self.client.set_tag(self.parent, DRIVER, "")
-        self.client.set_terminated(self.parent, status)
+        ended = max(time.time(), self.began + time.monotonic() - self.start)  # the clock may have been put back
+        self.client.set_terminated(self.parent, status, int(ended * 1_000))
 
     def _show_life(self) -> None:
         self.beaten = time.monotonic()
@@ -91,9 +99,24 @@ class Claim:
         self.client.set_tag(self.parent, DRIVER, json.dumps(life))
 
     def _is_alive(self, other: dict[str, Any]) -> bool:
-        if other["host"] != self.me["host"] or not other["start"]:
-            return time.time() - float(other["time"]) < DEAD_AFTER
-        return bool(process_start(other["pid"]) == other["start"] and other["pid"] != self.me["pid"])
+        here = lives_here(other)
+        if here is not None:
+            return here and other["pid"] != self.me["pid"]
+        recent = abs(time.time() - other["time"]) < DEAD_AFTER
+        if recent and other["host"] != self.me["host"]:  # one of the same name may be a container that began anew
+            return True
+        return self._beats(other)
+
+    def _beats(self, other: dict[str, Any]) -> bool:
+        """Whether a driver elsewhere shows another sign of life. The time it wrote does not tell: clocks differ, and
+        jump."""
+        end = time.monotonic() + LISTEN
+        while time.monotonic() < end:
+            time.sleep(LISTEN / 25)
+            now = driver_of(self.client.get_run(self.parent).data.tags)
+            if now != other:
+                return now is not None
+        return False
 
 
 def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:
@@ -105,6 +128,22 @@ def driver_of(tags: dict[str, str]) -> dict[str, Any] | None:
         return driver if words and numbers else None
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def lives_here(driver: dict[str, Any]) -> bool | None:
+    """Whether the process of a driver runs; None if this process cannot see it, from another machine or container."""
+    mine = _processes()
+    if driver["host"] != socket.gethostname() or driver.get("processes", mine) != mine or not driver["start"]:
+        return None
+    return bool(process_start(driver["pid"]) == driver["start"])
+
+
+def _processes() -> str:
+    """Which processes are seen from here: containers may share a host's name, and each counts its own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def process_start(pid: int) -> str:

@@ -111,13 +111,14 @@ class StackRun:
     def _train(self, training: Training) -> Iterator[Report]:
         saved, seconds, step, count = time.monotonic(), 0.0, training.step, len(training.trials)
         begun, began = time.perf_counter(), time.time()
-        sent = time.monotonic()
+        start = sent = time.monotonic()
         training.leaving = lambda endings: self._keep_last(training, endings)
         for results in train(training, stop=self.keep.next):
             if self.keep.next(training.step - 1) == training.step:
                 self._keep_weights(training, range(len(training.trials)))
+            ended = began + time.monotonic() - start  # the clock may have jumped
             results = [
-                replace(result, began=began, ended=time.time(), notes={**result.notes, **self._kept(result.trial)})
+                replace(result, began=began, ended=ended, notes={**result.notes, **self._kept(result.trial)})
                 for result in results
             ]
             seconds += time.perf_counter() - begun

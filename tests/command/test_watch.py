@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import pytest
 from small import MLP, result
 
 from phasemap.command.terminal import Pace
@@ -31,6 +33,26 @@ def test_rate_and_time_left_are_those_of_the_driver(uri):
     assert 60 < status.pace.seconds_left <= 90
     assert seen.status(SPACE).pace is None  # the driver is gone
     assert not seen.is_running()
+
+
+@pytest.mark.parametrize("hours", [-7, 5])
+@pytest.mark.parametrize("host", ["there", ""])
+def test_a_clock_that_jumps_ends_no_watch_and_moves_no_time_left(uri, monkeypatch, host, hours):
+    with Recorder("sweep", uri, ("seed",), "") as recorder:
+        recorder.claim.me["host"] = host or recorder.claim.me["host"]
+        recorder.claim.news = lambda: PACE
+        recorder.claim.beat()
+        seen, now = Watched("sweep", uri), time.time
+        assert seen.is_running()
+        monkeypatch.setattr(time, "time", lambda: now() + 3_600 * hours)
+        assert seen.is_running()
+        recorder.claim.beat()
+        assert seen.is_running()
+        assert 60 < seen.status(SPACE).pace.seconds_left <= 90
+        late = Watched("sweep", uri)
+        monkeypatch.setattr(time, "time", now)  # as on a machine whose clock is another
+        assert 60 < seen.status(SPACE).pace.seconds_left <= 90
+        assert late.is_running()
 
 
 def test_a_trial_is_counted_however_late_it_is_recorded(uri):

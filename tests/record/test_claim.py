@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from mlflow import MlflowClient
 from small import MLP, result
 
 from phasemap.record import claim
-from phasemap.record.writer import Lost, Recorder
+from phasemap.record.writer import Held, Lost, Recorder
 
 TRIALS = [MLP.replace(seed=seed) for seed in range(3)]
 
@@ -28,6 +30,7 @@ def elsewhere(monkeypatch) -> None:
     """This process is on another machine than the drivers it meets, and gives them up after a second."""
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     monkeypatch.setattr(claim, "DEAD_AFTER", 1.0)
+    monkeypatch.setattr(claim, "LISTEN", 1.0)
 
 
 def driver(uri: str, code: str) -> subprocess.Popen:
@@ -140,6 +143,57 @@ def test_a_driver_that_slept_just_before_finished_is_refused_by_the_store(uri, e
     finally:
         sleeper.kill()
     assert finished(uri) == sorted(trial.id for trial in TRIALS)
+
+
+def written(uri: str, **changes: object) -> str:
+    """A sweep whose driver wrote a sign of life and never let go, with these changes; returns the parent run."""
+    Recorder("sweep", uri, ("seed",), "").close("FINISHED")
+    life = {"host": "there", "pid": os.getppid(), "start": claim.process_start(os.getppid()), "time": time.time()}
+    run = parent(uri).info.run_id
+    MlflowClient(tracking_uri=uri).set_tag(run, claim.DRIVER, json.dumps(life | changes))
+    return run
+
+
+@pytest.mark.parametrize("hours", [-7, 5])
+def test_a_driver_elsewhere_lives_and_dies_by_its_signs_of_life_however_its_clock_is_set(uri, elsewhere, hours):
+    run = written(uri, time=time.time() + 3_600 * hours)
+    Recorder("sweep", uri, ("seed",), "").close("FINISHED")  # it was silent
+    written(uri, time=time.time() + 3_600 * hours)
+    beating = threading.Event()
+
+    def beat() -> None:
+        client = MlflowClient(tracking_uri=uri)
+        while not beating.wait(0.2):
+            life = json.loads(client.get_run(run).data.tags[claim.DRIVER])
+            client.set_tag(run, claim.DRIVER, json.dumps(life | {"time": life["time"] + 0.2}))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(Held, match=r"is being run by process \d+ on there \(last sign of life \d+ s ago\); wait"):
+            Recorder("sweep", uri, ("seed",), "")
+    finally:
+        beating.set()
+        thread.join()
+
+
+def test_a_driver_in_another_container_of_the_same_name_is_not_looked_for_among_our_processes(uri, monkeypatch):
+    monkeypatch.setattr(claim, "LISTEN", 1.0)
+    here = {"host": socket.gethostname(), "pid": os.getpid() + 1, "start": "1"}
+    assert claim.lives_here(here) is False  # of an older version, which did not note whose processes it sees
+    assert claim.lives_here(here | {"processes": os.readlink("/proc/self/ns/pid")}) is False
+    assert claim.lives_here(here | {"processes": "pid:[1]"}) is None
+    written(uri, **here, processes="pid:[1]")  # killed a moment ago, and its container begins anew
+    Recorder("sweep", uri, ("seed",), "").close("FINISHED")
+
+
+def test_a_clock_that_is_put_back_ends_no_sweep_before_it_began(uri, monkeypatch):
+    recorder = Recorder("sweep", uri, ("seed",), "")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 3_600)
+    recorder.close("FINISHED")
+    left = parent(uri).info
+    assert left.start_time <= left.end_time < left.start_time + 60_000
 
 
 def test_a_parent_run_deleted_meanwhile_stops_the_driver(uri):

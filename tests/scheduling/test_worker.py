@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from small import MLP, facts, trained
 
@@ -58,3 +60,12 @@ def test_reports_bring_each_point_of_the_trials_that_still_train_once(tmp_path, 
             assert sum((part for part, _ in points), ()) == steps[:-1]  # the last one comes with the result
             assert sum((part for _, part in points), ()) == values[:-1]
     assert all(report.began > 0 for report in reports)
+
+
+def test_a_trial_lasts_as_long_as_it_trained_however_the_clock_jumps(tmp_path, monkeypatch):
+    now, jumps = time.time, iter((0, -7, 5, -7, 5))
+    monkeypatch.setattr(time, "time", lambda: now() + 3_600 * next(jumps, 0))
+    run = worker.StackRun(Stack(TRIALS), Storage(str(tmp_path)), "cpu", 60)
+    lasted = [result.ended - result.began for report in run for result in report.results]
+    assert len(lasted) == len(TRIALS)
+    assert all(0 < seconds < 60 for seconds in lasted)
