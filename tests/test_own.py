@@ -205,6 +205,11 @@ BAD = {
         "",
         r"phases: space_file.py line \d+: speed must say",
     ),
+    "a phase that MLflow takes no view of": (
+        '"never"]',
+        '"it\'s"]',
+        r"""phases: space_file.py line \d+: speed must return names of .*, got "it's"; rename it""",
+    ),
     "precision": (
         "    width=[8, 12],",
         '    width=[8, 12],\n    precision="bf16",',
