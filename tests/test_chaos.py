@@ -159,7 +159,12 @@ def test_interrupts_and_termination_keep_progress_and_the_same_command_continues
     driver = at_work(tmp_path)
     driver.terminate()  # as batch systems and container engines do it, the driver alone
     assert driver.wait(timeout=180) == 130
+    driver = at_work(tmp_path)
+    os.killpg(driver.pid, signal.SIGTERM)  # as `timeout` does it
+    assert driver.wait(timeout=180) == 130
     told = (tmp_path / "log.txt").read_text()
+    assert told.count("interrupted: progress is kept") >= 3
+    assert "GCS" not in told
     assert "Traceback" not in told
     assert "SIGTERM" not in told
     finish(tmp_path)

@@ -13,12 +13,14 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ def _start(quiet: dict[str, Any]) -> None:
     if not _read_token():
         _restore_token()  # Ray does as the user's environment says, and makes a token of its own if it says none
     folder: dict[str, Any] = {} if len(os.fsencode(tempfile.gettempdir())) <= LONGEST else {"_temp_dir": "/tmp/ray"}
-    with _on_loopback():
+    with _on_loopback(), _in_own_groups():
         # without the word Ray would join any cluster that somebody started on this machine
         ray.init(
             "local",
@@ -138,7 +140,7 @@ def _restore_token() -> None:
     _before.clear()
 
 
-# Three reach-ins (docs/reach-ins.md): Ray has no public word for what they do.
+# Four reach-ins (docs/reach-ins.md): Ray has no public word for what they do.
 
 
 def _quiet_deaths() -> None:
@@ -177,6 +179,26 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _in_own_groups() -> Iterator[None]:
+    """A signal to the command's process group, as ``timeout`` sends it, ends the command and not its Ray, through which
+    stacks are first told to checkpoint. Else: Ray is gone at once, and ends the driver a minute later."""
+    try:
+        from ray._private import services
+
+        module: Any = services
+        before = module.ConsolePopen
+    except (ImportError, AttributeError):
+        yield
+        return
+    if sys.platform == "linux":  # elsewhere Ray ends what it started by its group
+        module.ConsolePopen = partial(before, process_group=0)
+    try:
+        yield
+    finally:
+        module.ConsolePopen = before
 
 
 def _join(address: str, quiet: dict[str, Any]) -> None:

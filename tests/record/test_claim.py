@@ -181,6 +181,7 @@ def test_a_driver_in_another_container_of_the_same_name_is_not_looked_for_among_
     monkeypatch.setattr(claim, "LISTEN", 1.0)
     here = {"host": socket.gethostname(), "pid": os.getpid() + 1, "start": "1"}
     assert claim.lives_here(here) is False  # of an older version, which did not note whose processes it sees
+    assert claim.lives_here(here | {"pid": os.getppid()}) is False  # a number that was given to another process since
     assert claim.lives_here(here | {"processes": os.readlink("/proc/self/ns/pid")}) is False
     assert claim.lives_here(here | {"processes": "pid:[1]"}) is None
     written(uri, **here, processes="pid:[1]")  # killed a moment ago, and its container begins anew
