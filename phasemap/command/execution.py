@@ -543,7 +543,8 @@ def _finish(sweep: Sweep, options: Options, status: int) -> int:
 
 def _record_all(sweep: Sweep, say: Callable[[str], None]) -> None:
     if sweep.recorder.waiting:
-        say(f"{sweep.name}: writing {count(sweep.recorder.waiting, 'last result')} to MLflow")
+        waiting = count(sweep.recorder.waiting, "last result")
+        say(f"{sweep.name}: writing {waiting} to MLflow; Ctrl-C leaves at once, and what is not written runs again")
     sweep.recorder.flush()
 
 

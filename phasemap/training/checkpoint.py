@@ -104,7 +104,15 @@ class Storage:
             else:
                 how = content["step"], content["origin"]["engine"] == "compiled"
                 at.setdefault(how, []).append((trial, content))
-        stacks = [_stack(at[how], how[0], where, how[1], sources or {}) for how in sorted(at, reverse=True)]
+        stacks = []
+        for how in sorted(at, reverse=True):
+            training = _stack(at[how], how[0], where, how[1], sources or {})
+            if how[1] and not training.compiles():  # the compiler that made it is gone, and eager steps differ
+                what = "made with engine compiled (here eager): refused, their trials start again"
+                say(f"checkpoints in {self.place} were {what}")
+                fresh += training.trials
+            else:
+                stacks.append(training)
         return stacks + ([begin(tuple(fresh), device, compiled, sources)] if fresh else [])
 
     def _state(self, trial: Trial, here: dict[str, str], say: Callable[[str], None]) -> dict[str, Any] | None:

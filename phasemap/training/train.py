@@ -114,13 +114,27 @@ class Training:
     def _advance(self, until: int) -> None:
         while self.step < until:
             steps = min(AHEAD, until - self.step)
-            examples, weights = self.batches.draw(self.step, steps)
-            # as self.inputs[examples], several times faster
-            inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
-            labels = self.targets.expand(len(examples), -1, -1).gather(2, examples)
-            rate = rates(self.trials, self.step, steps, self.device)
-            self._block((inputs, labels, weights, *rate.tensors))
+            self._block(self._drawn(steps))
             self.step += steps
+
+    def _drawn(self, steps: int) -> tuple[Tensor, ...]:
+        """What the next steps take besides weights and state."""
+        examples, weights = self.batches.draw(self.step, steps)
+        # as self.inputs[examples], several times faster
+        inputs = F.embedding(examples, self.inputs.flatten(1)).view(*examples.shape, *self.inputs.shape[1:])
+        labels = self.targets.expand(len(examples), -1, -1).gather(2, examples)
+        return inputs, labels, weights, *rates(self.trials, self.step, steps, self.device).tensors
+
+    def compiles(self) -> bool:
+        """Whether a compiled step can be taken here; one is tried on copies. torch keeps what it compiled."""
+        if not self.compiled:
+            return False
+        try:
+            copies = (part.clone() for part in (self.flat, *self.state))
+            self._step(*copies, *(part[0] for part in self._drawn(1)))
+        except _refusals():
+            return False
+        return True
 
     def _block(self, batches: tuple[Tensor, ...]) -> None:
         """Some steps, each of ``batches`` being [S, ...]; on a GPU as one graph."""

@@ -18,6 +18,7 @@ from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
 from phasemap.plan.stack import Stack
 from phasemap.scheduling.worker import StackRun
+from phasemap.training import train
 from phasemap.training.checkpoint import MAGIC, Storage
 from phasemap.training.train import Training, begin
 
@@ -236,6 +237,28 @@ def test_a_stack_that_fell_back_to_eager_steps_goes_on_by_them(storage):
     storage.save(training, compiled=True)
     (again,) = storage.resume((MLP,), compiled=True, say=pytest.fail)
     assert (again.step, again.compiled) == (20, False)
+    assert facts(finish(again)[MLP.id]) == facts(trained([MLP])[MLP.id])
+
+
+def test_compiled_steps_do_not_go_on_by_eager_ones_where_the_compiler_is_gone(storage, monkeypatch):
+    training = begin((MLP,), compiled=True)
+    run_to(training, 20)
+    if not training.compiled:
+        pytest.skip("no compiler on this machine")
+    storage.save(training)
+    said = []
+    assert storage.resume((MLP,), compiled=True, say=said.append)[0].step == 20
+
+    def refuse(*tensors):
+        raise torch._dynamo.exc.TorchDynamoException("no compiler")
+
+    made = train._engine
+    monkeypatch.setattr(train, "_engine", lambda *shape: refuse if shape[-1] else made(*shape))
+    (again,) = storage.resume((MLP,), compiled=True, say=said.append)
+    assert again.step == 0
+    assert said == [
+        f"checkpoints in {storage.place} were made with engine compiled (here eager): refused, their trials start again"
+    ]
     assert facts(finish(again)[MLP.id]) == facts(trained([MLP])[MLP.id])
 
 
