@@ -325,15 +325,17 @@ def _edge(name: str, claim: str, published: str, low: float, high: float, measur
     )
 
 
-def _edge_long(name: str, claim: str, loss: str, panel: str, beta2: float, **more: Any) -> Claim:
-    return Claim(
+def _edge_long(name: str, claim: str, panel: str, loss: str, span: tuple[float, float], **more: Any) -> Claim:
+    return _share(
         name=name,
         chapter=JUMP,
         claim=f"Addition mod 113, one-hot MLP, no weight decay, within 80,000 steps: {claim}",
         source=EDGE.replace("figure 1a", f"figure 1{panel}"),
+        low=span[0],
+        high=span[1],
+        measure=share_within("grok_step", 80_000),
         spaces=("grokking_edge_long",),
         select={"orthogonal_gradient": False, "loss": loss, "steps": [80_000, 1e9]},
-        settings=ONE_HOT | {"beta2": beta2, "epsilon": 1e-25},
         **more,
     )
 
@@ -540,28 +542,22 @@ CLAIMS: tuple[Claim, ...] = (
     _edge_long(
         "edge_stablemax",
         "with StableMax at least two thirds of the trials generalize",
-        "stablemax_float64",
         "b",
-        0.999,
+        "stablemax_float64",
+        MOSTLY,
         published="generalizes near 60,000, read off the figure",
-        low=MOSTLY[0],
-        high=MOSTLY[1],
-        measure=share_within("grok_step", 80_000),
-        unit="share of trials",
         shown="grok_step",
+        settings=ONE_HOT | {"beta2": 0.999, "epsilon": 1e-25},
     ),
     _edge_long(
         "edge_softmax",
         "with a softmax in float64 at most a third of the trials generalizes",
-        "cross_entropy_float64",
         "c",
-        0.99,
+        "cross_entropy_float64",
+        RARELY,
         published="does not generalize (0.00)",
-        low=RARELY[0],
-        high=RARELY[1],
-        measure=share_within("grok_step", 80_000),
-        unit="share of trials",
         shown="best_test_accuracy",
+        settings=ONE_HOT | {"beta2": 0.99, "epsilon": 1e-25},
     ),
     Claim(
         name="logit_scale",

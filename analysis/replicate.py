@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
 from phasemap.plan.space import load
 from phasemap.plan.stack import seconds
-from phasemap.plan.trial import FIELDS, KINDS
+from phasemap.plan.trial import FIELDS, KINDS, Trial
 from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from . import caption, style
@@ -238,7 +238,7 @@ def _not_run(summary: Summary) -> list[str]:
     """The search spaces with trials that nobody has recorded, what they cost, and the command; counted, not typed."""
     rows = []
     for file in _files(name for claim in CLAIMS for name in claim.spaces):
-        trials = load(file).trials()
+        trials = _trials(file)
         missing = [trial for trial in trials if trial.id not in summary.recorded]
         if missing:
             steps, hours = sum(trial.steps for trial in missing), seconds(missing) / 3600 / 2
@@ -259,6 +259,11 @@ def _files(names: Iterable[str]) -> list[Path]:
         for stem in (name, f"{name}_small", f"{name}_large")
         if stem in known
     ]
+
+
+@cache
+def _trials(file: Path) -> list[Trial]:
+    return load(file).trials()
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -392,7 +397,7 @@ def _differences(trials: pd.DataFrame, claim: Claim) -> str:
 @cache
 def _of_spaces(names: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
     """What the trials of these search spaces have of each field that moves a training step."""
-    trials = [trial for file in _files(names) for trial in load(file).trials()]
+    trials = [trial for file in _files(names) for trial in _trials(file)]
     values = {name: {getattr(trial, name, FIELDS[name].default) for trial in trials} for name in KINDS}
     return {name: tuple(sorted(found)) for name, found in values.items() if name not in OBSERVING and None not in found}
 

@@ -184,6 +184,23 @@ def _smooth_truth(name: str, chance: Callable[..., np.ndarray], steps: Callable[
     return Truth(name, unit_axes(2), lattice, every.argmax(1), every.shape[1], draws)
 
 
+class Reader:
+    """Reads maps of ever more trials; the kernel is chosen again only as they grow."""
+
+    def __init__(self, truth: Truth):
+        self.truth = truth
+        self.kernels: Any = None
+        self.chosen_at = 0
+
+    def wrong(self, points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Where on the truth's lattice the map of these trials shows another phase than the likeliest, [M] bool."""
+        if len(points) >= 1.25 * self.chosen_at:
+            self.kernels, self.chosen_at = None, len(points)
+        fitted = PhaseMap.fit(points, labels.tolist(), self.truth.axes, range(self.truth.phases), self.kernels)
+        self.kernels = fitted.kernels
+        return fitted.probability(self.truth.lattice).argmax(1) != self.truth.likeliest
+
+
 class Replay:
     """One repeat of one strategy: asks 8 points, sees their phases, asks again."""
 
@@ -226,17 +243,12 @@ class Replay:
         draw, sequence = truth.draws(rng), qmc.Sobol(len(truth.axes.axes), rng=repeat)
         votes = sum(np.eye(truth.phases)[draw(truth.lattice)[0]] for _ in range(100)) / 100
         clear = np.diff(np.sort(votes, 1)[:, -2:], axis=1)[:, 0] + 0.01
-        kernels, chosen_at = None, 0
+        reader = Reader(truth)
 
         def ask() -> np.ndarray:
-            nonlocal kernels, chosen_at
             if len(self.points) < STARTUP:
                 return truth.axes.spread(sequence.random(BATCH))
-            if len(self.points) >= 1.25 * chosen_at:
-                kernels, chosen_at = None, len(self.points)
-            fitted = PhaseMap.fit(self.points, self.labels.tolist(), truth.axes, range(truth.phases), kernels)
-            kernels = fitted.kernels
-            wrong = fitted.probability(truth.lattice).argmax(1) != truth.likeliest
+            wrong = reader.wrong(self.points, self.labels)
             weight = clear * wrong if wrong.sum() >= BATCH else clear
             return truth.lattice[rng.choice(len(weight), BATCH, replace=False, p=weight / weight.sum())]
 
@@ -270,22 +282,13 @@ def checkpoints(most: int) -> Iterator[int]:
         n += 8 if n < 96 else 16 if n < 256 else 32 if n < 512 else 64
 
 
-def error_of(truth: Truth, points: np.ndarray, labels: np.ndarray, kernels: Any) -> tuple[float, Any]:
-    """Error of the map, and its kernels."""
-    fitted = PhaseMap.fit(points, labels.tolist(), truth.axes, range(truth.phases), kernels)
-    wrong = fitted.probability(truth.lattice).argmax(1) != truth.likeliest
-    return float(wrong.mean()), fitted.kernels
-
-
 def replay(truth: Truth, strategy: str, repeat: int, most: int, enough: float) -> Iterator[Row]:
     """A row per checkpoint, until three in a row are at or below ``enough`` or ``most`` trials are spent."""
-    run, good, kernels, chosen_at = Replay(truth, strategy, repeat), 0, None, 0
+    run, reader, good = Replay(truth, strategy, repeat), Reader(truth), 0
     for n in checkpoints(most):
         while len(run.points) < n:
             run.advance()
-        if n >= 1.25 * chosen_at:  # the kernel is chosen again only as the trials grow
-            kernels, chosen_at = None, n
-        error, kernels = error_of(truth, run.points[:n], run.labels[:n], kernels)
+        error = float(reader.wrong(run.points[:n], run.labels[:n]).mean())
         yield _row(truth, strategy, repeat, n, error, run.steps[:n].sum())
         good = good + 1 if error <= enough else 0
         if good == 3:
@@ -303,7 +306,7 @@ def references(truth: Truth, repeats: int) -> Iterator[Row]:
         labels, steps = draw(points)
         votes = np.eye(truth.phases)[labels].reshape(3, len(cells), -1).sum(0)
         drawn = float((votes.argmax(1)[nearest] != truth.likeliest).mean())
-        read, _ = error_of(truth, points, labels, None)
+        read = float(Reader(truth).wrong(points, labels).mean())
         for name, error in zip(REFERENCES, (drawn, read), strict=True):
             yield _row(truth, name, repeat, len(points), error, steps.sum())
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from phasemap.networks.transformer import Transformer
 from phasemap.numerics.matmul import batched
-from phasemap.probes.batch import blocks, mean_chosen, nan_unless
+from phasemap.probes.batch import blocks, finite_mean
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
@@ -39,11 +39,6 @@ def example_entropy(weights: Tensor) -> Tensor:
     return torch.special.entr(weights).sum(-1).flatten(2).mean(2) / math.log(2)
 
 
-def mean_entropy(entropies: Tensor, chosen: Tensor) -> Tensor:
-    """Of the chosen examples: [K, N] bits, [K, N] bool -> [K], NaN where a trial's attention is not finite."""
-    return nan_unless(entropies.isfinite().all(1), mean_chosen(entropies, chosen))
-
-
 def probe(view: View) -> Numbers:
     """Block by block. The outcome is the last block's, where only the readout token asks."""
     network = view.shape.network
@@ -54,6 +49,6 @@ def probe(view: View) -> Numbers:
         asked = network.attending(weights, view.inputs[None, chunk])[1]
         spread = [attention_weights(queries, keys, network.heads) for queries, keys, _ in asked]
         parts.append(torch.stack([example_entropy(weights) for weights in spread]))
-    entropies = [mean_entropy(block, view.test) for block in torch.cat(parts, 2)]
+    entropies = [finite_mean(block, view.test) for block in torch.cat(parts, 2)]
     named = {f"attention_entropy/block{block}": value for block, value in enumerate(entropies)}
     return named | {"attention_entropy": entropies[-1]}

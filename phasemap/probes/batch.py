@@ -32,6 +32,11 @@ def mean_chosen(values: Tensor, chosen: Tensor) -> Tensor:
     return total(values.masked_fill(~chosen, 0)) / chosen.sum(1)
 
 
+def finite_mean(values: Tensor, chosen: Tensor) -> Tensor:
+    """As ``mean_chosen``, of trials whose values are all finite, chosen or not; NaN for the others."""
+    return nan_unless(values.isfinite().all(1), mean_chosen(values, chosen))
+
+
 def finite_trials(values: Tensor) -> Tensor:
     """Which trials hold only finite values: [K, ..., D] -> [K] bool.
 

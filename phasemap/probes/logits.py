@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from phasemap.probes.batch import mean_chosen, nan_unless
+from phasemap.probes.batch import finite_mean
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
@@ -22,4 +22,4 @@ def deviations(logits: Tensor) -> Tensor:
 
 def probe(view: View) -> Numbers:
     spread = torch.cat([deviations(logits) for _, logits in view.logits()], 1)
-    return {"logit_scale": nan_unless(spread.isfinite().all(1), mean_chosen(spread, view.test))}
+    return {"logit_scale": finite_mean(spread, view.test)}

@@ -92,11 +92,15 @@ class Storage:
         where = torch.device(device)
         here = origin(where, compiled)
         at: dict[tuple[int, bool], list[tuple[Trial, dict[str, Any]]]] = {}
-        fresh = []
+        fresh, stacks = [], []
+
+        def refuse(made: str) -> None:
+            say(f"checkpoints in {self.place} were made with {made}: refused, their trials start again")
+
         for trial in trials:
             content = self.unpacked(f"{trial.id}.pt", trial, say)
             if content is not None and (other := _foreign(content, here)):
-                say(f"checkpoints in {self.place} were made with {other}: refused, their trials start again")
+                refuse(other)
                 content = None
             content = content or self._state(trial, here, say)
             if content is None:
@@ -104,12 +108,10 @@ class Storage:
             else:
                 how = content["step"], content["origin"]["engine"] == "compiled"
                 at.setdefault(how, []).append((trial, content))
-        stacks = []
         for how in sorted(at, reverse=True):
             training = _stack(at[how], how[0], where, how[1], sources or {})
             if how[1] and not training.compiles():  # the compiler that made it is gone, and eager steps differ
-                what = "made with engine compiled (here eager): refused, their trials start again"
-                say(f"checkpoints in {self.place} were {what}")
+                refuse("engine compiled (here eager)")
                 fresh += training.trials
             else:
                 stacks.append(training)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from phasemap.probes.attention import attention_weights, example_entropy, mean_entropy
+from phasemap.probes.attention import attention_weights, example_entropy
+from phasemap.probes.batch import finite_mean
 
 
 def test_even_attention_has_the_entropy_of_the_tokens() -> None:
@@ -19,8 +20,8 @@ def test_attention_to_one_token_has_none() -> None:
 def test_only_chosen_examples_count() -> None:
     weights = torch.full((1, 2, 1, 1, 2), 0.5)
     weights[0, 1] = torch.tensor([1.0, 0.0])
-    assert mean_entropy(example_entropy(weights), torch.tensor([[True, False]])).item() == pytest.approx(1)
-    assert mean_entropy(example_entropy(weights), torch.tensor([[True, True]])).item() == pytest.approx(0.5)
+    assert finite_mean(example_entropy(weights), torch.tensor([[True, False]])).item() == pytest.approx(1)
+    assert finite_mean(example_entropy(weights), torch.tensor([[True, True]])).item() == pytest.approx(0.5)
 
 
 def test_weights_are_those_of_torch() -> None:

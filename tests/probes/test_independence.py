@@ -10,6 +10,7 @@ from torch import Tensor
 
 from phasemap.plan.component import load_task
 from phasemap.probes import activation, attention, dimension, information, purity, spectrum, spread, stride
+from phasemap.probes.batch import finite_mean
 from phasemap.probes.circles import class_vectors, inner_circles, outer_circle
 from phasemap.probes.progress import progress
 from phasemap.probes.within_class import within_class_share
@@ -49,7 +50,7 @@ def coset_purity(hidden: Tensor, chosen: Tensor) -> Tensor:
 def attention_entropy(hidden: Tensor, chosen: Tensor) -> Tensor:
     tokens = hidden.unflatten(2, (3, -1))
     entropy = attention.example_entropy(attention.attention_weights(tokens[:, :, :1], tokens, heads=2))
-    return attention.mean_entropy(entropy, chosen)
+    return finite_mean(entropy, chosen)
 
 
 def of_logits(name: str) -> Probe:

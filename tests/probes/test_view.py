@@ -10,6 +10,7 @@ from small import MLP, TRANSFORMER, trained
 
 from phasemap.plan.trial import make_trial
 from phasemap.probes import attention, dimension, names
+from phasemap.probes.batch import finite_mean
 from phasemap.training.train import begin
 
 STRIDES = {"winning_stride", "winning_stride_score", "inner_winning_stride", "inner_winning_stride_score"}
@@ -72,7 +73,7 @@ def test_attention_is_that_of_the_readout_token():
     queries, keys, _ = asked[-1]
     assert queries.shape[2] == 1
     entropy = attention.example_entropy(attention.attention_weights(queries, keys, trial.heads))
-    expected = attention.mean_entropy(entropy, training.split.test).item()
+    expected = finite_mean(entropy, training.split.test).item()
     (result,) = training.evaluate()
     assert result.outcome.attention_entropy == pytest.approx(expected)
     assert 0 < expected <= 1
