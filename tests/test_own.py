@@ -18,12 +18,14 @@ from small import facts, trained
 import phasemap
 from phasemap import sweep
 from phasemap.fields import Fault
+from phasemap.networks.network import Network, Piece, Start, linear_pieces
 from phasemap.plan.component import names
 from phasemap.plan.source import fingerprint
 from phasemap.plan.space import Space, load
 from phasemap.plan.stack import Stack
 from phasemap.plan.trial import Trial
 from phasemap.scheduling.worker import StackRun
+from phasemap.tasks.task import Task
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin, may_be_stacked
 
@@ -94,6 +96,40 @@ def test_distributions_over_the_users_own_parameters_are_sampled(folder):
 
 
 # ------------------------------------------------------------------ a stack
+
+
+class Stacked(Network):
+    """A network written for K trials at once, of the three methods that it needs and no other."""
+
+    def __init__(self, task: Task, width: int = 8):
+        super().__init__(task)
+        self.width = width
+
+    def pieces(self) -> list[Piece]:
+        table = Piece("table", (self.task.vocabulary, self.width), Start("normal", 1.0), "embedding")
+        return [table, *linear_pieces("head", self.width, self.task.classes, "readout")]
+
+    def hidden(self, weights, inputs):
+        rows = inputs.expand(len(weights["table"]), -1, -1).flatten(1)[..., None].expand(-1, -1, self.width)
+        a, b = weights["table"].gather(1, rows).unflatten(1, (-1, 2)).unbind(2)
+        return (a * b).relu()
+
+    def readout(self, weights, hidden):
+        return self.linear(weights, "head", hidden)
+
+
+def test_a_network_of_three_methods_is_planned_trained_and_recorded(uri, tmp_path):
+    space = Space(
+        model=Stacked, task="modular_addition", modulus=11, seed=range(2), batch_size=16, steps=20, evaluate_every=10
+    )
+    given = {"tracking_uri": uri, "storage": str(tmp_path / "states"), "figures": False, "local": True}
+    results = phasemap.run(space, "stacked", **given)
+    assert results.status == 0
+    assert len(results.table) == 2
+    trials = space.trials()
+    together = trained(trials)
+    for trial in trials:
+        assert facts(trained([trial])[trial.id]) == facts(together[trial.id])
 
 
 @pytest.mark.product
