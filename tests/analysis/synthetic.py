@@ -1,25 +1,24 @@
-"""Made-up sweeps that look like real ones, and a writer of the recorder's schema."""
+"""Made-up results that look like real ones, in a table or recorded in MLflow."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
 
-from phasemap.plan.outcome import DEFINITION_VERSIONS, Outcome
+from phasemap.plan.outcome import Outcome, Result
 from phasemap.plan.trial import FIELDS, Trial
 from phasemap.record.reader import COLUMNS, NOTES
+from phasemap.record.writer import Recorder
 
 BASE = Trial(
     model="mlp", modulus=59, learning_rate=1e-2, beta2=0.98, data_fraction=0.4, steps=3_000, evaluate_every=100
 )
 DECAYS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)
 WIDTHS = (32, 64, 128, 192, 256)
+AXES = ("weight_decay", "width", "seed")
 
 
 def wd_width(seeds: int = 5) -> list[tuple[Trial, Outcome]]:
@@ -92,32 +91,14 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
     return table.astype({n: float for n in COLUMNS if n not in words and n not in FIELDS})
 
 
-class Store:
-    """A real MLflow database in a folder, written the way the recorder writes."""
+def result(trial: Trial, outcome: Outcome, lines: bool = False, **notes: str) -> Result:
+    """What a training hands to the recorder; ``lines``: with its curves."""
+    drawn = curves(trial, outcome) if lines else {}
+    return Result(trial, outcome, {key: tuple(zip(*line, strict=True)) for key, line in drawn.items()}, notes)
 
-    def __init__(self, folder: Path, name: str = "sweep", axes: str = "weight_decay,width,seed"):
-        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
-        self.client = MlflowClient(self.uri)
-        self.experiment = self.client.create_experiment(name, str(folder / "artifacts"))
-        tags = {"phasemap.kind": "sweep", "phasemap.axes": axes, "mlflow.runName": name}
-        self.parent = self.client.create_run(self.experiment, tags=tags).info.run_id
 
-    def add(
-        self, trial: Trial, outcome: Outcome | None, status: str = "FINISHED", failure: str = "", lines: bool = True
-    ) -> str:
-        """One child run; no outcome means that it failed or still runs."""
-        tags = {"phasemap.kind": "trial", "mlflow.parentRunId": self.parent, "phasemap.trial": trial.id}
-        tags |= {"failure": failure} if failure else {}
-        tags |= {"phasemap.definitions": json.dumps(DEFINITION_VERSIONS)}
-        run = self.client.create_run(self.experiment, tags=tags).info.run_id
-        params = [Param(name, str(getattr(trial, name))) for name in FIELDS]
-        told = outcome.values if outcome else {}
-        words = [RunTag(k, v) for k, v in told.items() if isinstance(v, str)]
-        drawn = curves(trial, outcome) if outcome and lines else {}
-        points = [Metric(k, y, 1, x) for k, line in drawn.items() for x, y in line]
-        points += [Metric(k, float(v), 2, trial.steps) for k, v in told.items() if not isinstance(v, str)]
-        for i in range(0, max(len(points), 1), 1000):
-            self.client.log_batch(run, points[i : i + 1000], params if i == 0 else [], words if i == 0 else [])
-        if status != "RUNNING":
-            self.client.set_terminated(run, status)
-        return run
+def record(uri: str, name: str, *results: Result, axes: tuple[str, ...] = AXES, **more: Any) -> None:
+    """A sweep of these results, written by the recorder into the store."""
+    with Recorder(name, uri, axes, "space = Space()", **more) as recorder:
+        for one in results:
+            recorder.result(one)

@@ -3,14 +3,14 @@
 import matplotlib
 import pandas as pd
 import pytest
-from synthetic import Store, wd_width
+from synthetic import record, result, wd_width
 
 from analysis.__main__ import draw_all, main
 
 
-def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsys):
+def test_every_natural_figure_is_written_with_its_numbers(recorded, tmp_path, capsys):
     before = dict(matplotlib.rcParams)
-    assert main(["sweep", "--tracking-uri", store.uri, "--out", str(tmp_path)]) == 0
+    assert main(["sweep", "--tracking-uri", recorded, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().out.split()
     expected = (
         "phase_diagram phases_by_budget probability_map grok_step_map success_rate reverse_scaling "
@@ -29,11 +29,9 @@ def test_every_natural_figure_is_written_with_its_numbers(store, tmp_path, capsy
 
 
 @pytest.mark.long
-def test_laws_are_drawn_along_the_axes_asked_for(tmp_path):
-    laws = Store(tmp_path, "laws")
-    for trial, outcome in wd_width(seeds=2):
-        laws.add(trial, outcome, lines=False)
-    where = ["--tracking-uri", laws.uri, "--out", str(tmp_path / "figures")]
+def test_laws_are_drawn_along_the_axes_asked_for(uri, tmp_path):
+    record(uri, "laws", *(result(*pair) for pair in wd_width(seeds=2)))
+    where = ["--tracking-uri", uri, "--out", str(tmp_path / "figures")]
     assert main(["laws", "critical_law", "grok_step_law", "--x", "width", "--y", "weight_decay", *where]) == 0
     names = {f"{figure}.{kind}" for figure in ("critical_law", "grok_step_law") for kind in ("png", "svg", "csv")}
     assert names < {path.name for path in (tmp_path / "figures").iterdir()}
@@ -45,8 +43,8 @@ def test_laws_are_drawn_along_the_axes_asked_for(tmp_path):
     assert "critical weight decay" in (tmp_path / "figures" / "critical_law.svg").read_text()
 
 
-def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path, capsys):
-    where = ["--tracking-uri", store.uri, "--out", str(tmp_path)]
+def test_one_figure_by_name_and_one_that_cannot_be(recorded, tmp_path, capsys):
+    where = ["--tracking-uri", recorded, "--out", str(tmp_path)]
     assert main(["sweep", "success_rate", "interactive_map", *where]) == 0
     assert capsys.readouterr().err == ""
     assert main(["sweep", "success_rate", "takeover", *where]) == 3
@@ -56,16 +54,16 @@ def test_one_figure_by_name_and_one_that_cannot_be(store, tmp_path, capsys):
     assert not (tmp_path / "takeover.csv").exists()
 
 
-def test_bad_names_get_one_message(store, tmp_path, capsys):
-    assert main(["sweep", "pie", "--tracking-uri", store.uri]) == 2
+def test_bad_names_get_one_message(recorded, tmp_path, capsys):
+    assert main(["sweep", "pie", "--tracking-uri", recorded]) == 2
     assert "figure: must be one of phase_diagram" in capsys.readouterr().err
-    assert main(["nothing", "--tracking-uri", store.uri]) == 2
+    assert main(["nothing", "--tracking-uri", recorded]) == 2
     assert "got 'nothing'; there are Default, sweep" in capsys.readouterr().err
 
 
-def test_an_empty_sweep_gets_a_figure_that_says_so(tmp_path):
-    empty = Store(tmp_path, "empty")
-    paths = draw_all("empty", empty.uri, tmp_path / "figures")
+def test_an_empty_sweep_gets_a_figure_that_says_so(uri, tmp_path):
+    record(uri, "empty")
+    paths = draw_all("empty", uri, tmp_path / "figures")
     assert {p.name for p in paths} == {
         *("trials.csv", "trials.parquet", "phase_diagram.png", "phase_diagram.svg", "interactive_map.html")
     }

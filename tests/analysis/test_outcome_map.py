@@ -1,19 +1,23 @@
 """The map of any number: medians, censoring and missing numbers against small literal tables, and what it refuses."""
 
 import math
-from pathlib import Path
+import shutil
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.patches import Rectangle
-from synthetic import BASE, Store, frame, made
+from synthetic import BASE, frame, made, record, result
 
 import phasemap
 from analysis import axis, grok_step_map, outcome_map, phase_diagram, style
 from analysis.__main__ import figure_of, main
 from phasemap.plan.outcome import Outcome
+from phasemap.plan.space import Space
 from phasemap.record import reader
+from phasemap.tasks.task import Task
 
 INFINITE = math.inf
 
@@ -163,29 +167,38 @@ def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
 # ------------------------------------------------------------------ from a store
 
 
+class Gated(torch.nn.Module):
+    """A network of the user's, with a field of its own."""
+
+    def __init__(self, task: Task, width: int = 128, gate: Literal["relu", "none"] = "relu"):
+        super().__init__()
+        self.table, self.head = torch.nn.Embedding(task.vocabulary, width), torch.nn.Linear(width, task.classes)
+        self.gate = torch.relu if gate == "relu" else torch.nn.Identity()
+
+    def forward(self, inputs):
+        return self.head(self.gate(self.table(inputs).sum(1)))
+
+
 @pytest.fixture(scope="module")
-def own(store):
-    """The sweep "user": weight decay x gate, a field of the user's network, with a number of the user's probe."""
-    store = Store(Path(store.uri.removeprefix("sqlite:///")).parent, "user", axes="weight_decay,gate,seed")
-    for decay in (0.1, 0.7):
-        for gate in ("relu", "none"):
-            for seed in (0, 1):
-                trial, outcome = made(BASE.replace(weight_decay=decay, seed=seed))
-                run = store.add(trial, outcome.replace(roughness=decay + seed), lines=False)
-                store.client.log_param(run, "gate", gate)
-                store.client.set_tag(run, "phasemap.trial", f"{trial.id}{gate}")
-    return store
+def own(schema, tmp_path_factory) -> str:
+    """The sweep "user": weight decay x gate, with a number of the user's probe."""
+    uri = f"sqlite:///{shutil.copy(schema, tmp_path_factory.mktemp('own'))}"
+    axes = {"weight_decay": [0.1, 0.7], "gate": ["relu", "none"], "seed": range(2)}
+    trials = Space(model=Gated, task="modular_addition", steps=3_000, **axes).trials()
+    rough = [made(trial)[1].replace(roughness=trial.weight_decay + trial.seed) for trial in trials]
+    record(uri, "user", *map(result, trials, rough), axes=tuple(axes))
+    return uri
 
 
 def test_a_field_of_the_users_network_is_an_axis_and_no_outcome(own):
-    sweep = reader.read("user", own.uri)
+    sweep = reader.read("user", own)
     assert sweep.cell_axes == ("weight_decay", "gate")
     assert reader.own_numbers(sweep.trials) == ["roughness"]
     assert "Pooled over gate" in outcome_map.summarize(sweep.finished, "roughness", "weight_decay").caption
 
 
 def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
-    where = ["--tracking-uri", own.uri, "--out"]
+    where = ["--tracking-uri", own, "--out"]
     assert main(["user", "outcome_map", *where, str(tmp_path / "a")]) == 0
     cells = pd.read_csv(tmp_path / "a" / "outcome_map_roughness.csv")
     assert cells.columns[:2].tolist() == ["weight_decay", "gate"]
@@ -212,7 +225,7 @@ def test_the_users_number_is_drawn_unless_another_is_named(own, tmp_path):
     ],
 )
 def test_what_a_map_cannot_show_is_one_message_before_anything_is_written(own, arguments, message, tmp_path, capsys):
-    assert main(["user", *arguments, "--tracking-uri", own.uri, "--out", str(tmp_path / "none")]) == 2
+    assert main(["user", *arguments, "--tracking-uri", own, "--out", str(tmp_path / "none")]) == 2
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
@@ -220,7 +233,7 @@ def test_what_a_map_cannot_show_is_one_message_before_anything_is_written(own, a
 
 
 def test_results_draw_any_number_over_any_axes(own):
-    results = phasemap.api.Results("user", own.uri)
+    results = phasemap.api.Results("user", own)
     figure = results.figure("outcome_map", outcome="roughness", x="seed", y="gate")
     assert figure.axes[0].get_xlabel() == "seed"
     assert [ax.get_title() for ax in figure.axes[:2]] == ["weight decay 0.1", "weight decay 0.7"]
@@ -233,7 +246,7 @@ def test_results_draw_any_number_over_any_axes(own):
 
 
 def test_axes_named_come_first_and_the_next_one_is_the_panels(own):
-    sweep = reader.read("user", own.uri)
+    sweep = reader.read("user", own)
     assert (summary := phase_diagram.of_sweep(sweep, y="weight_decay")).x.name == "gate"
     assert summary.facet is None
     assert outcome_map.of_sweep(sweep, "roughness", "seed").facet == "gate"

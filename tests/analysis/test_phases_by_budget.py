@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
-from synthetic import BASE, Store, curves, frame, made
+from synthetic import BASE, curves, frame, made, record, result
 
 from analysis import phases_by_budget, style
 from analysis.__main__ import draw_named, figure_of
@@ -97,18 +97,17 @@ def test_phases_of_a_rule_of_ones_own_are_compared_as_recorded():
         phases_by_budget.recorded(table[table.steps == 500])
 
 
-def test_it_is_drawn_by_the_command_and_from_python(store, tmp_path):
-    paths = draw_named("sweep", ["phases_by_budget"], store.uri, tmp_path, x="width")
+def test_it_is_drawn_by_the_command_and_from_python(recorded, tmp_path):
+    paths = draw_named("sweep", ["phases_by_budget"], recorded, tmp_path, x="width")
     names = {path.name for path in paths if path.stem == "phases_by_budget"}
     assert names == {"phases_by_budget.png", "phases_by_budget.svg", "phases_by_budget.csv"}
     assert set(pd.read_csv(tmp_path / "phases_by_budget.csv").panel) == {64, 128}
-    sheet = figure_of(read("sweep", store.uri), "phases_by_budget")
+    sheet = figure_of(read("sweep", recorded), "phases_by_budget")
     titles = [ax.get_title() for ax in sheet.axes]
     assert titles == ["weight decay 0.1, n = 4", "weight decay 0.7, n = 4"]
 
 
-def test_without_curves_there_is_no_figure(tmp_path):
-    store = Store(tmp_path)
-    store.add(*made(BASE), lines=False)
+def test_without_curves_there_is_no_figure(uri):
+    record(uri, "sweep", result(*made(BASE)))
     with pytest.raises(style.Absent, match="no curves were recorded"):
-        phases_by_budget.of_sweep(read("sweep", store.uri))
+        phases_by_budget.of_sweep(read("sweep", uri))

@@ -138,13 +138,13 @@ def test_a_trial_that_stopped_early_is_not_read_at_a_higher_threshold():
     assert recomputed(trials.assign(grok_threshold=0.9), lines).phase.notna().all()
 
 
-def test_the_old_threshold_gives_the_recorded_events_again(store, tmp_path, capsys):
-    sweep = reader.read("sweep", store.uri)
+def test_the_old_threshold_gives_the_recorded_events_again(recorded, tmp_path, capsys):
+    sweep = reader.read("sweep", recorded)
     same = resummarize(sweep, grok_threshold=0.9)
-    recorded = sweep.finished.grok_step.notna()
-    assert (same.finished.grok_step.notna() == recorded).all()
+    before = sweep.finished.grok_step.notna()
+    assert (same.finished.grok_step.notna() == before).all()
     assert (same.finished.grok_step - sweep.finished.grok_step).abs().max() <= 200  # the made-up curves are noisy
-    command = ["sweep", "success_rate", "--tracking-uri", store.uri, "--out", str(tmp_path)]
+    command = ["sweep", "success_rate", "--tracking-uri", recorded, "--out", str(tmp_path)]
     assert main([*command, "--grok-threshold", "0.95"]) == 0
     assert "≥ 0.95" in (tmp_path / "success_rate.svg").read_text()
     assert main([*command, "--grok-threshold", "1.5"]) == 2

@@ -1,9 +1,10 @@
 """Verdicts and the report, against made-up trials whose answer is known."""
 
 import math
+import shutil
 
 import pytest
-from synthetic import Store, frame
+from synthetic import frame, record, result
 
 from analysis import replicate
 from analysis.__main__ import main
@@ -155,11 +156,9 @@ def test_published_values_stand_in_the_figures():
     assert sorted(drawn[0].get_xdata()) == [9_000, 9_000, 9_000, 10_000]
 
 
-def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
-    store = Store(tmp_path, "seeds_success_rate", "seed")
-    for pair in success(5, 6):
-        store.add(*pair, lines=False)
-    assert main(["replicate", "--tracking-uri", store.uri, "--out", str(tmp_path / "docs")]) == 0
+def test_the_command_writes_report_table_and_figures(uri, tmp_path, capsys):
+    record(uri, "seeds_success_rate", *(result(*pair) for pair in success(5, 6)))
+    assert main(["replicate", "--tracking-uri", uri, "--out", str(tmp_path / "docs")]) == 0
     report = (tmp_path / "docs" / "replication.md").read_text()
     claims, _, left = report.partition("## What is not measured yet")
     assert all(claims.count(f"\n| {claim.claim} |") == 1 for claim in CLAIMS)
@@ -171,30 +170,25 @@ def test_the_command_writes_report_table_and_figures(tmp_path, capsys):
     assert str(tmp_path / "docs" / "replication.md") in capsys.readouterr().out
 
 
-def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(tmp_path):
-    for folder, seeds in (("one", range(4)), ("other", range(2, 6))):
-        (tmp_path / folder).mkdir()
-        store = Store(tmp_path / folder, "seeds_success_rate", "seed")
-        for trial, outcome in success(5, 6):
-            if trial.seed in seeds:
-                store.add(trial, outcome, lines=False)
-        replicate.write(tmp_path / "docs", store.uri)
-    table = replicate.gathered(tmp_path / "docs/replication", store.uri)["seeds_success_rate"]
+def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(schema, tmp_path):
+    for machine, seeds in (("one", range(4)), ("other", range(2, 6))):
+        uri = f"sqlite:///{shutil.copy(schema, tmp_path / f'{machine}.db')}"
+        there = [result(trial, outcome) for trial, outcome in success(5, 6) if trial.seed in seeds]
+        record(uri, "seeds_success_rate", *there)
+        replicate.write(tmp_path / "docs", uri)
+    table = replicate.gathered(tmp_path / "docs/replication", uri)["seeds_success_rate"]
     assert sorted(table.seed) == [0, 1, 2, 3, 4, 5]
     whole = frame(success(5, 6))
     for name in ("final_test_accuracy", "grok_step", "width", "probes", "phase", "clone_blocks"):
         assert table.sort_values("seed")[name].tolist() == whole.sort_values("seed")[name].tolist(), name
 
 
-def test_a_machine_without_a_sweep_passes_its_table_on_unchanged(store, tmp_path):
-    (tmp_path / "one").mkdir()
-    other = Store(tmp_path / "one", "seeds_success_rate", "seed")
-    for pair in success(5, 6):
-        other.add(*pair, lines=False)
-    replicate.write(tmp_path / "docs", other.uri)
+def test_a_machine_without_a_sweep_passes_its_table_on_unchanged(recorded, uri, tmp_path):
+    record(uri, "seeds_success_rate", *(result(*pair) for pair in success(5, 6)))
+    replicate.write(tmp_path / "docs", uri)
     table = (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text()
     for _ in range(2):
-        replicate.write(tmp_path / "docs", store.uri)
+        replicate.write(tmp_path / "docs", recorded)
         assert (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text() == table
 
 
@@ -207,7 +201,7 @@ def test_an_outcome_that_meant_something_else_then_is_absent(tmp_path):
     assert set(old.norm) == {"post"}  # a field that is younger than the table
 
 
-def test_a_store_without_such_trials_says_so(store, tmp_path):
-    paths = replicate.write(tmp_path, store.uri)
+def test_a_store_without_such_trials_says_so(recorded, tmp_path):
+    paths = replicate.write(tmp_path, recorded)
     assert [p.name for p in paths] == ["replication.md", "replication.csv", "overview.png"]
     assert "| At the published settings | 0 | 0 | 0 | " in paths[0].read_text()
