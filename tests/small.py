@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from phasemap.plan.outcome import Outcome, Result
 from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
 
-SPACE = """
-from phasemap import Space
+SMALL: dict[str, Any] = {
+    "modulus": 11,
+    "data_fraction": 0.5,
+    "model": "mlp",
+    "width": 8,
+    "depth": 1,
+    "learning_rate": 1e-2,
+    "batch_size": 32,
+    "steps": 20,
+    "evaluate_every": 10,
+}
 
-space = Space(
-    weight_decay=[0.1, 1.0],
-    seed=[0, 1],
-    modulus=11,
-    data_fraction=0.5,
-    model="mlp",
-    width=8,
-    depth=1,
-    learning_rate=1e-2,
-    batch_size=32,
-    steps=20,
-    evaluate_every=10,
-)
-"""
+
+def space_text(**fields: Any) -> str:
+    """A search space file: by default trials that train in a moment."""
+    every = fields | {name: value for name, value in SMALL.items() if name not in fields}
+    lines = [f"    {name}={value!r}," for name, value in every.items()]
+    return "\n".join(["from phasemap import Space", "", "space = Space(", *lines, ")", ""])
+
+
 MLP = Trial(
     modulus=13,
     data_fraction=0.5,

@@ -17,17 +17,18 @@ from pathlib import Path
 
 import pytest
 from processes import command_line, descendants, kill, trainers
+from small import space_text
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-SPACE = """
-from phasemap import Space
-space = Space(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=range({seeds}), task="modular_addition", modulus=23,
-              data_fraction=0.5, model="mlp", depth=1, learning_rate=1e-2, beta2=0.98, batch_size=128,
-              steps={steps}, evaluate_every=100, delay_limit=200)
-"""
 KILLS = int(os.environ.get("PHASEMAP_KILLS", "6"))  # of the long test; set more for a longer night
 FIGURELESS = ("--no-figures", "--checkpoint-every", "0.5", "--stack-size", "3")
+
+
+def write(folder: Path, steps: int, seeds: int) -> None:
+    axes = {"weight_decay": [0.1, 1.0, 3.0], "width": [8, 16], "seed": range(seeds)}
+    slow = {"modulus": 23, "batch_size": 128, "beta2": 0.98, "evaluate_every": 100, "delay_limit": 200}
+    (folder / "space.py").write_text(space_text(**axes, **slow, steps=steps))
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen:
@@ -99,7 +100,7 @@ def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     """The record of a sweep nobody touched; run in one process, without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
+    write(folder, steps=1_500, seeds=8)
     finish(folder, "--local")
     return record(folder)
 
@@ -122,7 +123,7 @@ def until(holds: Callable[[], bool], driver: subprocess.Popen, folder: Path) -> 
 
 @pytest.mark.long
 def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_path, undisturbed):
-    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
+    write(tmp_path, steps=1_500, seeds=8)
     driver = at_work(tmp_path)
     time.sleep(2)
     assert kill(trainers([driver.pid])[0])
@@ -145,7 +146,7 @@ def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_pa
 @pytest.mark.long
 def test_interrupts_and_termination_keep_progress_and_the_same_command_continues(tmp_path, undisturbed):
     """A terminal's Ctrl-C goes to every process of the group; the second leaves at once."""
-    (tmp_path / "space.py").write_text(SPACE.format(steps=1_500, seeds=8))
+    write(tmp_path, steps=1_500, seeds=8)
     driver = at_work(tmp_path)
     time.sleep(3)
     os.killpg(driver.pid, signal.SIGINT)
@@ -175,7 +176,7 @@ def test_interrupts_and_termination_keep_progress_and_the_same_command_continues
 def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
     quiet = tmp_path_factory.mktemp("quiet")
     for folder in (quiet, tmp_path):
-        (folder / "space.py").write_text(SPACE.format(steps=4_000, seeds=2))
+        write(folder, steps=4_000, seeds=2)
     finish(quiet, "--local")
     rng, done = random.Random(0), {"worker": 0, "driver": 0, "everything": 0}
     rounds = 0
@@ -183,7 +184,7 @@ def test_random_kills_change_nothing(tmp_path, tmp_path_factory):
         rounds += 1
         folder = tmp_path / f"round{rounds}"
         folder.mkdir()
-        (folder / "space.py").write_text(SPACE.format(steps=4_000, seeds=2))
+        write(folder, steps=4_000, seeds=2)
         for what, count in disturb(folder, KILLS - sum(done.values()), rng).items():
             done[what] += count
         finish(folder)

@@ -17,17 +17,13 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from small import space_text
 
 from phasemap import sweep
 from phasemap.command import execution
 from phasemap.numerics import matmul
 from phasemap.scheduling import worker
 
-SPACE = """
-from phasemap import Space
-space = Space(weight_decay=[0.1, 1.0], width=8, model="mlp", modulus=11, depth=1, batch_size=32, steps={steps},
-              evaluate_every=10, probes="")
-"""
 SAMPLED = """
 from optuna.distributions import FloatDistribution
 from phasemap import Space
@@ -42,8 +38,8 @@ def folder(tmp_path, monkeypatch, schema) -> Path:
     made = tmp_path / "made"
     made.mkdir()
     monkeypatch.chdir(made)
-    (made / "tiny.py").write_text(SPACE.format(steps=20))
-    (made / "long.py").write_text(SPACE.format(steps=2_000_000))
+    for name, steps in (("tiny.py", 20), ("long.py", 2_000_000)):
+        (made / name).write_text(space_text(weight_decay=[0.1, 1.0], learning_rate=1e-3, steps=steps, probes=""))
     (made / "sampled.py").write_text(SAMPLED)
     shutil.copy(schema, made / "mlflow.db")
     return made

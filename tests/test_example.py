@@ -11,35 +11,19 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from small import space_text
 
 import phasemap
 from phasemap import sweep
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "example.ipynb"
-SPACE = """
-from phasemap import Space
-
-space = Space(
-    weight_decay=[0.1, 1.0, 3.0],
-    width=[8, 16],
-    seed=[0, 1],
-    modulus=11,
-    data_fraction=0.5,
-    model="mlp",
-    depth=1,
-    learning_rate=1e-2,
-    batch_size=32,
-    steps=20,
-    evaluate_every=10,
-)
-"""
 
 
 @pytest.fixture(scope="module")
 def swept(schema, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("example")
     shutil.copy(schema, folder / "mlflow.db")
-    (folder / "space.py").write_text(SPACE)
+    (folder / "space.py").write_text(space_text(weight_decay=[0.1, 1.0, 3.0], width=[8, 16], seed=[0, 1]))
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     words = ["--name", "wd_width", "--tracking-uri", uri, "--storage", str(folder / "data"), "--local", "--no-figures"]
     words += ["--keep-weights", "final"]

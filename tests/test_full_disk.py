@@ -18,13 +18,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 from mlflow import MlflowClient
+from small import space_text
 
-SPACE = """
-from phasemap import Space
-
-space = Space(seed=range(12), modulus=11, data_fraction=0.5, model="mlp", width=8, depth=1, learning_rate=1e-2,
-              batch_size=32, steps={steps}, evaluate_every=10)
-"""
 TRIALS = 12
 
 
@@ -47,7 +42,7 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 
 def start(folder: Path, steps: int, *options: str) -> subprocess.Popen:
-    (folder / "full.py").write_text(SPACE.format(steps=steps))
+    (folder / "full.py").write_text(space_text(seed=range(12), steps=steps))
     words = [sys.executable, "-m", "phasemap.sweep", "full.py", "--local", "--no-figures", *options]
     with (folder / "log.txt").open("w") as log:
         return subprocess.Popen(words, cwd=folder, stdout=log, stderr=log)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from small import SPACE
+from small import space_text
 
 import phasemap
 from phasemap import sweep
@@ -24,7 +24,7 @@ from phasemap.fields import Fault
 from phasemap.plan.space import load
 from phasemap.record import reader
 
-PROBED = SPACE.replace("evaluate_every=10,", "evaluate_every=10,\n    probe_every=10,")
+PROBED = space_text(weight_decay=[0.1, 1.0], seed=[0, 1], probe_every=10)
 OWN = """
 import torch
 

@@ -8,11 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from small import space_text
 
-SPACE = """
-from phasemap import Space
-space = Space(seed=[0, 1], modulus=11, data_fraction=0.5, model="mlp", width=8, depth=1, steps=20, evaluate_every=10)
-"""
 LISTENER = """
 import sys
 
@@ -29,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def swept(folder: Path, *before: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    (folder / "space.py").write_text(SPACE)
+    (folder / "space.py").write_text(space_text(seed=[0, 1]))
     said = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "PYTEST_"))}
     said["PYTHONPATH"] = f"{folder}:{ROOT}"
     words = [*before, sys.executable, "-m", "phasemap.sweep", "space.py", *options]

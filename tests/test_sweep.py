@@ -13,7 +13,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
 from mlflow import MlflowClient
-from small import SPACE
+from small import space_text
 
 from phasemap import sweep
 from phasemap.plan.space import load
@@ -25,7 +25,7 @@ from phasemap.scheduling import worker
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "tiny.py").write_text(SPACE)
+    (tmp_path / "tiny.py").write_text(space_text(weight_decay=[0.1, 1.0], seed=[0, 1]))
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def ids(found: list) -> list[str]:
 def swept(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A sweep run once, as a person runs it, with its figures."""
     folder = tmp_path_factory.mktemp("swept")
-    (folder / "tiny.py").write_text(SPACE)
+    (folder / "tiny.py").write_text(space_text(weight_decay=[0.1, 1.0], seed=[0, 1]))
     environment = os.environ.pop("MLFLOW_TRACKING_URI", None)
     done = command(folder, "tiny.py", "--local")
     if environment is not None:
@@ -169,9 +169,7 @@ def test_recorded_trials_are_the_same_whatever_the_stacks(stored, capsys):
 
 
 def test_bad_input_ends_with_status_two_and_every_fault(folder):
-    (folder / "bad.py").write_text(
-        SPACE.replace("[0.1, 1.0]", "[-1, 1.0]").replace('"mlp"', '"transformer"').replace("8", "9")
-    )
+    (folder / "bad.py").write_text(space_text(weight_decay=[-1, 1.0], seed=[0, 1], model="transformer", width=9))
     done = command(folder, "bad.py", "--local")
     assert done.returncode == 2
     assert done.stdout == ""

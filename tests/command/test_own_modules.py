@@ -9,13 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from small import space_text
 
 ROOT = Path(__file__).parents[2]
-SPACE = """
-from phasemap import Space
-space = Space(weight_decay=[0.1, 1.0], modulus=11, data_fraction=0.5, model="mlp", width=8, depth=1, batch_size=32,
-              steps=20, evaluate_every=10)
-"""
 LOADED = "import phasemap; print(len(phasemap.load('tiny')))"
 OWN = {
     "a package": ("analysis/__init__.py", "analysis/table.py", "analysis/style.py", "analysis/__main__.py"),
@@ -28,7 +24,7 @@ KINDS = ["a package", *(pytest.param(kind, marks=pytest.mark.long) for kind in (
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_analysis_of_the_users_own_disturbs_nothing(kind, schema, tmp_path):
     shutil.copy(schema, tmp_path / "mlflow.db")
-    (tmp_path / "tiny.py").write_text(SPACE)
+    (tmp_path / "tiny.py").write_text(space_text(weight_decay=[0.1, 1.0]))
     for name in OWN[kind]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("raise RuntimeError('the user has other plans for this file')")
