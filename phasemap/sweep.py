@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from phasemap.command import execution, terminal
-from phasemap.command.execution import BAD_INPUT, INTERRUPTED
+from phasemap.command.dry_run import dry_run
+from phasemap.command.execution import BAD_INPUT, INTERRUPTED, OK
 from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.fields import Fault
 from phasemap.plan.space import explain, load, source_of
@@ -51,7 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)
     if arguments.dry_run:
-        return execution.dry_run(name, space, chosen)
+        dry_run(name, space, chosen)
+        return OK
     if arguments.watch:
         return execution.watch(name, space, chosen)
     source = source_of(arguments.space) + "".join(f"\n# --set {text}" for text in arguments.set)

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from small import space_text
 
 from phasemap import sweep
-from phasemap.command import execution
+from phasemap.command import execution, signals
 from phasemap.numerics import matmul
 from phasemap.scheduling import worker
 
@@ -323,7 +323,7 @@ def test_an_interrupt_of_an_import_comes_when_it_has_ended():
     before, ended = signal.getsignal(signal.SIGINT), []
 
     def interrupted() -> None:
-        with execution._uninterrupted():
+        with signals.uninterrupted():
             signal.raise_signal(signal.SIGINT)
             ended.append(True)
 

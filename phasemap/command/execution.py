@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phasemap.command import terminal
+from phasemap.command import signals, terminal
+from phasemap.command.dry_run import listed, warn
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.fields import Fault
@@ -29,8 +28,7 @@ from phasemap.plan.asked import asked, strays
 from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Slots
-from phasemap.plan.trial import Shape, Trial
-from phasemap.training.events import coarse_delay, slow_decay
+from phasemap.plan.trial import Trial
 from phasemap.words import count
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from phasemap.scheduling.queue import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-LISTED = 50  # values of an axis that a dry run prints
 
 
 def execute(name: str, space: Space, options: Options, source: str, file: str) -> int:
@@ -54,7 +51,7 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         ValueError: a store, a cluster or a folder that cannot be used.
     """
     trials = listed(space)
-    _warn(trials)
+    warn(trials)
     keep = Keep(options.keep_weights, options.keep_state)
     if faults := keep.faults(trials):
         raise Fault(faults)
@@ -68,7 +65,7 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         opened = _recorder(name, space, options, source, file)
     try:
         # however it ends, the recorder closes the parent run and lets go of the sweep
-        with _signals_heeded(), opened as recorder:
+        with signals.heeded(), opened as recorder:
             sweep = Sweep(name, space, trials, recorder, keep)
             sweep.ask_again(options.retrain)
             status = _train(sweep, options) if sweep.remains() else OK
@@ -142,71 +139,6 @@ class Sweep:
         return Explorer(self.space, plan, phase_of, value_of, recorder.write_down, self.trials)
 
 
-def listed(space: Space) -> list[Trial]:
-    """The trials of a grid; a sampler's are chosen as it goes."""
-    if space.sampler == "grid":
-        return space.trials()
-    space.check()
-    return []
-
-
-def dry_run(name: str, space: Space, options: Options) -> int:
-    """Prints what would run and what it costs; starts nothing."""
-    trials = listed(space)
-    if space.sampler != "grid":
-        most = count(space.trials_wanted, "trial")
-        print(f"{name}: up to {most} over {', '.join(space.axes)}, chosen by {space.sampler}")
-        print("  how long it takes depends on the points chosen")
-        return OK
-    from phasemap.scheduling import cores, cutting
-
-    slots = 1 if options.local else max(1, int(cores.lent() / options.cpus_per_stack))
-    plan = Plan(slots, options.stack_size, options.compile)
-    stacks = plan.stacks(trials)
-    steps = sum(trial.steps for trial in trials)
-    cells = len({trial.cell for trial in trials})
-    counts = [count(n, noun) for n, noun in ((len(trials), "trial"), (cells, "cell"), (len(stacks), "stack"))]
-    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}")
-    needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
-    print(f"  about {needed} of training on {count(slots, 'core slot')} of this machine, to a factor of two")
-    for axis, values in space.grid.items():
-        print(f"  {axis}: {_listing(values)}")
-    shapes = Counter(stack.shape for stack in stacks)
-    differing = _differing(list(shapes))
-    for shape, parts in shapes.items():
-        same = [stack for stack in stacks if stack.shape == shape]
-        label = (
-            ", ".join(f"{n} {terminal.short(v)}" for n, v in shape.values if n in differing) or same[0].trials[0].model
-        )
-        held, steps = sum(len(s.trials) for s in same), sum(s.trial_steps for s in same)
-        cut = f"{count(parts, 'stack')} of up to {max(len(s.trials) for s in same)}"
-        print(f"  {label}: {count(held, 'trial')} in {cut}, {count(steps, 'trial-step')}")
-    _warn(trials)
-    return OK
-
-
-def _listing(values: list[Any]) -> str:
-    """The values of an axis; of a long one its ends, and how many there are."""
-    shown = [terminal.short(value) for value in values]
-    if len(shown) <= LISTED:
-        return ", ".join(shown)
-    return f"{', '.join(shown[:3])}, …, {shown[-1]} ({count(len(shown), 'value')})"
-
-
-def _warn(trials: list[Trial]) -> None:
-    """Says what makes phases of these trials unsure."""
-    warnings = Counter(warning for trial in trials for rule in (coarse_delay, slow_decay) if (warning := rule(trial)))
-    for text, met in warnings.items():
-        print(f"warning: {text} ({count(met, 'trial')})", file=sys.stderr)
-
-
-def _differing(shapes: list[Shape]) -> set[str]:
-    """Names of the values in which any two shapes differ."""
-    known = [dict(shape.values) for shape in shapes]
-    names = {name for one in known for name in one}
-    return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
-
-
 def _recorder(name: str, space: Space, options: Options, source: str, file: str) -> Recorder:
     from phasemap.record import client, writer
 
@@ -276,49 +208,6 @@ def _prepared(sweep: Sweep, options: Options, storage: str) -> Work:
     return _work(sweep, options, slots, storage)
 
 
-@contextmanager
-def _signals_heeded() -> Iterator[None]:
-    """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals; a kernel
-    goes on afterwards, with its own handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    screens = [number for number in (1, 2) if os.isatty(number)]
-
-    def interrupt(number: int, frame: object) -> None:
-        if number == signal.SIGHUP:
-            nowhere = os.open(os.devnull, os.O_WRONLY)  # a write to the terminal would now be an error
-            for screen in screens:
-                os.dup2(nowhere, screen)
-        signal.raise_signal(signal.SIGINT)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    heeded = [number for number, handler in before.items() if handler != signal.SIG_IGN]  # SIGHUP under nohup
-    for number in heeded:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in heeded:
-            signal.signal(number, before[number] or signal.SIG_DFL)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back until the block has ended: a notebook could not do again an import that it broke off."""
-    held: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        signal.raise_signal(signal.SIGINT)
-
-
 def _storage(sweep: Sweep, options: Options) -> str:
     """A folder of this sweep's own: its parent run's id tells it from all others, in any store."""
     place = options.storage or "phasemap_data"
@@ -375,7 +264,7 @@ def _out(sweep: Sweep, options: Options) -> Path:
 
 def _cluster(options: Options, storage: str) -> Slots:
     """Joins or starts Ray; how many stacks it runs at once."""
-    with _uninterrupted():
+    with signals.uninterrupted():
         from phasemap.scheduling import cluster
 
     address, wanted = _address(options), cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)
@@ -452,7 +341,7 @@ def _run_all(work: Work, options: Options, storage: str, keep: Keep) -> None:
         device = "cuda" if options.device == "cuda" else "cpu"
         in_process.run(work, storage, options.checkpoint_every, device, keep)
         return
-    with _uninterrupted():
+    with signals.uninterrupted():
         from phasemap.scheduling import cluster, ray_tune
 
     wanted = cluster.Resources(options.cpus_per_stack, options.gpus_per_stack)

@@ -1,0 +1,86 @@
+"""What a search space asks for, before anything starts: its trials, what makes their phases unsure, what they cost."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from phasemap.command import terminal
+from phasemap.command.options import Options
+from phasemap.plan.space import Space
+from phasemap.plan.stack import Plan, Stack
+from phasemap.plan.trial import Shape, Trial
+from phasemap.training.events import coarse_delay, slow_decay
+from phasemap.words import count
+
+LISTED = 50  # values of an axis that are printed
+
+
+def listed(space: Space) -> list[Trial]:
+    """The trials of a grid; a sampler's are chosen as it goes."""
+    if space.sampler == "grid":
+        return space.trials()
+    space.check()
+    return []
+
+
+def dry_run(name: str, space: Space, options: Options) -> None:
+    """Prints what would run and what it costs; starts nothing."""
+    trials = listed(space)
+    if space.sampler != "grid":
+        most = count(space.trials_wanted, "trial")
+        print(f"{name}: up to {most} over {', '.join(space.axes)}, chosen by {space.sampler}")
+        print("  how long it takes depends on the points chosen")
+        return
+    from phasemap.scheduling import cores, cutting
+
+    slots = 1 if options.local else max(1, int(cores.lent() / options.cpus_per_stack))
+    plan = Plan(slots, options.stack_size, options.compile)
+    stacks = plan.stacks(trials)
+    steps = sum(trial.steps for trial in trials)
+    cells = len({trial.cell for trial in trials})
+    counts = [count(n, noun) for n, noun in ((len(trials), "trial"), (cells, "cell"), (len(stacks), "stack"))]
+    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}")
+    needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
+    print(f"  about {needed} of training on {count(slots, 'core slot')} of this machine, to a factor of two")
+    for axis, values in space.grid.items():
+        print(f"  {axis}: {_listing(values)}")
+    print("\n".join(_by_shape(stacks)))
+    warn(trials)
+
+
+def _by_shape(stacks: list[Stack]) -> Iterator[str]:
+    """A line for each shape: what tells it from the others, its trials and stacks."""
+    shapes = list(dict.fromkeys(stack.shape for stack in stacks))
+    differing = _differing(shapes)
+    for shape in shapes:
+        same = [stack for stack in stacks if stack.shape == shape]
+        told = [f"{name} {terminal.short(value)}" for name, value in shape.values if name in differing]
+        label = ", ".join(told) or same[0].trials[0].model
+        sizes = [len(stack.trials) for stack in same]
+        steps = count(sum(stack.trial_steps for stack in same), "trial-step")
+        yield f"  {label}: {count(sum(sizes), 'trial')} in {count(len(same), 'stack')} of up to {max(sizes)}, {steps}"
+
+
+def _listing(values: list[Any]) -> str:
+    """The values of an axis; of a long one its ends, and how many there are."""
+    shown = [terminal.short(value) for value in values]
+    if len(shown) <= LISTED:
+        return ", ".join(shown)
+    return f"{', '.join(shown[:3])}, …, {shown[-1]} ({count(len(shown), 'value')})"
+
+
+def warn(trials: list[Trial]) -> None:
+    """Says what makes phases of these trials unsure."""
+    warnings = Counter(warning for trial in trials for rule in (coarse_delay, slow_decay) if (warning := rule(trial)))
+    for text, met in warnings.items():
+        print(f"warning: {text} ({count(met, 'trial')})", file=sys.stderr)
+
+
+def _differing(shapes: list[Shape]) -> set[str]:
+    """Names of the values in which any two shapes differ."""
+    known = [dict(shape.values) for shape in shapes]
+    names = {name for one in known for name in one}
+    return {name for name in names if len({repr(one.get(name)) for one in known}) > 1}
