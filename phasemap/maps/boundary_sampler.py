@@ -38,7 +38,8 @@ from scipy.stats import qmc
 
 from phasemap.maps import one_thread
 from phasemap.maps.axes import Axes
-from phasemap.maps.phase_map import PhaseMap, is_label, neighbors, pool
+from phasemap.maps.log_odds import neighbors
+from phasemap.maps.phase_map import PhaseMap, is_label, pool
 
 LENGTHSCALES = (0.1, 0.18, 0.32)  # in units of an axis; longer ones place trials no better
 NOISES = (0.04, 0.13, 0.4)  # variance of a label's noise / variance of the signal

@@ -7,7 +7,8 @@ import pytest
 from scipy.special import expit
 
 from phasemap.maps.axes import Axes, Axis, unit_axes
-from phasemap.maps.phase_map import PhaseMap, crossings_with_intervals, longest_stretch
+from phasemap.maps.crossings import crossings_with_intervals, longest_stretch
+from phasemap.maps.phase_map import PhaseMap
 
 
 def step(points, rng, width=0.03):
