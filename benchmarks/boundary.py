@@ -41,8 +41,8 @@ from scipy.special import expit
 from scipy.stats import qmc
 
 from phasemap.maps.axes import Axes, Axis, unit_axes
-from phasemap.maps.boundary_sampler import Planner
 from phasemap.maps.phase_map import PhaseMap
+from phasemap.maps.planner import Planner
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "boundary_replay.csv"

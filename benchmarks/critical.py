@@ -24,8 +24,8 @@ from scipy.special import expit
 from scipy.stats import qmc
 
 from phasemap.maps.axes import Axes, Axis
-from phasemap.maps.boundary_sampler import Planner
 from phasemap.maps.critical import Critical, Line
+from phasemap.maps.planner import Planner
 
 RESULTS = Path(__file__).parent / "results" / "critical.csv"
 AXES = Axes((Axis("x"), Axis("y", choices=(0.0, 0.5, 1.0))))

@@ -1,6 +1,6 @@
 """When a sweep that seeks one number has it: where along an axis generalization becomes as likely as not.
 
-At each value of the other axes. The trials are placed by ``boundary_sampler.py``, for which a trial has generalized or
+At each value of the other axes. The trials are placed by ``planner.py``, for which a trial has generalized or
 has not; here their map is read until every interval is as narrow as was asked for.
 
 Letters: N trials, D axes.

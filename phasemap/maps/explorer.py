@@ -15,8 +15,8 @@ import numpy as np
 import optuna
 
 from phasemap.maps.axes import Axes
-from phasemap.maps.boundary_sampler import Planner
 from phasemap.maps.critical import GENERALIZED, Critical
+from phasemap.maps.planner import Planner
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
 from phasemap.plan.trial import STACKED, Trial

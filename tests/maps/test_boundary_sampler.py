@@ -10,8 +10,9 @@ from scipy.spatial.distance import pdist
 from scipy.special import expit
 
 from phasemap.maps.axes import Axes, Axis, unit_axes
-from phasemap.maps.boundary_sampler import BoundarySampler, Planner
+from phasemap.maps.boundary_sampler import BoundarySampler
 from phasemap.maps.phase_map import PhaseMap
+from phasemap.maps.planner import Planner
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 MIXED = {

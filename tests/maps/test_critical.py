@@ -7,8 +7,8 @@ import pytest
 
 from phasemap.fields import Fault
 from phasemap.maps.axes import Axes, Axis
-from phasemap.maps.boundary_sampler import Planner
 from phasemap.maps.critical import Critical
+from phasemap.maps.planner import Planner
 from phasemap.plan.space import Space
 
 AXES = Axes((Axis("weight_decay", 0.01, 10.0, log=True), Axis("width", choices=(16, 32, 64))))
