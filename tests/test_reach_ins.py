@@ -83,7 +83,7 @@ def test_torch_has_what_a_rule_for_a_stack_needs():
 
 
 def test_torch_has_what_compiled_steps_need():
-    assert train._compiler_is_known()
+    assert train.compiler_is_known()
 
 
 def test_torch_has_the_linear_layer_of_onednn():

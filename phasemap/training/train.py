@@ -13,10 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import FunctionType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,13 +26,14 @@ from phasemap.plan.keep import NEVER
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place_of
-from phasemap.plan.trial import Shape, Trial, train_examples
+from phasemap.plan.trial import Trial
 from phasemap.probes.view import Look
-from phasemap.tasks.task import Task
 from phasemap.training import events
 from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
 from phasemap.training.graph import Graphs
-from phasemap.training.update import Rates, by_group, clamp, clipped, orthogonal, rates, slope, switched
+from phasemap.training.sets import given_labels, training_sets
+from phasemap.training.step import Step, compiler_is_known, refusals, training_step
+from phasemap.training.update import rates, switched
 
 AHEAD = 64  # steps whose batches are drawn at once
 
@@ -67,7 +66,7 @@ class Training:
         self.network, self.task = shape.network, shape.examples
         self.inputs = torch.from_numpy(self.task.inputs).to(self.device)
         self.labels = torch.from_numpy(self.task.labels).to(self.device)
-        self.compiled = self.compiled and _compiler_is_known()
+        self.compiled = self.compiled and compiler_is_known()
         self._step = self._engine()
         self.graphs: Graphs | None = None
         self._start: Tensor | None = None
@@ -75,7 +74,7 @@ class Training:
 
     def _engine(self) -> Step:
         names = tuple(rates(self.trials, 0, 1, self.device).more)
-        return _engine(self.trials[0].shape, names, self.device, self.compiled)
+        return training_step(self.trials[0].shape, names, self.device, self.compiled)
 
     def start(self) -> Tensor:
         """The weights that the trials started from, [K, P]: drawn again from their seeds when first asked for, so that
@@ -86,12 +85,12 @@ class Training:
 
     def _draw_splits(self) -> None:
         shape = self.trials[0]
-        chosen, train, counts = _training_sets(self.trials, self.task, self.device)
+        chosen, train, counts = training_sets(self.trials, self.task, self.device)
         full = counts[0] if shape.split == "examples" else self.task.pool  # the same in any stack
         seeds = tuple(trial.seed for trial in self.trials)
         self.batches = random_streams.Batches(seeds, train, counts, shape.batch_size or full)
         self.split = Split.of(chosen, self.task)
-        self.targets = _targets(self.trials, self.task, self.labels, chosen)
+        self.targets = given_labels(self.trials, self.task, self.labels, chosen)
 
     def keep(self, chosen: list[int]) -> None:
         """Leaves only these rows in the stack; theirs are unchanged to the last bit."""
@@ -132,7 +131,7 @@ class Training:
         try:
             copies = (part.clone() for part in (self.flat, *self.state))
             self._step(*copies, *(part[0] for part in self._drawn(1)))
-        except _refusals():
+        except refusals():
             return False
         return True
 
@@ -149,7 +148,7 @@ class Training:
         try:
             self._step(self.flat, *self.state, *batch)
         except Exception as error:
-            if not self.compiled or not isinstance(error, _refusals()):
+            if not self.compiled or not isinstance(error, refusals()):
                 raise
             self.compiled = False  # no C++ compiler here, or no headers: slower, and noted on the results
             self._step = self._engine()
@@ -348,133 +347,6 @@ def train(
 def probing(trial: Trial, step: int) -> bool:
     """Whether the probes look at this evaluation. Log-spaced evaluations are probed until the even ones begin."""
     return step % trial.probe_interval == 0 or (trial.log_spaced and step < trial.probe_interval)
-
-
-Step = Callable[..., None]
-
-
-@lru_cache(maxsize=64)
-def _engine(shape: Shape, names: tuple[str, ...], device: torch.device, compiled: bool) -> Step:
-    """The training step of a shape, for stacks of any size. ``names``: of the rates that the shape needs besides the
-    usual."""
-    network, layout = shape.network, shape.network.layout
-    optimizer = shape.rule.on(layout)
-    loss, across, kept = shape.loss, shape.orthogonal_gradient, len(optimizer.state)
-    table, count = random_streams.quantiles(device) if "noise" in names else None, layout.size
-
-    def gradient_step(flat: Tensor, *rest: Tensor) -> None:
-        state, (inputs, labels, weights, step_size, decay, root, *more) = rest[:kept], rest[kept:]
-        rate = Rates(step_size, decay, root, dict(zip(names, more, strict=True)))
-        point = flat.detach()
-        if table is not None:
-            noise = random_streams.normals(rate.more["noise"], count, table)
-            point = point.addcmul(noise, rate.more["weight_noise"])
-        point = point.requires_grad_()
-        masks = (random_streams.Dropout(network.dropout, rate.more["dropout"]),) if network.dropout else ()
-        logits = network.logits(layout.split(point), inputs, *masks)
-        downhill = slope(loss, logits.detach(), labels, weights, rate.more.get("temperature"))
-        (gradient,) = torch.autograd.grad(logits, point, downhill)
-        with torch.no_grad():
-            if "gradient_clip" in rate.more:
-                gradient = clipped(gradient, rate.more["gradient_clip"])
-            if across:
-                gradient = orthogonal(layout, flat, gradient)
-            optimizer.update(flat, *state, gradient, by_group(layout, rate, optimizer.decoupled))
-            if "norm_clamp" in rate.more:
-                clamp(flat, rate.more["norm_clamp"])
-
-    users = any(part.kind == "model" and part.code for part in shape.parts)
-    return _compiled(gradient_step, kept, not users) if compiled else gradient_step
-
-
-def _refusals() -> tuple[type[Exception], ...]:
-    """What torch's compiler raises where it cannot compile."""
-    return torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError
-
-
-def _compiler_is_known() -> bool:
-    """Whether torch's compiler has the private names that compiled steps need (a reach-in, docs/reach-ins.md), which
-    are set here. Else steps are taken uncompiled: slower, and noted on the results."""
-    try:
-        torch._dynamo.config.trace_autograd_ops = True
-        # keyed by the whole graph, the product's gradient included: a shape known to this machine compiles in half
-        # the time
-        torch._functorch.config.autograd_cache_allow_custom_autograd_functions = True
-        torch._inductor.config.cpp.vec_isa_ok = True  # else every process tries the instruction sets: 0.6-4 s
-        names = torch._dynamo.mark_dynamic, torch._dynamo.maybe_mark_dynamic, torch._dynamo.config.recompile_limit
-        return bool(names and _refusals() and torch.compiler.keep_portable_guards_unsafe)
-    except AttributeError:
-        return False
-
-
-def _compiled(step: Step, kept: int, for_any_size: bool) -> Step:
-    """The step compiled twice: for one trial, and for any number of them; for batches of any length.
-
-    torch keeps its compiled versions by code object, and before every call compares all the step can see with what it
-    saw. A code object of its own spares it all but the tensors. What may vary is named before the first call and all
-    else is fixed: left to itself, torch lets vary what it saw vary in the shapes before, and a trial's last bits and
-    speed then depend on what its process trained earlier. Some layers of a user's network (an embedding under vmap)
-    fix the size: it is compiled again for each, and not refused.
-
-    Args:
-        kept: number of the optimizer's tensors, which stand between the weights and the batch.
-    """
-    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
-    only_tensors = torch.compiler.keep_portable_guards_unsafe
-    fast = torch.compile(own, fullgraph=True, dynamic=False, options={"guard_filter_fn": only_tensors})
-    may_vary = torch._dynamo.maybe_mark_dynamic
-    by_trials = torch._dynamo.mark_dynamic if for_any_size else may_vary
-    if not for_any_size:
-        torch._dynamo.config.recompile_limit = 64
-    sizes: set[int] = set()
-
-    def compiled_step(*tensors: Tensor) -> None:
-        size = len(tensors[0])
-        if size not in sizes:
-            sizes.add(size)
-            for part in tensors if size > 1 else ():
-                if len(part) == size:
-                    by_trials(part, 0)
-            for part in tensors[1 + kept : 4 + kept]:  # inputs, labels, weights: [K, B, ...]
-                may_vary(part, 1)
-        fast(*tensors)
-
-    return compiled_step
-
-
-def _training_sets(
-    trials: tuple[Trial, ...], task: Task, device: torch.device
-) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """What K trials train on: a mask [K, pool], the examples [K, N] in the order in which batches are drawn from them,
-    rows filled up with zeros, and how many each has."""
-    split = trials[0].split
-    divided = task.divided(split)
-    order = random_streams.orders([trial.seed for trial in trials], divided, device)
-    heads = [train_examples(divided, trial.data_fraction) for trial in trials]
-    head = torch.arange(divided, device=device) < torch.tensor(heads, device=device)[:, None]
-    chosen = torch.zeros_like(head).scatter_(1, order, head)
-    if split == "examples":
-        return chosen, order.masked_fill(~head, 0)[:, : max(heads)], tuple(heads)
-    parts = torch.from_numpy(task.parts(split)).to(device)
-    chosen = torch.stack([chosen.index_select(1, part) for part in parts.unbind(1)]).all(0)
-    counts = chosen.sum(1)
-    order = (~chosen).to(torch.uint8).argsort(dim=1, stable=True)  # the chosen examples first, rising
-    beyond = torch.arange(task.pool, device=device) >= counts[:, None]
-    lengths = tuple(counts.tolist())
-    return chosen, order.masked_fill(beyond, 0)[:, : max(lengths)], lengths
-
-
-def _targets(trials: tuple[Trial, ...], task: Task, labels: Tensor, chosen: Tensor) -> Tensor:
-    """The labels [K, N] that K trials are given: those of the task [N], but for a share of each training set
-    ``chosen`` [K, pool], which get another of the task's labels. Test labels are never replaced."""
-    shares = [trial.label_noise for trial in trials]
-    if not any(shares):
-        return labels.expand(len(trials), -1)
-    kinds, place = (torch.from_numpy(one).to(labels.device) for one in np.unique(task.labels, return_inverse=True))
-    wrong, further = random_streams.replaced([trial.seed for trial in trials], chosen, shares, len(kinds) - 1)
-    others = kinds[(place[: task.pool] + further) % len(kinds)]
-    replaced = torch.where(wrong, others, labels[: task.pool])
-    return torch.cat([replaced, labels[task.pool :].expand(len(trials), -1)], 1)
 
 
 @contextlib.contextmanager

@@ -252,8 +252,8 @@ def test_compiled_steps_do_not_go_on_by_eager_ones_where_the_compiler_is_gone(st
     def refuse(*tensors):
         raise torch._dynamo.exc.TorchDynamoException("no compiler")
 
-    made = train._engine
-    monkeypatch.setattr(train, "_engine", lambda *shape: refuse if shape[-1] else made(*shape))
+    made = train.training_step
+    monkeypatch.setattr(train, "training_step", lambda *shape: refuse if shape[-1] else made(*shape))
     (again,) = storage.resume((MLP,), compiled=True, say=said.append)
     assert again.step == 0
     assert said == [
