@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 from cluster import Cluster, Service, until  # noqa: E402 - the tests' own cluster
 

@@ -51,6 +51,7 @@ def record(folder: Path) -> dict[str, tuple]:
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("space")
+    assert experiment is not None
     condition = "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'"
     runs = client.search_runs([experiment.experiment_id], condition, max_results=1_000)
     found = {}

@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -51,9 +53,10 @@ def here(*arguments: str) -> int:
 
 def runs(folder: Path, name: str, kind: str = "trial", status: str = "FINISHED") -> list[Run]:
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(name).experiment_id
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
     wanted = f"tags.`phasemap.kind` = '{kind}' and attributes.status = '{status}'"
-    return list(client.search_runs([experiment], wanted))
+    return list(client.search_runs([experiment.experiment_id], wanted))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,8 @@ def test_success_is_a_whole_record(folder, monkeypatch, capsys):
     """A trial that the store refuses is failed, with its reason and status 1; the same command runs it again."""
     from phasemap.record.writer import Recorder
 
-    write, refused = Recorder._write, []
+    write = Recorder._write
+    refused: list[str] = []
 
     def refusing(recorder: Recorder, result) -> None:
         if not refused or refused == [result.trial.id]:
@@ -229,7 +233,7 @@ def test_a_backend_of_a_notebook_that_is_not_here_draws_all_the_same(folder):
 def test_a_cache_that_takes_no_files_is_replaced_by_a_temporary_folder(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "x"))
-    monkeypatch.setattr(matmul.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     first = matmul.machine_file("product")
     assert first == matmul.machine_file("product") == tmp_path / "tmp" / f"phasemap-{os.getuid()}" / "product"
@@ -310,9 +314,10 @@ def test_refreshed_figures_hide_the_address_from_the_list_of_processes(monkeypat
     class Record:
         name, uri, done = "tiny", "http://me:secret@host", {}
 
-    monkeypatch.setattr(refresh.subprocess, "Popen", Nothing)
-    monkeypatch.setattr(refresh.os, "setpriority", lambda *_: None)
-    assert refresh.Refresh(Record, Path("out"), print)._draw() == ""
+    monkeypatch.setattr(subprocess, "Popen", Nothing)
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    record: Any = Record
+    assert refresh.Refresh(record, Path("out"), print)._draw() == ""
     ((words, environment),) = started
     assert "secret" not in json.dumps(words)
     assert environment["MLFLOW_TRACKING_URI"] == Record.uri

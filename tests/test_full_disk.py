@@ -54,8 +54,10 @@ def said(folder: Path, what: str) -> list[str]:
 
 def recorded(store: Path) -> list[str]:
     client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name("full")
+    assert experiment is not None
     found = client.search_runs(
-        [client.get_experiment_by_name("full").experiment_id],
+        [experiment.experiment_id],
         "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'",
     )
     return [run.data.tags["phasemap.trial"] for run in found]

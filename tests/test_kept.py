@@ -78,8 +78,9 @@ def recorded(name: str) -> dict:
 
 def run_of(trial: str) -> tuple[MlflowClient, Run]:
     client = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd() / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("tiny").experiment_id
-    (run,) = client.search_runs([experiment], f"tags.`phasemap.trial` = '{trial}'")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`phasemap.trial` = '{trial}'")
     return client, run
 
 

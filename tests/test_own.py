@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import cloudpickle
@@ -33,7 +34,7 @@ OWN = Path(__file__).parent / "own"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
     """A folder of the user's, the working directory; what it imports is forgotten again."""
     for file in OWN.glob("*.py"):
         shutil.copy(file, tmp_path)
@@ -360,8 +361,10 @@ def test_trials_of_our_own_components_know_no_code():
 
 def metrics(folder: Path, name: str) -> dict[str, dict]:
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(name).experiment_id
-    runs = client.search_runs([experiment], "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'")
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    wanted = "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], wanted)
     ids = [run.data.tags["phasemap.trial"] for run in runs]
     assert len(set(ids)) == len(ids)
     return {one: {**run.data.metrics, "train_seconds": 0} | run.data.tags for one, run in zip(ids, runs, strict=True)}

@@ -79,7 +79,8 @@ def rooms(module: str, lazily: bool = True) -> set[str]:
 
 def reached(module: str, lazily: bool = True) -> set[str]:
     """Everything of ours that comes with it."""
-    found, waiting = set(), [module]
+    found: set[str] = set()
+    waiting = [module]
     while waiting:
         for room in rooms(waiting.pop(), lazily) - found:
             found.add(room)

@@ -19,6 +19,7 @@ from phasemap import sweep
 from phasemap.plan.space import load
 from phasemap.record import live
 from phasemap.scheduling import worker
+from phasemap.training.train import train
 
 
 @pytest.fixture
@@ -48,9 +49,10 @@ def here(*arguments: str) -> int:
 
 def runs(folder: Path, status: str = "FINISHED", name: str = "tiny") -> list:
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(name).experiment_id
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
     condition = f"tags.`phasemap.kind` = 'trial' and attributes.status = '{status}'"
-    return list(client.search_runs([experiment], condition))
+    return list(client.search_runs([experiment.experiment_id], condition))
 
 
 def ids(found: list) -> list[str]:
@@ -209,7 +211,7 @@ def test_each_fault_of_the_command_is_reported_before_anything_starts(folder, ca
 
 def test_a_crashing_trial_is_failed_with_its_reason_and_its_neighbors_are_recorded(stored, monkeypatch, capsys):
     trials = load(stored / "tiny.py").trials()
-    guilty, train = trials[2], worker.train
+    guilty = trials[2]
 
     def crashing(training, **options):
         if guilty in training.trials:
@@ -279,7 +281,12 @@ def test_a_sweep_whose_curves_are_shown_while_it_trains_leaves_the_same_record(s
     monkeypatch.setattr(worker, "CURVES_EVERY", 0.0)
     monkeypatch.setattr(live, "SHARE", 1e3)
     shown, write = [], live.Live._write
-    monkeypatch.setattr(live.Live, "_write", lambda self, one: (shown.append(one.trial.id), write(self, one)))
+
+    def showing(self, one):
+        shown.append(one.trial.id)
+        write(self, one)
+
+    monkeypatch.setattr(live.Live, "_write", showing)
     assert here("--name", "live") == 0
     plain, other = (
         [run.data for run in sorted(runs(stored, name=name), key=lambda run: run.data.tags["phasemap.trial"])]

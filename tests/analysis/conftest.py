@@ -27,7 +27,7 @@ def recorded(schema, tmp_path_factory) -> Iterator[str]:
         failed, running = (BASE.replace(weight_decay=0.7, width=64, seed=seed) for seed in (2, 3))
         recorder.failure(failed, "out of memory")
         recorder.flush()
-        recorder.live(running, {"test_accuracy": ([100], [0.1])}, time.time())
+        recorder.live(running, {"test_accuracy": ((100,), (0.1,))}, time.time())
         recorder.flush()
         yield recorder.uri
 

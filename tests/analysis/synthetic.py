@@ -94,7 +94,8 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
 def result(trial: Trial, outcome: Outcome, lines: bool = False, **notes: str) -> Result:
     """What a training hands to the recorder; ``lines``: with its curves."""
     drawn = curves(trial, outcome) if lines else {}
-    return Result(trial, outcome, {key: tuple(zip(*line, strict=True)) for key, line in drawn.items()}, notes)
+    told = {key: (tuple(x for x, _ in line), tuple(y for _, y in line)) for key, line in drawn.items()}
+    return Result(trial, outcome, told, notes)
 
 
 def record(uri: str, name: str, *results: Result, axes: tuple[str, ...] = AXES, **more: Any) -> None:

@@ -56,7 +56,8 @@ def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
     own = table.assign(phase=table.phase.replace({"grokking": "early", "memorization": "never"}))
     own.attrs["phases"] = ("early", "never", "diverged")
     ax = probability_map.figure(probability_map.summarize(own, "weight_decay")).axes[0]
-    early, never = (points.get_offsets()[:, 1] for points in ax.collections if len(points.get_offsets()) > 1)
+    offsets: list[np.ma.MaskedArray] = [np.ma.asarray(points.get_offsets()) for points in ax.collections]
+    early, never = (points[:, 1] for points in offsets if len(points) > 1)
     assert early.min() > 1
     assert never.max() < 0
 
@@ -176,7 +177,9 @@ def page(tmp_path_factory):
 def test_the_page_holds_every_trial_and_needs_no_network(page):
     path, trials = page
     text = path.read_text()
-    told = json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.S).group(1))
+    data = re.search(r'type="application/json">(.*?)</script>', text, re.S)
+    assert data is not None
+    told = json.loads(data.group(1))
     assert {t["run"] for t in told["trials"]} == set(trials.run_id)
     assert [a["name"] for a in told["axes"]] == ["weight_decay", "width", "depth"]
     assert len(told["steps"]) == 1
@@ -211,6 +214,13 @@ def browsed(text: str, acts: str, folder, address: str = "") -> str:
     return shown.stdout
 
 
+def tag(shown: str) -> str:
+    """The body's own, with what the acts left in it."""
+    found = re.search(r"<body[^>]*>", shown)
+    assert found is not None
+    return found.group(0)
+
+
 def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     path, trials = page
     cell = trials[(trials.weight_decay == 0.7) & (trials.width == 64) & (trials.depth == 2)]
@@ -226,7 +236,7 @@ def test_hover_click_swap_and_slice_in_a_browser(page, tmp_path):
     document.body.dataset.swapped = document.querySelectorAll('[data-cell="width=64 weight_decay=0.7"]').length;
     """
     shown = browsed(path.read_text(), acts, tmp_path, "at.depth=2")
-    body = re.search(r"<body[^>]*>", shown).group(0)
+    body = tag(shown)
     rate, time = wilson(int(cell.grok_step.notna().sum()), 3), grok_time(cell)
     assert f"generalized {time.grokked} of 3: {rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]" in body
     median = f"{time.median.value:,.0f}" if np.isfinite(time.median.value) else "not reached"
@@ -267,7 +277,7 @@ def test_the_page_by_keyboard_in_its_address_and_on_a_phone(page, tmp_path):
     document.body.append(frame);
     """
     shown = browsed(text, acts, tmp_path, "color=rate")
-    saw = dict(re.findall(r'data-(\w+)="([^"]*)"', re.search(r"<body[^>]*>", shown).group(0)))
+    saw = dict(re.findall(r'data-(\w+)="([^"]*)"', tag(shown)))
     assert saw["bar"] == "share generalized: dark 0, light 1"
     assert saw["stops"] == "1"
     assert saw["start"] == "weight_decay=0.1 width=64"

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -183,7 +183,7 @@ class Gated(torch.nn.Module):
 def own(schema, tmp_path_factory) -> str:
     """The sweep "user": weight decay x gate, with a number of the user's probe."""
     uri = f"sqlite:///{shutil.copy(schema, tmp_path_factory.mktemp('own'))}"
-    axes = {"weight_decay": [0.1, 0.7], "gate": ["relu", "none"], "seed": range(2)}
+    axes: dict[str, Any] = {"weight_decay": [0.1, 0.7], "gate": ["relu", "none"], "seed": range(2)}
     trials = Space(model=Gated, task="modular_addition", steps=3_000, **axes).trials()
     rough = [made(trial)[1].replace(roughness=trial.weight_decay + trial.seed) for trial in trials]
     record(uri, "user", *map(result, trials, rough), axes=tuple(axes))
@@ -266,6 +266,7 @@ def test_a_ratio_of_two_columns_is_an_axis_and_cells_do_not_mix_its_denominators
     sweep = axis.with_ratios(ratios(), "width/modulus", None)
     assert sweep.axes == ("width/modulus", "modulus", "seed")
     summary = outcome_map.of_sweep(sweep, "steps_run", "width/modulus")
+    assert summary.y is not None
     assert (summary.x.values, summary.y.name) == ((1.0, 2.0, 4.0), "modulus")
     cells = summary.table.set_index(["width/modulus", "modulus"]).n
     assert cells.to_dict() == {(1.0, 32): 2, (2.0, 16): 2, (2.0, 32): 2, (4.0, 16): 2}

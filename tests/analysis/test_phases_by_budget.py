@@ -42,7 +42,7 @@ def test_each_share_is_that_of_trials_whose_training_had_ended_there():
                 cut = {
                     key: [one for one in line if one[0] <= row.budget] for key, line in curves(trial, outcome).items()
                 }
-                short = {key: tuple(zip(*line, strict=True)) for key, line in cut.items()}
+                short = {key: (tuple(x for x, _ in line), tuple(y for _, y in line)) for key, line in cut.items()}
                 phases.append(events(trial.replace(steps=row.budget), short, False)["phase"])
         assert (row.trials, row.n) == (phases.count(row.phase), 4)
         low, high = binomtest(row.trials, row.n).proportion_ci(method="wilson")

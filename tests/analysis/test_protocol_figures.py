@@ -37,7 +37,7 @@ def test_the_median_of_values_has_the_interval_of_its_order_statistics():
 
 
 def test_the_floor_is_the_fewest_units_with_half_of_the_trials(tmp_path):
-    groks = {4: [None] * 4, 16: [2000, 1500, None, None], 0: [500, 600, 700, 800]}
+    groks: dict[int, list[int | None]] = {4: [None] * 4, 16: [2000, 1500, None, None], 0: [500, 600, 700, 800]}
     pairs = [(trial(s, bottleneck=r), outcome(g)) for r, cell in groks.items() for s, g in enumerate(cell)]
     summary = bottleneck.summarize(frame(pairs))
     assert summary.table.bottleneck.tolist() == [4, 16, "none"]
@@ -51,7 +51,7 @@ def test_the_floor_is_the_fewest_units_with_half_of_the_trials(tmp_path):
 
 
 def test_the_delay_starts_at_memorization_and_is_censored_at_the_end(tmp_path):
-    cells = {
+    cells: dict[float, list[tuple[int | None, int | None]]] = {
         0.2: [(None, 1000)] * 3,
         0.4: [(1500, 500), (2500, 500), (None, 500)],
         0.8: [(600, 600), (700, 600), (None, None)],

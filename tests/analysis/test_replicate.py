@@ -3,6 +3,7 @@
 import math
 import shutil
 
+import numpy as np
 import pytest
 from synthetic import frame, record, result
 
@@ -153,7 +154,7 @@ def test_the_report_opens_with_what_holds_and_what_does_not_and_what_nobody_know
 def test_published_values_stand_in_the_figures():
     finding = found(seeds_success_rate=frame(success(20, 30)))["grok_step_addition"]
     drawn = [line for line in replicate.figure(finding).axes[0].lines if line.get_marker() == "D"]
-    assert sorted(drawn[0].get_xdata()) == [9_000, 9_000, 9_000, 10_000]
+    assert sorted(np.asarray(drawn[0].get_xdata())) == [9_000, 9_000, 9_000, 10_000]
 
 
 def test_the_command_writes_report_table_and_figures(uri, tmp_path, capsys):

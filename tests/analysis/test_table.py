@@ -1,5 +1,8 @@
 """The table against a real MLflow database that the recorder wrote."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +13,7 @@ from synthetic import AXES, BASE, made, record, result
 from phasemap.plan.asked import asked
 from phasemap.plan.space import Space
 from phasemap.plan.trial import FIELDS
-from phasemap.record import reader
+from phasemap.record import client, reader
 from phasemap.record.writer import Recorder
 
 
@@ -48,7 +51,7 @@ def test_what_a_users_probe_found_is_a_column(uri):
 
 
 def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(uri):
-    notes = {"engine": "eager", "device": "cpu", "torch": "2.13.0"}
+    notes: dict[str, Any] = {"engine": "eager", "device": "cpu", "torch": "2.13.0"}
     results = [
         result(*made(BASE.replace(seed=seed)), **notes, product=product)
         for seed, product in enumerate(("openblas", "bmm", "openblas"))
@@ -65,7 +68,7 @@ def test_trials_of_another_budget_are_left_out_and_counted(uri):
     trials = (BASE, BASE.replace(seed=1), BASE.replace(steps=2 * BASE.steps), BASE.replace(seed=1, width=512))
     record(uri, "budgets", *(result(*made(trial)) for trial in trials))
     assert len(reader.read("budgets", uri).trials) == 4  # recorded before a sweep kept what it asks for
-    space = Space(**BASE.values | {"seed": range(5)})
+    space = Space(**{**BASE.values, "seed": range(5)})
     record(uri, "budgets", asks={"small.py": asked(space)})
     sweep = reader.read("budgets", uri)
     assert sorted(sweep.trials.seed) == [0, 1]
@@ -90,7 +93,7 @@ def test_curves_of_many_runs_come_in_one_frame_and_end_in_the_outcome(recorded):
 
 
 def test_more_runs_than_a_page(recorded, monkeypatch):
-    monkeypatch.setattr(reader.store, "PAGE", 3)
+    monkeypatch.setattr(client, "PAGE", 3)
     assert len(reader.load_table("sweep", recorded)) == 9
 
 
@@ -135,7 +138,7 @@ def test_written_tables_read_back(recorded, tmp_path):
 
 def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(recorded, monkeypatch):
     """Pages are cut by number, newest first: a run that is added between two moves the rest on by one."""
-    real = reader.MlflowClient.search_runs
+    real: Callable[..., Any] = MlflowClient.search_runs
 
     def shifted(client, *arguments, max_results, page_token, **more):
         page = real(client, *arguments, max_results=4, page_token=page_token, **more)
@@ -144,5 +147,5 @@ def test_a_run_that_stands_on_two_pages_of_a_sweep_being_written_counts_once(rec
         return page
 
     expected = reader.read("sweep", recorded).trials
-    monkeypatch.setattr(reader.MlflowClient, "search_runs", shifted)
+    monkeypatch.setattr(MlflowClient, "search_runs", shifted)
     assert sorted(reader.read("sweep", recorded).trials.trial) == sorted(expected.trial)

@@ -111,13 +111,14 @@ def strike(cluster: Cluster, fault: str, driver: Service, chance: random.Random)
     if fault == "worker":
         victims = cluster.trainers()
         return bool(victims) and kill(chance.choice(victims))
-    struck = {
+    choices: dict[str, list[Service | None]] = {
         "node": [chance.choice(cluster.nodes)],
         "driver": [driver],
         "server": [cluster.server],
         "database": [cluster.database or cluster.server],
         "everything": [driver, *cluster.nodes, cluster.head, cluster.server, cluster.database],
-    }[fault]
+    }
+    struck = choices[fault]
     for service in filter(None, struck):
         service.kill()
     cluster.nodes = [node for node in cluster.nodes if node not in struck]

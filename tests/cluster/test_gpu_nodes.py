@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from cluster import Cluster, until
 
@@ -30,7 +31,7 @@ def start_gpus(cluster: Cluster, kind: str) -> None:
     cluster.nodes.append(cluster.start_node("--address", cluster.address, *options))
 
 
-def outcomes(uri: str, name: str) -> list:
+def outcomes(uri: str, name: str) -> pd.DataFrame:
     table = read(name, uri).trials.set_index("trial").sort_index()
     return table[["status", *(one for one in DEFINITIONS if one != "train_seconds")]]
 

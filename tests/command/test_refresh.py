@@ -42,7 +42,12 @@ def test_a_short_sweep_starts_no_drawing(recorder, tmp_path):
 
 def test_nothing_is_drawn_again_without_a_new_trial(recorder, tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Refresh, "_draw", lambda self: drawn.append(len(recorder.done)) or "")
+
+    def draw(self) -> str:
+        drawn.append(len(recorder.done))
+        return ""
+
+    monkeypatch.setattr(Refresh, "_draw", draw)
     (tmp_path / "out").mkdir()
     with Refresh(recorder, tmp_path / "out", print, every=0.02):
         waited(lambda: drawn == [1], PATIENT)
@@ -53,7 +58,7 @@ def test_nothing_is_drawn_again_without_a_new_trial(recorder, tmp_path, monkeypa
 
 def test_what_cannot_be_drawn_is_reported_once_and_harms_nothing(recorder, tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
-    said = []
+    said: list[str] = []
     with Refresh(recorder, tmp_path / "out", said.append, every=0.1):
         waited(lambda: said, PATIENT)
         time.sleep(0.5)

@@ -1,5 +1,7 @@
 """Coordinates against values written out by hand."""
 
+from collections.abc import Callable
+
 import numpy as np
 import optuna
 import pandas as pd
@@ -86,6 +88,11 @@ def test_one_rule_says_how_numbers_are_spaced_for_sampler_and_figures(numbers, k
     assert spacing(numbers) == kind
     on_paper = axis_of(pd.DataFrame({"width": numbers * 3}), "width")
     assert on_paper.scale == {"rank": "ordinal"}.get(kind, kind)
-    placed = {"log": np.log, "linear": np.array, "rank": lambda numbers: np.arange(len(numbers))}[kind](numbers)
+    places: dict[str, Callable[[list[float]], np.ndarray]] = {
+        "log": np.log,
+        "linear": np.array,
+        "rank": lambda numbers: np.arange(len(numbers)),
+    }
+    placed = places[kind](numbers)
     expected = (placed - placed[0]) / (placed[-1] - placed[0])
     assert Axis("width", choices=tuple(numbers)).positions == pytest.approx(expected)

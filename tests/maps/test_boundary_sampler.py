@@ -29,7 +29,8 @@ def circle(points):
 
 def run(planner, truth, trials, batch=8, shared=(), fail=lambda point: False):
     """Asks in batches until ``trials`` are done: points [N, D], labels."""
-    points, labels = np.zeros((0, len(planner.axes.axes))), []
+    points = np.zeros((0, len(planner.axes.axes)))
+    labels: list[int | None] = []
     while len(points) < trials:
         fresh = planner.ask(batch, points, labels, shared=shared)
         points = np.concatenate([points, fresh])
@@ -126,6 +127,7 @@ def test_the_90_percent_interval_holds_for_trials_the_sampler_chose():
         found = PhaseMap.fit(*run(Planner(unit_axes(2), seed=seed), truth, 96)).boundary_position(
             "x0", [1], {"x1": 0.5}
         )
+        assert found is not None
         hits.append(found.low <= 0.5 <= found.high)
     assert 0.8 <= np.mean(hits) <= 0.99
 
@@ -278,4 +280,6 @@ def test_the_phase_may_come_from_an_attribute_and_a_target_ends_the_study():
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=200, callbacks=[sampler.stop_when_certain])
     assert 8 <= len(study.trials) < 60
-    assert sampler.phase_map(study).boundary_position("x", [1]).position == pytest.approx(0.4, abs=0.05)
+    found = sampler.phase_map(study).boundary_position("x", [1])
+    assert found is not None
+    assert found.position == pytest.approx(0.4, abs=0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -48,8 +49,8 @@ class Record:
         self.asked, self.phases, self.fails = [], {}, fails
 
     def explorer(self, axes=2, slots=2, trials=64, **settings):
-        named = dict(list(AXES.items())[:axes])
-        small = {"model": "mlp", "batch_size": 256}  # eight of the widest fit one stack
+        named: dict[str, Any] = dict(list(AXES.items())[:axes])
+        small: dict[str, Any] = {"model": "mlp", "batch_size": 256}  # eight of the widest fit one stack
         space = Space(**named, sampler="boundary", trials=trials, **small, **settings)
         return Explorer(space, Plan(slots), self.phases.get, lambda trial: None, self.write_down, list(self.asked))
 
@@ -115,7 +116,9 @@ def asked(folder, name, budget):
     words = ["space.py", "--local", "--no-figures", "--name", name, "--set", f"trials={budget}"]
     assert sweep.main(words) == 0
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id], "tags.`phasemap.kind` = 'trial'")
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`phasemap.kind` = 'trial'")
     return {run.data.tags["phasemap.trial"] for run in runs}
 
 

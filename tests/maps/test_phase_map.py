@@ -85,8 +85,9 @@ def test_a_boundary_is_reported_in_field_values():
     axes = Axes((Axis("weight_decay", 1e-3, 10, log=True), Axis("width", choices=(16, 32, 64, 128))))
     points = axes.spread(rng.random((300, 2)))
     labels = (rng.random(300) < expit((points[:, 0] - 0.5) / 0.03)).astype(int)
-    found = PhaseMap.fit(points, labels, axes)
-    position, low, high, n, rises = found.boundary_position("weight_decay", [1], {"width": 128})
+    found = PhaseMap.fit(points, labels, axes).boundary_position("weight_decay", [1], {"width": 128})
+    assert found is not None
+    position, low, high, n, rises = found
     assert rises
     assert low < position < high
     assert position == pytest.approx(0.1, rel=0.4)
@@ -118,30 +119,31 @@ def ends(found):
 
 def test_the_start_of_a_narrow_band_is_never_taken_for_its_end():
     shifts = np.linspace(-0.2, 0.2, 41)  # twice the width of the band
-    start, end = crossings_with_intervals(bands((0.45, 0.55)), [bands((0.45 + d, 0.55 + d)) for d in shifts], 0.9)
+    draws = np.array([bands((0.45 + d, 0.55 + d)) for d in shifts])
+    start, end = crossings_with_intervals(bands((0.45, 0.55)), draws, 0.9)
     assert (start.rises, end.rises) == (True, False)
     assert start[:3] == pytest.approx((0.45, 0.27, 0.63), abs=1e-3)
     assert end[:3] == pytest.approx((0.55, 0.37, 0.73), abs=1e-3)
 
 
 def test_an_edge_that_left_the_line_opens_the_interval_on_that_side_alone():
-    draws = [bands((0.1 + d, 0.6 + d)) for d in np.linspace(-0.2, 0.2, 41)]
+    draws = np.array([bands((0.1 + d, 0.6 + d)) for d in np.linspace(-0.2, 0.2, 41)])
     start, end = ends(crossings_with_intervals(bands((0.1, 0.6)), draws, 0.9))
     assert start == (0, 0.28)
     assert end == (0.42, 0.78)
-    draws = [LINE - 0.9 - d for d in np.linspace(-0.2, 0.2, 41)]
+    draws = np.array([LINE - 0.9 - d for d in np.linspace(-0.2, 0.2, 41)])
     assert ends(crossings_with_intervals(LINE - 0.9, draws, 0.9)) == [(0.72, 1)]
 
 
 def test_a_region_that_some_draws_lack_is_placed_by_the_others():
     one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
-    few = [both] * 32 + [one] * 8
+    few = np.array([both] * 32 + [one] * 8)
     assert ends(crossings_with_intervals(both, few, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
 
 
 def test_a_region_that_half_of_the_draws_lack_is_not_reported():
     one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
-    assert ends(crossings_with_intervals(both, [both, one] * 20, 0.9)) == [(p, p) for p in (0.6, 0.8)]
+    assert ends(crossings_with_intervals(both, np.array([both, one] * 20), 0.9)) == [(p, p) for p in (0.6, 0.8)]
 
 
 def test_rates_that_explain_a_plateau_are_preferred_to_none():
@@ -170,7 +172,7 @@ def test_the_interval_covers_the_truth_where_success_does_not_reach_one():
 
 
 def test_a_line_without_a_change_of_sign_has_no_crossing():
-    assert crossings_with_intervals(LINE + 1, [LINE - 0.5] * 4, 0.9) == []
+    assert crossings_with_intervals(LINE + 1, np.array([LINE - 0.5] * 4), 0.9) == []
 
 
 def test_unordered_axes_carry_no_boundary_but_separate_their_maps():
@@ -180,7 +182,9 @@ def test_unordered_axes_carry_no_boundary_but_separate_their_maps():
     where = np.where(points[:, 1] == 0, 0.3, 0.6)
     found = PhaseMap.fit(points, (points[:, 0] > where).astype(int), axes)
     for name, truth in (("relu", 0.3), ("gelu", 0.6)):
-        assert found.boundary_position("lr", [1], {"activation": name}).position == pytest.approx(truth, abs=0.04)
+        boundary = found.boundary_position("lr", [1], {"activation": name})
+        assert boundary is not None
+        assert boundary.position == pytest.approx(truth, abs=0.04)
     with pytest.raises(ValueError, match="activation: a boundary needs an ordered axis"):
         found.boundary_position("activation", [1], {"lr": 0.5})
 

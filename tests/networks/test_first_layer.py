@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -154,7 +155,7 @@ def test_logits_and_gradients_are_torchs_own(way, tied, each_its_own):
     for k in range(3):
         batch = tokens[k if each_its_own else 0]
         alone = {name: one[k] for name, one in weights.items()}
-        theirs = slopes(lambda given, batch=batch: functional_call(module, given, (batch,)), alone)
+        theirs = slopes(partial(functional_call, module, args=(batch,)), alone)
         for together, one in zip(stacked, theirs, strict=True):
             torch.testing.assert_close(together[k], one, rtol=1e-4, atol=1e-4 * float(one.abs().max()) + 1e-6)
 

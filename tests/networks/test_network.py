@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from phasemap.networks.network import Network
+from phasemap.networks.network import TokenNetwork
 from phasemap.plan.trial import Trial
 from phasemap.tasks.task import Task
 from phasemap.training.train import begin
@@ -25,7 +27,11 @@ ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "silu": nn.functional.silu,
 }
-NORMS = {"none": lambda width: nn.Identity(), "layer": nn.LayerNorm, "rms": lambda width: nn.RMSNorm(width, eps=1e-5)}
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "none": lambda width: nn.Identity(),
+    "layer": nn.LayerNorm,
+    "rms": lambda width: nn.RMSNorm(width, eps=1e-5),
+}
 
 
 class Reference(nn.Module):
@@ -62,13 +68,14 @@ class Reference(nn.Module):
         self.readout = nn.Linear(width, task.classes)
         self.double()
 
-    def named(self) -> dict[str, tuple[nn.Parameter, bool]]:
+    def named(self) -> dict[str, tuple[torch.Tensor, bool]]:
         """Stack's name -> parameter, and whether torch stores it transposed."""
-        names = {"table": (self.table, False)}
+        names: dict[str, tuple[torch.Tensor, bool]] = {"table": (self.table, False)}
         linears = {name: module for name, module in self.named_children() if isinstance(module, nn.Linear)}
         if self.trial.model == "transformer":
             names["position"] = (self.position, False)
             for i, block in enumerate(self.blocks):
+                assert isinstance(block, nn.TransformerEncoderLayer)
                 attention = block.self_attn
                 names[f"block{i}.qkv.weight"] = (attention.in_proj_weight, True)
                 names[f"block{i}.qkv.bias"] = (attention.in_proj_bias, False)
@@ -78,9 +85,9 @@ class Reference(nn.Module):
                     for part, parameter in getattr(block, norm).named_parameters():
                         names[f"block{i}.{norm}.{part}"] = (parameter, False)
         else:
-            linears |= {f"layer{i}": layer for i, layer in enumerate(self.layers)}
-            for i, norm in enumerate(self.norms):
-                names |= {f"norm{i}.{part}": (parameter, False) for part, parameter in norm.named_parameters()}
+            linears |= {f"layer{i}": layer for i, layer in enumerate(self.layers) if isinstance(layer, nn.Linear)}
+            for i, module in enumerate(self.norms):
+                names |= {f"norm{i}.{part}": (parameter, False) for part, parameter in module.named_parameters()}
         for name, linear in linears.items():
             names |= {name + ".weight": (linear.weight, True), name + ".bias": (linear.bias, False)}
         return names
@@ -94,6 +101,7 @@ class Reference(nn.Module):
 
     def gradient(self, name: str) -> torch.Tensor:
         parameter, transposed = self.named()[name]
+        assert parameter.grad is not None
         return parameter.grad.T if transposed else parameter.grad
 
     def hidden(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -120,9 +128,10 @@ class Reference(nn.Module):
         return self.readout(hidden)
 
 
-def stack(trial: Trial, trials: int) -> tuple[Network, torch.Tensor]:
+def stack(trial: Trial, trials: int) -> tuple[TokenNetwork, torch.Tensor]:
     """A model and weights [K, P] with nothing left at 0 or 1, so that no piece can be forgotten."""
     model = trial.shape.network
+    assert isinstance(model, TokenNetwork)
     flat = torch.stack([model.initial(k) for k in range(trials)])
     return model, flat + 0.1 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(9))
 
@@ -184,7 +193,7 @@ def test_a_stack_equals_torchs_modules_forward_and_backward(trial, each_its_own)
             wanted = reference.gradient(name)
             atol = 1e-4 * max(1.0, float(wanted.abs().max()))
             torch.testing.assert_close(
-                gradients[name][k].double(), wanted, rtol=1e-4, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
+                gradients[name][k].double(), wanted, rtol=1e-4, atol=atol, msg=f"{name}: {{}}".format
             )
 
 
@@ -290,7 +299,8 @@ class Halved(nn.Module):
 def test_dropout_stands_where_torchs_encoder_layer_has_it_and_after_each_activation_of_an_mlp(trial):
     model, flat = stack(trial, 2)
     weights, tokens = model.layout.split(flat), torch.from_numpy(trial.shape.examples.inputs[:5])
-    found = model.logits(weights, tokens[None], Halved())
+    halving: Any = Halved()  # in the place of a Dropout
+    found = model.logits(weights, tokens[None], halving)
     plain = model.logits(weights, tokens[None])
     for k in range(2):
         reference = Reference(trial, trial.shape.examples, len(weights["table"][k]))
@@ -299,7 +309,8 @@ def test_dropout_stands_where_torchs_encoder_layer_has_it_and_after_each_activat
             halved = _halved_layers(reference, tokens)
         else:
             for block in reference.blocks:
-                block.dropout = block.dropout1 = block.dropout2 = Halved()
+                assert isinstance(block, nn.TransformerEncoderLayer)
+                block.dropout = block.dropout1 = block.dropout2 = halving
                 with torch.no_grad():  # half of each share of attention is half of the values
                     block.self_attn.in_proj_weight[2 * trial.width :] *= 0.5
                     block.self_attn.in_proj_bias[2 * trial.width :] *= 0.5

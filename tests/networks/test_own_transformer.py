@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,17 @@ import torch
 from small import TRANSFORMER, facts, trained
 from torch import Tensor
 
+from phasemap.plan.outcome import Curve
 from phasemap.plan.space import load
 from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
 
 FILE = Path(__file__).parents[2] / "search_spaces" / "own_transformer.py"
 BUILT_IN = TRANSFORMER.replace(depth=2, batch_size=16, steps=60, evaluate_every=20, probe_every=0, probes="")
-SHARED = ("modulus", "width", "depth", "heads", "data_fraction", "learning_rate", "weight_decay", "batch_size", "seed")
-SHARED += ("steps", "evaluate_every", "probes", "delay_limit")
+SHARED = (
+    *("modulus", "width", "depth", "heads", "data_fraction", "learning_rate", "weight_decay", "batch_size", "seed"),
+    *("steps", "evaluate_every", "probes", "delay_limit"),
+)
 
 
 def plain(built_in: Trial) -> Trial:
@@ -25,7 +29,7 @@ def plain(built_in: Trial) -> Trial:
     return space.trial({**space.fixed, **{name: getattr(built_in, name) for name in SHARED}})
 
 
-def curves(training: Training) -> list[dict]:
+def curves(training: Training) -> list[Mapping[str, Curve]]:
     results = [result for ended in train(training) for result in ended]
     return [result.curves for result in sorted(results, key=lambda result: result.trial.seed)]
 

@@ -47,9 +47,9 @@ def test_ten_steps_are_those_of_the_formula_for_matrices_and_of_torchs_adamw_for
                 weights = weights - trial.learning_rate * factor * step
                 np.testing.assert_allclose(found[s][name][k].numpy(), weights, rtol=1e-4, atol=1e-4)
         for name in ("table", "bias", "readout"):
-            weights = torch.nn.Parameter(first[name][k].clone())
-            optimizer = torch.optim.AdamW([weights], lr=trial.learning_rate, weight_decay=trial.weight_decay)
-            for s, wanted in enumerate(theirs(optimizer, weights, torch.stack([one[name][k] for one in slopes]))):
+            parameter = torch.nn.Parameter(first[name][k].clone())
+            optimizer = torch.optim.AdamW([parameter], lr=trial.learning_rate, weight_decay=trial.weight_decay)
+            for s, wanted in enumerate(theirs(optimizer, parameter, torch.stack([one[name][k] for one in slopes]))):
                 torch.testing.assert_close(found[s][name][k], wanted, rtol=1e-5, atol=1e-5)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from small import MLP, TRANSFORMER, facts, finish, mixed, trained
 from stepping import LAYOUT, different, noise, stepped
 
-from phasemap.fields import Fault
+from phasemap.fields import Fault, Field
 from phasemap.optimizers.optimizer import Optimizer
 from phasemap.plan.component import names
 from phasemap.plan.trial import make_trial
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import begin
 
-OWN = {"sgd": {"momentum": 0.9, "nesterov": True}, "muon": {"muon_rate": "match_rms_adamw"}}
+OWN: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9, "nesterov": True}, "muon": {"muon_rate": "match_rms_adamw"}}
 
 
 @pytest.mark.parametrize("name", names("optimizer"))
@@ -56,7 +58,7 @@ def test_no_optimizer_uses_a_name_for_something_else():
     """Fields of one name are one axis, and one column of the table."""
     from phasemap.plan.component import built_in
 
-    seen = {}
+    seen: dict[str, Field] = {}
     for name in names("optimizer"):
         for field in built_in("optimizer", name).fields:
             assert seen.setdefault(field.name, field) == field

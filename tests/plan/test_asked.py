@@ -1,6 +1,7 @@
 """Which recorded trials a space asks for."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_a_trial_of_other_values_is_none_of_the_space(change, differs):
 
 
 def test_continuous_axes_ask_for_what_lies_between_their_ends():
-    axes = {
+    axes: dict[str, Any] = {
         "weight_decay": FloatDistribution(1 / 3, 2 / 3),
         "width": IntDistribution(16, 64),
         "activation": CategoricalDistribution(["relu", "gelu"]),

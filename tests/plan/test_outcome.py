@@ -27,7 +27,7 @@ def test_outcomes_are_compared_replaced_and_sent_to_another_process() -> None:
     assert pickle.loads(pickle.dumps(outcome)) == outcome
     assert repr(outcome) == "Outcome(grok_step=40, roughness=2.5)"
     with pytest.raises(dataclasses.FrozenInstanceError):
-        outcome.grok_step = 3  # type: ignore[misc]
+        outcome.grok_step = 3  # type: ignore[attr-defined]
 
 
 def test_what_a_users_probe_finds_is_a_curve() -> None:

@@ -7,13 +7,15 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
+from phasemap.fields import Fault
 from phasemap.plan.space import MOST_FAULTS, MOST_VALUES, Space, explain, load, source_of
-from phasemap.plan.trial import Fault, Trial, make_trial
+from phasemap.plan.trial import Trial, make_trial
 
 SHIPPED = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.py"))
 
@@ -113,7 +115,12 @@ def test_an_empty_axis_is_refused(empty):
 def test_an_axis_that_is_too_long_is_refused_before_its_trials_are_made(seeds, monkeypatch):
     """A billion values took all memory of the machine, and a hundred thousand half a minute."""
     made = []
-    monkeypatch.setattr("phasemap.plan.space.make_trial", lambda values, parts: made.append(values) or Trial(**values))
+
+    def make(values, parts):
+        made.append(values)
+        return Trial(**values)
+
+    monkeypatch.setattr("phasemap.plan.space.make_trial", make)
     message = f"seed: an axis may have 100,000 values, got {len(seeds):,}; shorten it"
     assert faults(Space(seed=seeds, weight_decay=[0.1, 1]).trials) == [message]
     assert len(made) == 2
@@ -170,9 +177,8 @@ def test_settings_are_checked():
 
 
 def test_settings_may_be_numbers_of_numpy():
-    space = Space(
-        weight_decay=[0.1, 1], sampler="sobol", trials=np.int64(8), sampler_seed=np.uint8(3), target=np.float32(0.5)
-    )
+    numbers: dict[str, Any] = {"trials": np.int64(8), "sampler_seed": np.uint8(3), "target": np.float32(0.5)}
+    space = Space(weight_decay=[0.1, 1], sampler="sobol", **numbers)
     space.check()
     assert (space.trials_wanted, space.sampler_seed, space.target) == (8, 3, 0.5)
 

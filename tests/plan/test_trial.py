@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_an_int_for_a_float_is_the_same_trial(name):
 def test_every_field_is_part_of_the_identity(name):
     default = FIELDS[name].default
     if name in CHOICES:
-        other = next(choice for choice in CHOICES[name] if choice != default)
+        other: Any = next(choice for choice in CHOICES[name] if choice != default)
     elif name == "probes":
         other = "stride"
     elif name == "start_from":

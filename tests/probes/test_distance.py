@@ -29,7 +29,9 @@ def test_weights_are_compared_with_those_that_the_trial_began_with() -> None:
     training.evaluate()
     for k, trial in enumerate(trials):
         expected = ((training.flat[k] - start[k]).norm() / start[k].norm()).item()
-        assert training.curves[trial.id]["initial_distance"] == [(20, pytest.approx(expected, rel=1e-5))]
+        ((step, value),) = training.curves[trial.id]["initial_distance"]
+        assert step == 20
+        assert value == pytest.approx(expected, rel=1e-5)
         assert expected > 0.1
 
 

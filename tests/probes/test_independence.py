@@ -23,12 +23,13 @@ Probe = Callable[[Tensor, Tensor], Tensor]
 
 def circles_of(hidden: Tensor, chosen: Tensor, inner: bool) -> Tensor:
     vectors = class_vectors(hidden, LABELS, chosen, TASK.classes)
+    assert GROUP is not None
     circles = (inner_circles if inner else outer_circle)(vectors, GROUP)
     assert circles is not None
     return circles
 
 
-def on_variances(measure: Probe | Callable[[Tensor], Tensor]) -> Probe:
+def on_variances(measure: Callable[[Tensor], Tensor]) -> Probe:
     return lambda hidden, chosen: measure(dimension.pca_spectrum(hidden, chosen))
 
 
@@ -42,6 +43,7 @@ def bits(hidden: Tensor, chosen: Tensor) -> Tensor:
 
 
 def coset_purity(hidden: Tensor, chosen: Tensor) -> Tensor:
+    assert GROUP is not None
     found = purity.coset_purity(class_vectors(hidden, LABELS, chosen, TASK.classes), GROUP)
     assert found is not None
     return found

@@ -40,7 +40,7 @@ def fails_for(view: View, guilty: int):
 
     def spectrum(seen: View) -> dict:
         if (seen.flat == cursed).all(1).any():
-            raise torch.linalg.LinAlgError("linalg.eigh: the algorithm\nfailed to converge")
+            raise torch.linalg.LinAlgError("linalg.eigh: the algorithm\nfailed to converge")  # type: ignore[attr-defined]
         return length(seen)
 
     return spectrum

@@ -8,6 +8,7 @@ import pytest
 import torch
 from small import MLP, TRANSFORMER, trained
 
+from phasemap.networks.transformer import Transformer
 from phasemap.plan.trial import make_trial
 from phasemap.probes import attention, dimension, names
 from phasemap.probes.batch import finite_mean
@@ -69,6 +70,7 @@ def test_attention_is_that_of_the_readout_token():
     training = begin((trial,))
     training.advance(10)
     weights = training.network.layout.split(training.flat)
+    assert isinstance(training.network, Transformer)
     asked = training.network.attending(weights, training.inputs[None])[1]
     queries, keys, _ = asked[-1]
     assert queries.shape[2] == 1

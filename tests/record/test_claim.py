@@ -37,7 +37,7 @@ def driver(uri: str, code: str) -> subprocess.Popen:
     """Another driver, which says "holds" and then does as the code says."""
     head = f"""
         import sys, time
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
         from small import MLP, result
         from phasemap.record import claim
         from phasemap.record.writer import Lost, Recorder
@@ -48,21 +48,24 @@ def driver(uri: str, code: str) -> subprocess.Popen:
     pipe = subprocess.PIPE
     words = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]
     process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
     assert process.stdout.readline() == "holds\n", process.communicate()
     return process
 
 
 def finished(uri: str) -> list[str]:
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sweep").experiment_id
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
     wanted = "tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'"
-    return sorted(run.data.tags["phasemap.trial"] for run in client.search_runs([experiment], wanted))
+    return sorted(run.data.tags["phasemap.trial"] for run in client.search_runs([experiment.experiment_id], wanted))
 
 
 def parent(uri: str):
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sweep").experiment_id
-    (found,) = client.search_runs([experiment], "tags.`phasemap.kind` = 'sweep'")
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id], "tags.`phasemap.kind` = 'sweep'")
     return found
 
 
@@ -90,6 +93,7 @@ def test_a_driver_that_slept_stops_and_records_nothing_twice(uri, elsewhere):
             print(lost, flush=True)
         """,
     )
+    assert sleeper.stdout is not None
     assert sleeper.stdout.readline() == "recorded\n"
     sleeper.send_signal(signal.SIGSTOP)
     try:
@@ -133,6 +137,7 @@ def test_a_driver_that_slept_just_before_finished_is_refused_by_the_store(uri, e
         """,
     )
     try:
+        assert sleeper.stdout is not None
         assert sleeper.stdout.readline() == "read\n"
         time.sleep(1.2)
         with Recorder("sweep", uri, ("seed",), "") as recorder:

@@ -223,15 +223,18 @@ def test_an_outage_is_distinguished_from_a_fault(error, uri, outage):
 
 
 @pytest.fixture
-def recorder(schema, tmp_path) -> Iterator[Recorder]:
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def recorder(schema, tmp_path, said) -> Iterator[Recorder]:
     shutil.copy(schema, tmp_path / "mlflow.db")
-    said: list[str] = []
     with Recorder("sweep", f"sqlite:///{tmp_path / 'mlflow.db'}", ("seed",), "", say=said.append) as opened:
-        opened.said = said
         yield opened
 
 
-def test_a_fault_costs_its_own_trial_and_no_other(recorder, tmp_path):
+def test_a_fault_costs_its_own_trial_and_no_other(recorder, said, tmp_path):
     """A picture whose file cannot be written: something lies where its folder should be."""
     from dataclasses import replace
 
@@ -243,12 +246,12 @@ def test_a_fault_costs_its_own_trial_and_no_other(recorder, tmp_path):
     recorder.flush()
     assert set(recorder.done) == {sound.id}
     assert recorder.failed[broken.id].startswith("it cannot be recorded: ")
-    assert recorder.said == [f"trial {broken.id} {recorder.failed[broken.id].removeprefix('it ')}"]
+    assert said == [f"trial {broken.id} {recorder.failed[broken.id].removeprefix('it ')}"]
     (run,) = recorder._search(f"tags.`phasemap.trial` = '{broken.id}' and attributes.status = 'FAILED'")
     assert run.data.tags["failure"].startswith("it cannot be recorded: ")
 
 
-def test_a_checkpoint_that_cannot_be_deleted_is_reported_and_costs_nothing(recorder, tmp_path):
+def test_a_checkpoint_that_cannot_be_deleted_is_reported_and_costs_nothing(recorder, said, tmp_path):
     def undeletable() -> None:
         os.unlink(tmp_path)
 
@@ -257,7 +260,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_reported_and_costs_nothing(recor
     recorder.result(result(second))
     recorder.flush()
     assert set(recorder.done) == {first.id, second.id}
-    (line,) = recorder.said
+    (line,) = said
     assert line.startswith(f"trial {first.id} is recorded, but its checkpoint is left: ")
 
 

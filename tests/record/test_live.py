@@ -67,7 +67,8 @@ def test_a_trial_that_is_given_up_fails_in_its_own_run(uri):
 def test_what_a_store_did_not_take_is_written_at_the_next_try(uri):
     with opened(uri) as recorder:
         live = recorder._live
-        take, refused = live.client.log_batch, []
+        take = live.client.log_batch
+        refused: list[bool] = []
 
         def refuse_once(*arguments, **more):
             if not refused:

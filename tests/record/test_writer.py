@@ -39,8 +39,9 @@ def opened(uri: str, **more) -> Recorder:
 def runs(uri: str, name: str = "sweep") -> list[Run]:
     """The runs of trials."""
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(name).experiment_id
-    return list(client.search_runs([experiment], "tags.`phasemap.kind` = 'trial'", max_results=5_000))
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], "tags.`phasemap.kind` = 'trial'", max_results=5_000))
 
 
 def status(uri: str) -> list[tuple[str, str]]:
@@ -90,6 +91,7 @@ def test_the_first_hundred_runs_of_the_view_cover_every_cell(uri):
     recorder.close("FINISHED")
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
     view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.trials"])["state"])
     order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
     listed = client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=order)
@@ -112,6 +114,7 @@ def test_charts_are_of_the_probes_that_a_sweep_asks_for(uri):
         with opened(uri, tags=tags):
             pass
         experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("sweep")
+        assert experiment is not None
         view = json.loads(experiment.tags["mlflow.sharedViewState.trials"])
         charts = json.loads(view["state"])["compareRunCharts"]
         assert curve in {chart.get("metricKey") for chart in charts}, tags
@@ -157,8 +160,9 @@ def test_every_point_of_a_long_curve_is_kept(uri):
 def test_the_sweep_carries_its_source_its_environment_and_every_metrics_name(uri, tmp_path):
     opened(uri).close("FINISHED")
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sweep").experiment_id
-    (parent,) = client.search_runs([experiment])
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id])
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"environment.json", "search_space.py"}
     text = Path(client.download_artifacts(parent.info.run_id, "search_space.py", str(tmp_path))).read_text()
     assert text == "space = Space()"
@@ -186,15 +190,17 @@ def test_recorded_trials_are_known_to_the_next_driver(uri):
     assert set(recorder.done) == set(again.done)
     again.close("FINISHED")
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sweep").experiment_id
-    assert len(client.search_runs([experiment], "tags.`phasemap.kind` = 'sweep'")) == 1
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id], "tags.`phasemap.kind` = 'sweep'")) == 1
 
 
 def test_what_a_dead_driver_left_running_is_closed_and_not_done(uri):
     opened(uri).close("KILLED")
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("sweep").experiment_id
-    client.create_run(experiment, tags={"phasemap.kind": "trial", "phasemap.trial": TRIALS[0].id})
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    client.create_run(experiment.experiment_id, tags={"phasemap.kind": "trial", "phasemap.trial": TRIALS[0].id})
     recorder = opened(uri)
     assert recorder.done == {}
     recorder.result(result(TRIALS[0]))
@@ -232,6 +238,7 @@ def driver(uri: str, then: str = "time.sleep(60)") -> subprocess.Popen:
         {then}
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     assert process.stdout.readline() == "holds\n"
     return process
 
@@ -320,6 +327,7 @@ def test_two_processes_may_open_a_new_store_at_once(tmp_path):
     )
     both = [subprocess.Popen([sys.executable, "-c", code, name, uri], stderr=subprocess.PIPE) for name in ("a", "b")]
     for process in both:
+        assert process.stderr is not None
         assert process.wait(timeout=60) == 0, process.stderr.read().decode()
     assert runs(uri, "a") == runs(uri, "b") == []
 
@@ -410,7 +418,7 @@ def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_pa
     """Each writes its own sweep; they wait for each other's locks."""
     code = f"""
         import dataclasses, sys
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
         from small import MLP, result
         from phasemap.record.writer import Recorder
         recorder = Recorder(sys.argv[1], {uri!r}, ("seed",), "", say=lambda text: None)
@@ -421,6 +429,7 @@ def test_two_processes_record_into_one_file_at_once_and_lose_nothing(uri, tmp_pa
     words = [sys.executable, "-c", textwrap.dedent(code)]
     both = [subprocess.Popen([*words, name], stderr=subprocess.PIPE) for name in ("one", "two")]
     for process in both:
+        assert process.stderr is not None
         assert process.wait(timeout=120) == 0, process.stderr.read().decode()
     assert sqlite3.connect(tmp_path / "mlflow.db").execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     for name in ("one", "two"):

@@ -11,8 +11,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from makespan import CPU, GPU, MLP, OLD_GPU, Case, Cluster, Machine, cut_when_free, guess, largest, lower_bound, many
 
-from phasemap.plan.stack import Plan
-from phasemap.plan.trial import Trial
+from phasemap.plan.stack import Plan, Stack
+from phasemap.plan.trial import Shape, Trial
 from phasemap.scheduling.cutting import Curve, Cutting, Rates, Slot, estimate, planned
 from phasemap.scheduling.queue import Work
 
@@ -35,6 +35,13 @@ def cutting(*trials: Trial) -> Cutting:
     found = Cutting(Rates(guess, largest), lambda trial: False)
     found.put(trials)
     return found
+
+
+def cut(work: Cutting, slots: list[Slot], shape: Shape | None = None) -> Stack:
+    """What the first slot takes, which must be something."""
+    stack = work.cut(slots, 0, shape)
+    assert stack is not None
+    return stack
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -66,17 +73,17 @@ def test_a_slot_too_slow_to_help_takes_nothing():
 
 
 def test_a_gpu_alone_takes_all_at_once_and_two_take_half_each():
-    assert len(cutting(*many(200)).cut([Slot(GPU)], 0).trials) == 200
-    assert len(cutting(*many(200)).cut([Slot(GPU), Slot(GPU)], 0).trials) == pytest.approx(100, abs=2)
+    assert len(cut(cutting(*many(200)), [Slot(GPU)]).trials) == 200
+    assert len(cut(cutting(*many(200)), [Slot(GPU), Slot(GPU)]).trials) == pytest.approx(100, abs=2)
 
 
 def test_a_worker_goes_on_with_its_shape_and_what_failed_comes_first():
     narrow, wide = MLP.replace(width=16), MLP.replace(width=96)
     work = cutting(*many(40, narrow), *many(40, wide))
-    assert work.cut([Slot(CPU)], 0, narrow.shape).shape == narrow.shape
-    assert work.cut([Slot(CPU)], 0, wide.shape).shape == wide.shape
+    assert cut(work, [Slot(CPU)], narrow.shape).shape == narrow.shape
+    assert cut(work, [Slot(CPU)], wide.shape).shape == wide.shape
     work.put(many(3, narrow.replace(weight_decay=0.5)), tries=1)
-    again = work.cut([Slot(CPU)], 0, wide.shape)
+    again = cut(work, [Slot(CPU)], wide.shape)
     assert (again.tries, len(again.trials)) == (1, 3)
 
 
@@ -118,6 +125,7 @@ def test_a_size_given_by_hand_is_never_exceeded():
 def test_a_works_slots_are_cut_for_as_they_are_asked():
     """A core beside a GPU that will be through sooner waits; when the GPU is gone, the core does all."""
     work = Work(record=print, fail=print, say=print, slots=2, gpus={"cuda": 1}, cutting=cutting(*many(20)))
+    assert work.cutting is not None
     assert work.next(device="cpu") is None or work.cutting.waiting
     gpu = work.next(device="cuda")
     assert gpu is not None
@@ -134,7 +142,10 @@ def test_a_works_slots_are_cut_for_as_they_are_asked():
 def test_a_core_is_spared_the_halves_of_what_was_too_large_for_a_gpu():
     work = Work(record=print, fail=print, say=print, slots=2, gpus={"cuda": 1}, cutting=cutting(*many(200)))
     gpu = work.next(device="cuda")
+    assert gpu is not None
     assert len(gpu.trials) > 64
     work.died(gpu.id, "CUDA out of memory")
     assert work.next(device="cpu") is None or len(next(iter(work.running.values())).stack.trials) <= 32
-    assert len(work.next(device="cuda").trials) == pytest.approx(len(gpu.trials) / 2, abs=1)
+    half = work.next(device="cuda")
+    assert half is not None
+    assert len(half.trials) == pytest.approx(len(gpu.trials) / 2, abs=1)

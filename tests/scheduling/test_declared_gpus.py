@@ -11,7 +11,7 @@ import pytest
 from small import MLP, facts, trained
 
 from phasemap.plan.stack import Plan
-from phasemap.scheduling import cluster, ray_tune
+from phasemap.scheduling import cluster, cores, ray_tune
 from phasemap.scheduling.queue import Work
 from phasemap.scheduling.worker import ON_CPU
 
@@ -22,11 +22,13 @@ TRIALS = [MLP.replace(seed=seed) for seed in range(12)]
 
 @pytest.fixture
 def two_gpus(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(cluster.cores, "lent", lambda: 4)
+    import ray
+
+    monkeypatch.setattr(cores, "lent", lambda: 4)
     monkeypatch.setenv(ON_CPU, "1")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    start = ray_tune.ray.init
-    monkeypatch.setattr(ray_tune.ray, "init", lambda *args, **more: start(*args, num_gpus=2, **more))
+    start = ray.init
+    monkeypatch.setattr(ray, "init", lambda *args, **more: start(*args, num_gpus=2, **more))
     cluster.connect(None, cluster.Resources(cpus=1, gpus=1))
     yield
     cluster.leave()
@@ -34,7 +36,8 @@ def two_gpus(monkeypatch) -> Iterator[None]:
 
 def seen(monkeypatch, tmp_path, wanted: cluster.Resources, device: str) -> tuple[list[Any], list[tuple[str, str, int]]]:
     """Results, and of every stack: its device, CUDA_VISIBLE_DEVICES of its worker, and the worker."""
-    recorded, places = [], []
+    recorded: list[Any] = []
+    places = []
 
     class Telling(ray_tune.StackTrainable):
         def step(self) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from collections import Counter
 import pytest
 from small import MLP, result
 
-from phasemap.plan.stack import Stack
+from phasemap.plan.stack import Report, Stack
 from phasemap.plan.trial import Trial
 from phasemap.scheduling.queue import ALONE_TRIES, FIRST_NEWS, NEWS, SILENCES, Work
-from phasemap.scheduling.worker import Report
 
 CRASH = "Traceback (most recent call last):\n  File ...\nValueError: this trial cannot be run"
 MEMORY = "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"
@@ -38,8 +37,14 @@ class Desk:
         self.work.report(stack.id, Report(trial_steps=10, results=found))
 
     def die(self, reason: str = "") -> Stack:
-        stack = self.work.next()
+        stack = self.next()
         self.work.died(stack.id, reason)
+        return stack
+
+    def next(self) -> Stack:
+        """The next stack, of which there must be one."""
+        stack = self.work.next()
+        assert stack is not None
         return stack
 
 
@@ -85,7 +90,7 @@ def test_each_worker_keeps_to_a_shape_as_long_as_there_is_work_of_it():
 
 def test_notes_of_stacks_are_reported_once():
     desk = Desk(stack(1), stack(1, 10))
-    for one in (desk.work.next(), desk.work.next()):
+    for one in (desk.next(), desk.next()):
         for _ in range(2):
             desk.work.report(one.id, Report(notes=("no checkpoint: disk full",)))
     assert desk.said == ["no checkpoint: disk full"]
@@ -93,7 +98,7 @@ def test_notes_of_stacks_are_reported_once():
 
 def test_a_result_reported_twice_counts_once():
     desk = Desk(stack(2))
-    one = desk.work.next()
+    one = desk.next()
     desk.finish(one, one.trials[0])
     desk.finish(one, one.trials[0])
     assert desk.recorded == [one.trials[0]]
@@ -102,10 +107,10 @@ def test_a_result_reported_twice_counts_once():
 
 def test_only_what_is_left_of_a_dead_stack_runs_again():
     desk = Desk(stack(3))
-    one = desk.work.next()
+    one = desk.next()
     desk.finish(one, one.trials[1])
     desk.work.died(one.id, "its worker process died")
-    again = desk.work.next()
+    again = desk.next()
     assert again.trials == (one.trials[0], one.trials[2])
     desk.finish(again)
     desk.work.ended(again.id)
@@ -115,7 +120,7 @@ def test_only_what_is_left_of_a_dead_stack_runs_again():
 
 def test_a_stack_that_died_with_all_its_trials_reported_is_done():
     desk = Desk(stack(2))
-    one = desk.work.next()
+    one = desk.next()
     desk.finish(one)
     desk.work.died(one.id, "its worker process died")
     assert desk.work.finished()
@@ -126,12 +131,13 @@ def test_what_died_runs_again_before_anything_else():
     first, second = stack(2), stack(2, 10)
     desk = Desk(first, second)
     desk.die()
-    assert desk.work.next().trials == first.trials
+    assert desk.next().trials == first.trials
 
 
 def test_a_stack_that_keeps_dying_is_split_until_the_guilty_trial_is_alone():
     whole = stack(8)
-    guilty, desk, ran = whole.trials[5], Desk(whole), Counter()
+    guilty, desk = whole.trials[5], Desk(whole)
+    ran: Counter[Trial] = Counter()
     while (one := desk.work.next()) is not None:
         ran.update(one.trials)
         if guilty in one.trials:
@@ -182,19 +188,20 @@ def test_progress_forgives_earlier_deaths():
     """Machines that come and go kill a long trial many times; it is not to blame while it gets on."""
     desk = Desk(stack(1))
     for _ in range(5 * ALONE_TRIES):
-        one = desk.work.next()
+        one = desk.next()
         desk.work.report(one.id, Report(trial_steps=100, saved=True))
         desk.work.died(one.id, "its worker process died")
     assert desk.failed == []
     for _ in range(ALONE_TRIES):
-        desk.work.next() and desk.work.died(next(iter(desk.work.running)), CRASH)
+        if desk.work.next():
+            desk.work.died(next(iter(desk.work.running)), CRASH)
     assert len(desk.failed) == 1
 
 
 def test_a_trial_that_dies_at_the_same_place_forever_is_given_up():
     desk = Desk(stack(1))
     for _ in range(ALONE_TRIES):
-        one = desk.work.next()
+        one = desk.next()
         desk.work.report(one.id, Report(trial_steps=100))
         desk.work.died(one.id, CRASH)
     assert len(desk.failed) == 1
@@ -213,14 +220,14 @@ def test_a_stack_too_large_for_the_memory_is_halved_at_once(reason):
 def test_when_all_is_lost_only_what_had_begun_has_failed_once():
     begun, waiting = stack(2), stack(3, 10)
     desk = Desk(begun, waiting)
-    for one in (desk.work.next(), desk.work.next()):
+    for one in (desk.next(), desk.next()):
         if one is begun:
             desk.work.report(one.id, Report(trial_steps=10))
     desk.work.lost("its Ray node died")
     assert not desk.work.running
     assert {one.trials: one.tries for one in desk.work.queue} == {begun.trials: 1, waiting.trials: 0}
     assert len(desk.said) == 1
-    assert {desk.work.next().trials, desk.work.next().trials} == {begun.trials, waiting.trials}
+    assert {desk.next().trials, desk.next().trials} == {begun.trials, waiting.trials}
     desk.work.lost("its Ray node died")  # and nothing was done in between
     assert sorted(len(one.trials) for one in desk.work.queue) == [1, 1, 3]
     assert {one.tries for one in desk.work.queue if len(one.trials) == 3} == {1}
@@ -237,8 +244,8 @@ def test_a_stack_that_ends_without_its_results_is_run_again_and_finally_failed()
 def test_more_stacks_are_asked_for_when_none_waits():
     waiting = [[stack(1)], [stack(1, 10)], []]
     desk = Desk(more=lambda: waiting.pop(0))
-    assert desk.work.next().trials == stack(1).trials
-    assert desk.work.next().trials == stack(1, 10).trials
+    assert desk.next().trials == stack(1).trials
+    assert desk.next().trials == stack(1, 10).trials
     assert desk.work.next() is None
 
 

@@ -73,6 +73,7 @@ def test_nothing_listens_beyond_this_machine_and_only_the_token_opens(tmp_path):
         RAY_AUTH_MODE="disabled",  # not for a cluster of ours
     )
     try:
+        assert process.stdout is not None
         address, token = process.stdout.readline().split()
         session = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
         ours, rows = {process.pid}, [tuple(map(int, line.split())) for line in session.splitlines()]

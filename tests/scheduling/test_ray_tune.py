@@ -12,8 +12,9 @@ from processes import trainers
 from small import MLP, waited
 
 from phasemap.plan.keep import Keep
+from phasemap.plan.outcome import Result
 from phasemap.plan.stack import Plan
-from phasemap.scheduling import cluster, queue, ray_tune
+from phasemap.scheduling import cluster, cores, queue, ray_tune
 from phasemap.scheduling.queue import Work
 
 ONE_CORE = cluster.Resources(cpus=1, gpus=0)
@@ -21,7 +22,7 @@ ONE_CORE = cluster.Resources(cpus=1, gpus=0)
 
 @pytest.fixture
 def two_workers(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(cluster.cores, "lent", lambda: 2)
+    monkeypatch.setattr(cores, "lent", lambda: 2)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     cluster.connect(None, ONE_CORE)
     yield
@@ -30,7 +31,8 @@ def two_workers(monkeypatch) -> Iterator[None]:
 
 def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, monkeypatch):
     trials = [MLP.replace(width=width, seed=seed) for width in (8, 16) for seed in range(12)]
-    recorded, pairs = [], []
+    recorded: list[Result] = []
+    pairs = []
     work = Work(record=recorded.append, fail=print, say=print, slots=2)
     work.add(Plan(slots=2, size=2).stacks(trials))
     tell = ray_tune.WorkSearcher.on_trial_complete
@@ -58,7 +60,8 @@ def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_p
     monkeypatch.setattr(ray_tune, "LOOK_EVERY", 1.0)
     quiet = MLP.replace(steps=9_000, evaluate_every=3_000, probe_every=3_000, delay_limit=3_000)
     trials = [quiet.replace(seed=seed) for seed in range(2)]
-    recorded, said = [], []
+    recorded: list[Result] = []
+    said: list[str] = []
     work = Work(record=recorded.append, fail=print, say=said.append, slots=2)
     work.add(Plan(slots=2, size=1, compiled="never").stacks(trials))
     stopped = []

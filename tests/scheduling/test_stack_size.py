@@ -8,6 +8,7 @@ import pytest
 from small import MLP
 
 from phasemap.scheduling import stack_size
+from phasemap.training.train import begin
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +37,10 @@ def test_no_more_than_asked_for():
 
 
 def test_a_stack_that_does_not_fit_is_not_chosen(monkeypatch):
-    real = stack_size.begin
-
-    def begin(trials, device):
+    def small(trials, device):
         if len(trials) > 2:
             raise MemoryError
-        return real(trials, device)
+        return begin(trials, device)
 
-    monkeypatch.setattr(stack_size, "begin", begin)
+    monkeypatch.setattr(stack_size, "begin", small)
     assert stack_size.fastest_size(MLP, "cpu", 32) <= 2

@@ -56,6 +56,7 @@ def test_addition_takes_any_number_of_operands(operands):
     table = load_task("modular_addition", modulus=6, operands=operands)
     assert table.inputs.tolist() == [list(row) for row in itertools.product(range(6), repeat=operands)]
     assert table.labels.tolist() == [sum(row) % 6 for row in table.inputs.tolist()]
+    assert table.group is not None
     assert (table.tokens, table.classes, table.group.order) == (operands, 6, 6)
 
 
@@ -280,7 +281,7 @@ def test_a_users_arrays_become_examples_in_their_order():
     assert task.inputs.tolist() == [[0, 1.5], [2, 3], [4, 5], [6, 7]]
     assert (task.pool, task.apart, task.classes, task.features) == (3, True, 3, 2)
     tokens = Task(inputs=np.array([[3, 0], [1, 2]], np.uint8), labels=np.array([0.0, 1.0]))
-    assert (tokens.inputs.dtype, tokens.vocabulary, tokens.tokens, tokens.apart) == (np.int64, 4, 2, False)
+    assert (tokens.inputs.dtype, tokens.vocabulary, tokens.tokens, tokens.apart) == (np.dtype(np.int64), 4, 2, False)
 
 
 WRONG = {

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from phasemap.fields import Fault
 from phasemap.plan.component import load_task
 from phasemap.tasks.table import table
 
-SMALL = {"model": "mlp", "width": 8, "data_fraction": 0.5, "steps": 6, "evaluate_every": 3, "batch_size": 16}
+SMALL: dict[str, Any] = {"model": "mlp", "width": 8, "data_fraction": 0.5}
+SMALL |= {"steps": 6, "evaluate_every": 3, "batch_size": 16}
 
 
 def written(folder: Path, text: str, name: str = "sums.csv") -> Path:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
+from phasemap.plan.outcome import Result
 from phasemap.plan.stack import Stack
 from phasemap.scheduling.worker import StackRun
 from phasemap.training import train
@@ -30,7 +31,7 @@ def storage(tmp_path) -> Storage:
 
 def run_to(training: Training, step: int) -> dict:
     """Trains to a step with the evaluations on the way, as ``train`` does."""
-    found = {}
+    found: dict[str, Result] = {}
     every = training.trials[0].evaluate_every
     while training.step < step:
         training.advance(min(step, (training.step // every + 1) * every))
@@ -41,7 +42,7 @@ def run_to(training: Training, step: int) -> dict:
 
 def resumed(storage: Storage, *stacks) -> dict:
     """The results of the trials of each stack, gone on with from their checkpoints."""
-    found = {}
+    found: dict[str, Result] = {}
     for trials in stacks:
         for training in storage.resume(tuple(trials), say=pytest.fail):
             found |= finish(training)
@@ -246,7 +247,7 @@ def test_compiled_steps_do_not_go_on_by_eager_ones_where_the_compiler_is_gone(st
     if not training.compiled:
         pytest.skip("no compiler on this machine")
     storage.save(training)
-    said = []
+    said: list[str] = []
     assert storage.resume((MLP,), compiled=True, say=said.append)[0].step == 20
 
     def refuse(*tensors):
@@ -351,7 +352,7 @@ def test_a_full_disk_leaves_the_older_checkpoints(storage):
     before = file.read_bytes()
     code = f"""
         import resource, sys
-        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
         from small import MLP
         from phasemap.training.checkpoint import Storage
         (training,) = Storage({storage.place!r}).resume((MLP,))

@@ -32,7 +32,7 @@ def phase(train: list[float], test: list[float], diverged: bool = False) -> obje
 def test_every_field_is_one_of_outcome() -> None:
     names = set(found(train_accuracy=[1.0], test_accuracy=[0.1]))
     assert names <= set(DEFINITIONS)
-    Outcome(**found())  # type: ignore[arg-type]
+    Outcome(**found())
 
 
 def test_no_curves_no_events() -> None:
@@ -106,7 +106,7 @@ def test_slingshots_compare_with_the_last_five_only() -> None:
 
 
 def strides(outer: list[float], inner: list[float], **others: list[float]) -> dict[str, object]:
-    return found(winning_stride_score=outer, inner_winning_stride_score=inner, **others)
+    return found(False, winning_stride_score=outer, inner_winning_stride_score=inner, **others)
 
 
 def takeover(outer: list[float], inner: list[float]) -> object:

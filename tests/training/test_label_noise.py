@@ -128,7 +128,7 @@ def test_a_trial_with_things_held_out_is_the_same_alone_and_in_a_stack(split):
 
 
 def test_a_split_that_cannot_be_is_refused_before_the_start():
-    cases = {
+    cases: dict[str, dict[str, object]] = {
         "split: values needs a task whose tokens stand in all places together, as in modular tables; use examples": {
             "task": "lfsr_5",
             "split": "values",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small import MLP, TRANSFORMER
@@ -25,8 +26,8 @@ def test_a_stack_of_256_trials_issues_as_many_operations_as_one(trial):
 
 
 def test_options_of_a_step_cost_no_more_operations_for_256_trials():
-    options = {"dropout": 0.1, "weight_noise": 0.1, "gradient_clip": 0.1, "norm_clamp": 5.0, "temperature": 2.0}
-    options |= {"embedding_rate": 0.5, "optimizer": "muon", "annealing": "cosine"}
+    options: dict[str, Any] = {"dropout": 0.1, "weight_noise": 0.1, "gradient_clip": 0.1, "norm_clamp": 5.0}
+    options |= {"temperature": 2.0, "embedding_rate": 0.5, "optimizer": "muon", "annealing": "cosine"}
     trial = MLP.replace(steps=2_000, evaluate_every=100, probe_every=100, batch_size=4, data_fraction=0.3, **options)
     alone, together = per_step(trial, 1), per_step(trial, 256)
     assert alone["steps"] > 100

@@ -19,6 +19,7 @@ from phasemap.fields import Fault
 from phasemap.networks.network import Piece
 from phasemap.numerics.losses import losses
 from phasemap.numerics.random_streams import NOISE, normals, quantiles, step_keys
+from phasemap.optimizers.muon import Muon
 from phasemap.plan.space import Space
 from phasemap.plan.trial import LOSSES, Trial
 from phasemap.training.checkpoint import Storage
@@ -328,6 +329,7 @@ def test_a_modules_groups_are_its_embeddings_and_its_last_linear_layer(tmp_path)
 
 def test_muon_reads_a_modules_matrix_as_torch_stores_it():
     bound = own(Net, optimizer="muon").shape.rule.on(own(Net).shape.network.layout)
+    assert isinstance(bound, Muon)
     assert bound.factors == {"body.weight": 1.0}  # 26 inputs, 18 outputs: not sqrt(26 / 18)
 
 

@@ -39,8 +39,8 @@ def stepped(trials: list[Trial], start: Tensor, gradients: Tensor, layout: Layou
     rate = rates(tuple(trials), 0, len(gradients), torch.device("cpu"))
     found = []
     for s, gradient in enumerate(gradients):
-        tensors = [part[s] for part in rate.tensors]
-        now = Rates(*tensors[:3], dict(zip(rate.more, tensors[3:], strict=True)))
+        step_size, decay, root, *more = (part[s] for part in rate.tensors)
+        now = Rates(step_size, decay, root, dict(zip(rate.more, more, strict=True)))
         if trials[0].orthogonal_gradient:
             gradient = orthogonal(layout, flat, gradient)
         optimizer.update(flat, *state, gradient.clone(), by_group(layout, now, optimizer.decoupled))
@@ -48,7 +48,7 @@ def stepped(trials: list[Trial], start: Tensor, gradients: Tensor, layout: Layou
     return found
 
 
-def theirs(optimizer, weights: torch.nn.Parameter, gradients: Tensor) -> list[Tensor]:
+def theirs(optimizer: torch.optim.Optimizer, weights: torch.nn.Parameter, gradients: Tensor) -> list[Tensor]:
     """One tensor of one trial, moved by an optimizer of torch's, after each of its gradients."""
     found = []
     for gradient in gradients:

@@ -205,12 +205,12 @@ class Cluster:
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+        return int(found.getsockname()[1])
 
 
 def answers(url: str) -> bool:
     try:
-        return urllib.request.urlopen(url, timeout=2).status == 200
+        return bool(urllib.request.urlopen(url, timeout=2).status == 200)
     except OSError:
         return False
 
