@@ -21,7 +21,8 @@ from phasemap.networks import arithmetic
 from phasemap.numerics import matmul
 from phasemap.plan.component import component
 from phasemap.record import client, mlflow_views, reader
-from phasemap.training import train
+from phasemap.training.step import compiler_is_known
+from phasemap.training.train import begin
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "reach-ins.md").read_text()
@@ -84,7 +85,7 @@ def test_torch_has_what_a_rule_for_a_stack_needs():
 
 
 def test_torch_has_what_compiled_steps_need():
-    assert train.compiler_is_known()
+    assert compiler_is_known()
 
 
 def test_torch_has_the_linear_layer_of_onednn():
@@ -197,10 +198,10 @@ def test_without_torchs_vmap_names_a_module_trains_by_torchs_own_layers(monkeypa
 
 @pytest.mark.parametrize("name", ["mark_dynamic", "exc"])
 def test_without_a_name_of_torchs_compiler_steps_are_the_uncompiled_ones(monkeypatch, name):
-    eager = train.begin((MLP,))
+    eager = begin((MLP,))
     eager.advance(10)
     monkeypatch.delattr(torch._dynamo, name)
-    training = train.begin((MLP,), compiled=True)
+    training = begin((MLP,), compiled=True)
     training.advance(10)
     assert not training.compiled
     assert torch.equal(training.flat, eager.flat)
