@@ -107,8 +107,9 @@ def draw(ax: Axes, summary: Summary) -> None:
     for side, rows in summary.table.drop_duplicates(["boundary", other.name]).groupby("boundary", sort=False):
         color = LOOKS[str(side)][0]
         places, inside = rows[other.name].to_numpy(float), rows.inside.to_numpy()
-        low = rows.low.clip(lower=min(along.values) / 10)  # 0 where it is open, which has no place on a log scale
-        ax.fill_between(places, low, rows.high, where=inside, color=color, alpha=0.2, linewidth=0)
+        # 0 or infinite where it is open, which has no place on a log scale
+        low, high = rows.low.clip(lower=min(along.values) / 10), rows.high.clip(upper=10 * max(along.values))
+        ax.fill_between(places, low, high, where=inside, color=color, alpha=0.2, linewidth=0)
         ax.plot(places, rows.position, color=color, linewidth=0.8, linestyle=(0, (3, 2)))
         ax.plot(places, rows.position.where(rows.inside), color=color)
     for side in LOOKS:

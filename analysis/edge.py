@@ -8,14 +8,16 @@ inside (Wichmann and Hill 2001, Percept. Psychophys. 63:1293), keep odd trials f
 
 with the shift that puts P = 0.5 at the place. Where the two edges have crossed there is no region left, so that lines
 on which nothing generalizes say where the edges meet. A weak prior keeps the steepness of few trials from collapsing:
-without it their intervals hold the truth too rarely.
+without it their intervals hold the truth too rarely. But an edge between two values tried, where all trials fail on one
+side and all succeed on the other, may be of any steepness and stand anywhere between: intervals are as wide as those
+without the prior, too.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +33,7 @@ FIELDS = ("at", "slope", "steepness")
 USUAL = 0.05  # steepness, in ranges of ``along``: the middle of its prior, lognormal with scatter 1
 GRID = 7  # places of an edge from which the search starts, by as many slopes
 STARTS = 6  # of them that are followed to the top
-FINEST = 0.25  # of the usual distance of neighbors: a steeper edge looks the same
+FINEST = 0.25, 0.02  # of the usual distance of neighbors: the steepest edges, with the prior and without
 CLOSE = {"maxiter": 500, "ftol": 1e-11, "gtol": 1e-4}
 STEEPEST = 30.0  # slopes, in ranges of ``along`` per range of ``across``
 
@@ -76,11 +78,12 @@ class Edges:
 
 @dataclass(frozen=True)
 class Problem:
-    """Some trials, and the edges that are to explain them."""
+    """Some trials, and the edges that are to explain them; ``free``: of any steepness, without the prior."""
 
     trials: Trials
     sides: tuple[str, ...]
     bent: bool = False
+    free: bool = False
 
     def solve(self) -> Edges:
         """The likeliest edges, from the best of many starts."""
@@ -105,8 +108,20 @@ class Problem:
     def interval(
         self, best: Edges, side: str, name: str, level: float, inside: tuple[float, float] | None = None
     ) -> tuple[float, float]:
-        """Ends of the interval of a parameter; infinite beyond ``inside``, which is all that a search may try if not
-        given."""
+        """Ends of the interval of a parameter, the wider of those with the prior and without; infinite beyond
+        ``inside``, which is all that a search may try if not given."""
+        ends = [problem._profile(top, side, name, level, inside) for problem, top in self._with_and_without(best)]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def _with_and_without(self, best: Edges) -> Iterator[tuple[Problem, Edges]]:
+        """This problem and its top, and the same without the prior."""
+        yield self, best
+        free = replace(self, free=True)
+        yield free, free.climb(best.values)
+
+    def _profile(
+        self, best: Edges, side: str, name: str, level: float, inside: tuple[float, float] | None
+    ) -> tuple[float, float]:
         column = best.column(side, name)
         tops = {best.values[column]: best.values}
 
@@ -133,18 +148,27 @@ class Problem:
         return moved.of(side, "at"), *seen.interval(moved, side, "at", level, inside)
 
     def straight(self, best: Edges, side: str) -> float:
-        """P-value of a straight line at one edge, against edges that are all bent by squares."""
+        """P-value of a straight line at one edge, against edges that are all bent by squares: the larger of those with
+        the prior and without."""
+        return max(problem._straight(top, side) for problem, top in self._with_and_without(best))
+
+    def _straight(self, best: Edges, side: str) -> float:
         bent = replace(self, bent=True)
-        starts = [np.append(best.values, np.zeros(len(self.sides)))]
-        free = bent.climb(starts[0])
+        start = np.append(best.values, np.zeros(len(self.sides)))
+        free = bent.climb(start)
         held = {free.column(side, "square"): 0.0}
-        kept = max(bent.climb(start, held).height for start in (*starts, free.values))
+        kept = max(bent.climb(point, held).height for point in (start, free.values))
         return ratio_test(2 * (free.height - kept), self.freedom(free))
 
     def freedom(self, best: Edges) -> float:
         """Degrees of freedom: the trials that tell an edge, of which one at P = 0.5 counts whole and a certain one not
-        at all, less three for each edge."""
-        chance = best.probability(self.trials.along, self.trials.across)
+        at all, less three for each edge. A steeper edge than usual is told by the trials that would tell a usual one:
+        they are certain, and say the more for it."""
+        values, usual = best.values.copy(), math.log(USUAL * self._ranges[0])
+        for side in best.sides:
+            column = best.column(side, "steepness")
+            values[column] = max(values[column], usual)
+        chance = replace(best, values=values).probability(self.trials.along, self.trials.across)
         return max(1.0, float(4 * self.trials.counts @ (chance * (1 - chance))) - 3 * len(self.sides))
 
     def _scale(self, point: np.ndarray) -> np.ndarray:
@@ -162,7 +186,7 @@ class Problem:
     def _bounds(self) -> list[tuple[float, float]]:
         along, across = self._ranges
         gaps = np.diff(np.unique(self.trials.along))
-        finest = max(FINEST * float(np.median(gaps)), along / 500)
+        finest = FINEST[self.free] * max(float(np.median(gaps)), along / 125)
         steepest = STEEPEST * along / across
         reach = steepest * float(np.abs(self.trials.across).max()) + 3 * along
         middle = float(self.trials.along.mean())
@@ -194,6 +218,8 @@ class Problem:
         misses = data.counts - data.hits
         loss = -(data.hits @ np.log(chance) + misses @ np.log1p(-chance))
         gradient = -slopes @ (data.hits / chance - misses / (1 - chance))
+        if self.free:
+            return float(loss), gradient
         logs = slice(2, 3 * len(self.sides), 3)
         off = point[logs] - math.log(USUAL * self._ranges[0])
         gradient[logs] += off

@@ -2,7 +2,7 @@
 
     python benchmarks/interval_coverage.py
 
-One core, about eight minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
+One core, about ten minutes. Prints a table and writes benchmarks/results/coverage.csv: for each case the share of
 made-up sweeps whose interval holds the truth, the level it claims, the share left open and the number of sweeps; for
 boundaries the share that lies where the map says (within a reported interval or, on a line without any, outside the
 stretch said to hold none), the share of lines on which none was reported, and the reported ones per line that hold
@@ -119,6 +119,40 @@ def _lines(chance: Chance, sweep: int) -> Iterator[Line]:
         yield Line(right, wrong, [b.high - b.low for b in reported])
 
 
+GRID = (8, 5)  # values tried of x and y: a sharp edge lies between two of x, nobody knows where
+SHARP = 100  # sweeps
+SEEDS = (3, 5, 12)  # a point
+
+
+def sharp() -> Iterator[dict[str, object]]:
+    """Coverage of the 90 % intervals of an edge without width on a grid: line by line, and by a law."""
+    for seeds in SEEDS:
+        answers = [part for sweep in range(SHARP) for part in _sharp(seeds, sweep)]
+        case = {"case": f"no width, grid, {seeds} a point", "n": 40 * seeds, "level": 0.9, "sweeps": SHARP}
+        for interval in ("boundary", "critical value"):
+            ends = [(held, width) for name, held, width in answers if name == interval]
+            held, width = zip(*ends, strict=True)
+            yield {"interval": interval} | case | {"coverage": np.mean(held), "width": np.median(width)}
+
+
+def _sharp(seeds: int, sweep: int) -> Iterator[tuple[str, bool, float]]:
+    """Which interval, whether it holds the truth, and its width in lengths of the axis."""
+    draw = np.random.default_rng([seeds, sweep])
+    x, y = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, 1, n) for n in GRID)))
+    at, slope = draw.uniform(3, 4) / 7, draw.uniform(-0.3, 0.3)
+    hits, counts = seeds * (x > at + slope * (y - 0.5)).astype(int), np.full(len(x), float(seeds))
+    labels = np.repeat(hits > 0, seeds).astype(int)
+    fitted = PhaseMap.fit(np.repeat(np.stack([x, y], 1), seeds, 0), labels, phases=(0, 1))
+    problem = Problem(Trials(x, y - 0.5, hits.astype(float), counts), ("start",))
+    best = problem.solve()
+    for line in (0.0, 0.5):
+        truth = at + slope * (line - 0.5)
+        for found in fitted.boundaries("x0", [1], {"x1": line}):
+            yield "boundary", found.low <= truth <= found.high, found.high - found.low
+        _, low, high = problem.place(best, "start", line - 0.5, 0.9, (-1, 2))
+        yield "critical value", low <= truth <= high, high - low
+
+
 EXPONENTS = (-1.0, 0.5)  # of the grok step, by two axes
 SCATTER = 0.3
 EVERY = 100  # steps between evaluations; the grok step at the middle is ten times that
@@ -190,7 +224,7 @@ def _shares(answers: Sequence[tuple[bool, bool, bool]]) -> dict[str, object]:
 
 
 def main() -> None:
-    table = pd.DataFrame([*medians(), *boundaries(), *exponents(), *edges()])
+    table = pd.DataFrame([*medians(), *boundaries(), *sharp(), *exponents(), *edges()])
     RESULTS.parent.mkdir(exist_ok=True)
     table.to_csv(RESULTS, index=False, float_format="%.3f")
     print(table.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.3f}"))

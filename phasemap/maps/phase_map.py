@@ -23,10 +23,11 @@ from scipy.special import expit, ndtr, ndtri
 
 from phasemap.maps import one_thread
 from phasemap.maps.axes import Axes, unit_axes
-from phasemap.maps.crossings import crossings_with_intervals, longest_stretch
+from phasemap.maps.crossings import Crossing, crossings_with_intervals, longest_stretch
 from phasemap.maps.log_odds import DRAWS, Field, Kernel, Reading, choose_readings
 
 LINE = 257  # places at which a boundary is looked for along an axis
+SAME = 1e-6  # distance, in lengths of an axis, up to which two values are one
 
 
 class Boundary(NamedTuple):
@@ -147,6 +148,8 @@ class PhaseMap:
             fixed: field values of all other axes.
             level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
                 with this probability if there is one. A boundary that three in ten of the draws lack is not reported.
+                Between two values tried on the line whose trials all agree, one way below and the other above, the
+                boundary may stand anywhere: the interval ends no sooner than they.
         """
         place = self.axes.index(axis)
         along = self.axes.axes[place]
@@ -158,9 +161,29 @@ class PhaseMap:
         middle, boundaries = self._excess(readings, points), []
         for crossing in crossings_with_intervals(middle, draws, level):
             near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
-            position, low, high = (float(along.value(u, exact=False)) for u in crossing[:3])
+            start, end = self._untried(place, fixed or {}, phases, crossing)
+            ends = crossing.place, min(crossing.low, start), max(crossing.high, end)
+            position, low, high = (float(along.value(u, exact=False)) for u in ends)
             boundaries.append(Boundary(position, low, high, near, crossing.rises))
         return boundaries
+
+    def _untried(
+        self, place: int, fixed: Mapping[str, Any], phases: Sequence[Any], crossing: Crossing
+    ) -> tuple[float, float]:
+        """The stretch around a crossing between two neighbors tried on its line, if their trials all agree, one way
+        below and the other above: nothing says where in it the crossing stands. Else its place, twice."""
+        off = np.abs(self.points - self._line(place, np.zeros(1), fixed))
+        off[:, place] = 0
+        on = np.flatnonzero(off.max(1) < SAME)
+        tried, hits = self.points[on, place], self.hits[np.ix_(on, self._columns(phases))].sum(1)
+        below, above = np.flatnonzero(tried <= crossing.place), np.flatnonzero(tried > crossing.place)
+        if not (len(below) and len(above)):
+            return crossing.place, crossing.place
+        first, last = below[tried[below].argmax()], above[tried[above].argmin()]
+        none, every = (first, last) if crossing.rises else (last, first)
+        if hits[none] > 0 or hits[every] < self.counts[on[every]]:
+            return crossing.place, crossing.place
+        return float(tried[first]), float(tried[last])
 
     def boundary_position(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9

@@ -1,10 +1,13 @@
 """The law of critical values: known exponents and edges, a logistic regression, and how often it is right."""
 
 import math
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PolyCollection
 from scipy.optimize import check_grad
 from scipy.special import expit
 from synthetic import BASE, frame
@@ -127,6 +130,28 @@ def test_one_edge_is_one_law():
         assert summary.laws.boundary.tolist() == [side]
         law = summary.laws.iloc[0]
         assert law.exponent_low <= START <= law.exponent_high
+
+
+@pytest.mark.parametrize("seeds", [3, 30])
+def test_an_edge_without_width_stands_anywhere_between_the_values_tried_and_nowhere_else(seeds):
+    """However many trials agree on either side: none says where between, and all say that it is there."""
+    below, above = DECAYS[5], DECAYS[6]
+    found = critical_law.summarize(made(lambda decay, width: decay > below, (48, 96), seeds), "weight_decay", "width")
+    between = (math.log(below) + math.log(above)) / 2
+    for row in found.table.to_dict("records"):
+        assert row["low"] < 1.05 * below
+        assert row["high"] > above / 1.05
+        assert abs(math.log(row["high"]) - between) < 1.5 * math.log(above / below)
+        assert abs(math.log(row["low"]) - between) < 1.5 * math.log(above / below)
+
+
+def test_the_band_of_an_open_interval_reaches_the_end_of_the_axis(summary):
+    table = summary.table.assign(high=math.inf, low=0.0)
+    ax = plt.figure().add_subplot()
+    critical_law.draw(ax, replace(summary, table=table))
+    drawn = [band.get_paths()[0].get_extents() for band in ax.collections if isinstance(band, PolyCollection)]
+    assert len(drawn) == 2
+    assert all(box.ymin < min(DECAYS) and box.ymax > max(DECAYS) for box in drawn)
 
 
 def test_without_an_edge_the_reason_is_reported(table):

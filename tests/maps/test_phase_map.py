@@ -105,6 +105,18 @@ def test_both_edges_of_a_band_are_found():
     assert found.boundary_position("x0", [0, 1]) is None
 
 
+@pytest.mark.parametrize("seeds", [3, 30])
+def test_an_edge_between_two_values_tried_may_stand_anywhere_between_them(seeds: int) -> None:
+    """However many trials agree on either side."""
+    x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, 1, 8), np.linspace(0, 1, 5)))
+    points = np.repeat(np.stack([x, y], 1), seeds, 0)
+    found = PhaseMap.fit(points, (points[:, 0] > 0.5).astype(int)).boundary_position("x0", [1], {"x1": 0.5})
+    assert found is not None
+    assert found.low <= 3 / 7 + 1e-9
+    assert found.high >= 4 / 7 - 1e-9
+    assert found.high - found.low < 0.3
+
+
 LINE = np.linspace(0, 1, 1001)
 
 
