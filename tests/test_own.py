@@ -228,7 +228,7 @@ BAD = {
     "batch norm": (
         "Hidden(width * task.tokens, width)",
         "torch.nn.Sequential(Hidden(width * task.tokens, width), torch.nn.BatchNorm1d(width))",
-        r"Net must (run on a stack|treat each example|not change its buff)",
+        r"keep no running statistics",
     ),
     "control flow": (
         "return self.head(",
@@ -252,6 +252,16 @@ BAD = {
         '    width=[8, 12],\n    precision="bf16",',
         r"precision: must be fp32 for a network",
     ),
+    "a probe that raises": (
+        "view.flat.abs().amax(1)",
+        "view.flat.missing()",
+        r"probe sharpest: raised AttributeError: .* \(space_file.py:\d+\); correct it",
+    ),
+    "a probe of one number for all": (
+        "view.flat.abs().amax(1)",
+        "view.flat.abs().amax()",
+        r"probe sharpest: largest_weight must have one number for each of the 2 trials \[2\], got shape \[\]",
+    ),
     "a name of ours": ("def shifted_sum", "def modular_addition", None),
 }
 
@@ -271,6 +281,18 @@ def test_bad_input_is_one_line_before_anything_starts(folder, capsys, old, new, 
     assert re.search(message, error), error
     assert all(line.startswith("space_file.py: ") for line in error.splitlines()), error
     assert not (folder / "mlflow.db").exists()
+
+
+def test_a_probe_that_fails_later_is_named_at_the_end_and_in_the_table(folder, schema, capsys):
+    shutil.copy(schema, folder / "mlflow.db")
+    trained = "assert view.flat.equal(view.start()), 'these are trained'"
+    edited(folder, "space_file.py", '    return {"largest', f'    {trained}\n    return {{"largest')
+    narrow = ["--set", "width=8", "--set", "weight_decay=1"]
+    assert sweep.main(["space_file.py", "--local", "--no-figures", "--name", "late", *narrow]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "without all numbers" in line)
+    assert re.fullmatch(r"  without all numbers: 2 trials: probe sharpest: raised .*these are trained.*", line)
+    table = phasemap.load("late")
+    assert table.fault.str.contains("these are trained").tolist() == [True, True]
 
 
 def test_what_cannot_travel_is_refused(folder):

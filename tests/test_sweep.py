@@ -85,8 +85,9 @@ def test_a_dry_run_says_what_it_would_cost_and_starts_nothing(folder):
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     *told, last = done.stdout.splitlines()
     assert told[0].startswith("tiny: 4 trials in 2 cells, ")
-    assert told[0].endswith(" stacks, 80 trial-steps")
-    assert re.fullmatch(r"  about \d s of training on \d+ core slots? of this machine, to a factor of two", told[1])
+    assert told[0].endswith(" stacks, 80 trial-steps, recorded ones included")
+    where = r"on \d+ core slots? of this machine, to a factor of two, besides starting and compiling"
+    assert re.fullmatch(rf"  about \d s of training {where}", told[1])
     assert "  weight_decay: 0.1, 1" in told
     assert last.startswith("0 [")
     loaded = set(last[3:-1].replace("'", "").split(", "))

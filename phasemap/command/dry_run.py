@@ -9,6 +9,7 @@ from typing import Any
 
 from phasemap.command import terminal
 from phasemap.command.options import Options
+from phasemap.fields import Fault
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
 from phasemap.plan.trial import Shape, Trial
@@ -26,12 +27,31 @@ def listed(space: Space) -> list[Trial]:
     return []
 
 
+def check_probes(space: Space, trials: list[Trial]) -> None:
+    """Tries the probes of one's own on fresh weights.
+
+    Raises:
+        Fault: what went wrong; a probe that fails later costs its numbers alone.
+    """
+    if not any(part.kind == "probe" for part in space.parts):
+        return
+    from phasemap.training.train import probe_faults
+
+    shapes = {trial.shape: trial for trial in trials or space.corners()}
+    tried = [list(shapes.values())[k] for k in sorted({0, len(shapes) - 1})]
+    if faults := dict.fromkeys(fault for trial in tried for fault in probe_faults(trial)):
+        cure = "correct it (it is tried on untrained weights, where numbers may be NaN)"
+        raise Fault([f"{fault}; {cure}" for fault in faults])
+
+
 def dry_run(name: str, space: Space, options: Options) -> None:
-    """Prints what would run and what it costs; starts nothing."""
+    """Prints what would run and what it costs, recorded trials included; starts nothing."""
     trials = listed(space)
+    check_probes(space, trials)
     if space.sampler != "grid":
         most = count(space.trials_wanted, "trial")
-        print(f"{name}: up to {most} over {', '.join(space.axes)}, chosen by {space.sampler}")
+        explored = [axis for axis in space.axes if axis != "seed"]
+        print(f"{name}: up to {most} over {', '.join(explored)}, chosen by {space.sampler}")
         print("  how long it takes depends on the points chosen")
         return
     from phasemap.scheduling import cores, cutting
@@ -42,9 +62,10 @@ def dry_run(name: str, space: Space, options: Options) -> None:
     steps = sum(trial.steps for trial in trials)
     cells = len({trial.cell for trial in trials})
     counts = [count(n, noun) for n, noun in ((len(trials), "trial"), (cells, "cell"), (len(stacks), "stack"))]
-    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}")
+    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}, recorded ones included")
     needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
-    print(f"  about {needed} of training on {count(slots, 'core slot')} of this machine, to a factor of two")
+    where = f"{count(slots, 'core slot')} of this machine"
+    print(f"  about {needed} of training on {where}, to a factor of two, besides starting and compiling")
     for axis, values in space.grid.items():
         print(f"  {axis}: {_listing(values)}")
     print("\n".join(_by_shape(stacks)))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phasemap.command import signals, terminal
-from phasemap.command.dry_run import listed, warn
+from phasemap.command.dry_run import check_probes, listed, warn
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.fields import Fault
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from phasemap.scheduling.queue import Work
 
 OK, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+FAULTS = 3  # of probes and rules, listed at the end
 
 
 def execute(name: str, space: Space, options: Options, source: str, file: str) -> int:
@@ -51,6 +52,7 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         ValueError: a store, a cluster or a folder that cannot be used.
     """
     trials = listed(space)
+    check_probes(space, trials)
     warn(trials)
     keep = Keep(options.keep_weights, options.keep_state)
     if faults := keep.faults(trials):
@@ -459,9 +461,11 @@ def _draw(sweep: Sweep, out: Path) -> None:
 
 def _summary(sweep: Sweep, out: Path | None) -> str:
     recorder = sweep.recorder
-    phases = Counter(recorder.done[trial.id].phase for trial in sweep.trials if trial.id in recorder.done)
+    done = [recorder.done[trial.id] for trial in sweep.trials if trial.id in recorder.done]
+    phases, faults = Counter(one.phase for one in done), Counter(one.fault for one in done if one.fault)
     lines = [f"{sweep.name}: {phases.total()} of {count(len(sweep.trials), 'trial')} recorded"]
     lines += [f"  {phase:<14}{phases[phase]:>6}" for phase in sweep.space.phase_names if phases[phase]]
+    lines += [f"  without all numbers: {count(n, 'trial')}: {fault}" for fault, n in faults.most_common(FAULTS)]
     if recorder.failed:
         lines += [f"  {'failed':<14}{len(recorder.failed):>6}  (the same command tries them again)"]
     if out:

@@ -175,7 +175,7 @@ class PhaseMap:
         off = np.abs(self.points - self._line(place, np.zeros(1), fixed))
         off[:, place] = 0
         on = np.flatnonzero(off.max(1) < SAME)
-        tried, hits = self.points[on, place], self.hits[np.ix_(on, self._columns(phases))].sum(1)
+        tried, hits = self.points[on, place], self.hits[on][:, self._columns(phases)].sum(1)
         below, above = np.flatnonzero(tried <= crossing.place), np.flatnonzero(tried > crossing.place)
         if not (len(below) and len(above)):
             return crossing.place, crossing.place

@@ -10,6 +10,7 @@ a function of weights and inputs alone is refused here: random draws in ``forwar
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -129,7 +130,7 @@ class ModuleNetwork(Network):
             cure = "write it with tensor operations that torch.vmap knows, the same for every example and weight"
             if "randomness" in str(error):
                 cure = "draw nothing in forward: dropout and noise must be 0"
-            elif "in-place" in str(error) or "inplace" in str(error):
+            elif re.search(r"in[- ]?place|running_", str(error)):
                 cure = "keep no running statistics (track_running_stats=False, or another norm)"
             what = f"{place_of(error)}{name} must run on a stack of inputs {list(inputs.shape)}"
             raise Fault([f"model: {what}, got {type(error).__name__}: {str(error).splitlines()[0]}; {cure}"]) from error

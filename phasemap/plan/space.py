@@ -276,14 +276,8 @@ class Space:
 
     def _corner_faults(self) -> list[str]:
         """Rules broken at either end of an axis, the others at their starts."""
-        ends = {name: (values[0], values[-1]) for name, values in self.grid.items()}
-        for name, axis in self.distributions.items():
-            ends[name] = (
-                tuple(axis.choices[:: max(len(axis.choices) - 1, 1)])
-                if hasattr(axis, "choices")
-                else (axis.low, axis.high)
-            )
-        start, faults, made = {name: both[0] for name, both in ends.items()}, [], []
+        ends, faults, made = self._ends(), [], []
+        start = {name: both[0] for name, both in ends.items()}
         for name, both in ends.items():
             for end in both:
                 try:
@@ -291,6 +285,21 @@ class Space:
                 except Fault as fault:
                     faults += fault.faults
         return list(dict.fromkeys(faults + self._idle_axes(made)))
+
+    def _ends(self) -> dict[str, tuple[Any, ...]]:
+        """The first and the last value of each axis."""
+        ends: dict[str, tuple[Any, ...]] = {name: (values[0], values[-1]) for name, values in self.grid.items()}
+        for name, axis in self.distributions.items():
+            ends[name] = (
+                tuple(axis.choices[:: max(len(axis.choices) - 1, 1)])
+                if hasattr(axis, "choices")
+                else (axis.low, axis.high)
+            )
+        return ends
+
+    def corners(self) -> list[Trial]:
+        """The trials with every axis at its first value, and at its last."""
+        return [self.trial({**self.fixed, **{n: both[k] for n, both in self._ends().items()}}) for k in (0, -1)]
 
     def override(self, given: Iterable[str]) -> Space:
         """A copy with ``field=value[,value…]`` applied; ``field=0..9`` is a range of whole numbers.

@@ -32,7 +32,7 @@ from phasemap.words import count, did_you_mean
 OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits depend on
 POINT = ("run_uuid", "key", "step", "value", "is_nan", "timestamp")  # columns of MLflow's table of metrics
-COLUMNS = ("trial", "run_id", "status", "failure", *FIELDS, *OUTCOMES, *NOTES)
+COLUMNS = ("trial", "run_id", "status", "failure", "fault", *FIELDS, *OUTCOMES, *NOTES)
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _row(run: Run) -> dict[str, object]:
     tags, metrics = run.data.tags, run.data.metrics
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
-    words |= {name: tags.get(f"phasemap.{name}") for name in NOTES}
+    words |= {name: tags.get(f"phasemap.{name}") for name in ("fault", *NOTES)}
     older = _older(run)
     return own | words | {name: value for name, value in metrics.items() if name not in older} | run.data.params
 

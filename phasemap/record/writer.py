@@ -57,6 +57,7 @@ class Done:
     run: str = ""
     kept: tuple[int, ...] = ()  # steps of its weights
     state: bool = False  # a longer budget can go on from it
+    fault: str = ""  # what went wrong in its probes, or in the rule of its phase
 
     @classmethod
     def of(cls, run: Run) -> Done:
@@ -64,7 +65,8 @@ class Done:
         tags = run.data.tags
         kept = tuple(int(step) for step in tags.get("phasemap.kept", "").split("+") if step.isdigit())
         own = _listed(tags.get("phasemap.code", ""), dict), run.info.run_id, kept, "phasemap.state" in tags
-        return cls(tags["phasemap.trial"], tags.get("phase", ""), dict(run.data.metrics), *own)
+        fault = tags.get("phasemap.fault", "")
+        return cls(tags["phasemap.trial"], tags.get("phase", ""), dict(run.data.metrics), *own, fault)
 
     def has_kept(self, keep: Keep, budget: int) -> bool:
         """Whether nothing of what is to be kept of the trial is missing."""
@@ -333,7 +335,8 @@ class Recorder:
             self._fill(run, result, last, late)
         self._live.ended(result.trial)
         numbers = {name: float(value) for name, value in outcome.items() if isinstance(value, (int, float))}
-        self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers)
+        fault = result.notes.get("fault", "")
+        self.done[result.trial.id] = Done(result.trial.id, str(result.outcome.phase), numbers, fault=fault)
 
     def _link(self, result: Result) -> None:
         """Tells the run of a trial that was trained again what is kept now, if its numbers are the recorded ones."""

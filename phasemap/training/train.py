@@ -330,6 +330,16 @@ def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
     return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
 
 
+def probe_faults(trial: Trial) -> list[str]:
+    """What goes wrong where the user's probes of a trial look at fresh weights, and at two trials in a stack."""
+    names = [part.name for part in trial.parts if part.kind == "probe"]
+    plain = trial.replace(probes="+".join(names), start_from="")
+    stack = begin(tuple(plain.replace(seed=seed) for seed in range(2))).stacked()
+    seen = measure(stack, keep=True)
+    looks = [look for last in (False, True) for look in probes(stack, seen, [0, 1], last)]
+    return list(dict.fromkeys(look.faults[name] for look in looks for name in names if name in look.faults))
+
+
 def train(
     training: Training, pause: float = 2.0, stop: Callable[[int], int] = lambda step: NEVER
 ) -> Iterator[list[Result]]:
