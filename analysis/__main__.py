@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from phasemap.command import terminal
 from phasemap.command.options import Parser
+from phasemap.command.signals import piped
 from phasemap.plan.trial import KINDS
 from phasemap.record.client import default_uri
 from phasemap.record.reader import Sweep, read, write
@@ -197,9 +198,10 @@ def _save(sheet: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit status 2 for bad input, 3 where a figure named cannot be drawn."""
-    parser = Parser(prog=f"python -m {__package__}", description=__doc__.splitlines()[0])
+@piped
+def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__package__}") -> int:
+    """The command. Exit status 2 for bad input, 3 where a figure named cannot be drawn. ``prog``: how it was called."""
+    parser = Parser(prog=prog, description="Draws the figures of a sweep, and writes its table and their numbers.")
     parser.add_argument("name", metavar="NAME", help="the sweep, an MLflow experiment; or the word replicate")
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")
@@ -207,7 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=None, help="folder to write into (default: figures/NAME; docs for replicate)"
     )
     parser.add_argument(
-        "--outcome", metavar="NAME", action="append", default=[], help="a recorded number: draw its outcome_map"
+        "--outcome",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a recorded number: draw its outcome_map; repeatable",
     )
     for side in ("x", "y"):
         able = ", ".join(figure for figure, taken in OPTIONS.items() if side in taken)

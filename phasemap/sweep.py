@@ -15,19 +15,23 @@ from phasemap.command import execution, terminal
 from phasemap.command.dry_run import dry_run
 from phasemap.command.execution import BAD_INPUT, INTERRUPTED, OK
 from phasemap.command.options import FIELDS, Parser, check_name, options
+from phasemap.command.signals import piped
 from phasemap.fields import Fault
 from phasemap.plan.space import explain, load, source_of
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    arguments = parser().parse_args(argv)
+@piped
+def main(argv: list[str] | None = None, prog: str = "python -m phasemap.sweep") -> int:
+    """Runs the command; returns its exit status. ``prog``: how it was called, for its help and its errors."""
+    arguments = parser(prog).parse_args(argv)
     try:
         return _run(arguments)
     except Fault as fault:
         print(explain(str(arguments.space), fault), file=sys.stderr)
     except ValueError as error:
         print(error, file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except BaseException as error:  # outside the training, or for the second time
         if not _is_interrupt(error):
             raise
@@ -52,6 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     name = arguments.space.stem if arguments.name is None else arguments.name
     check_name(name)
     if arguments.dry_run:
+        execution.check_device(chosen)
         dry_run(name, space, chosen)
         return OK
     if arguments.watch:
@@ -60,10 +65,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return execution.execute(name, space, chosen, source, str(arguments.space))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str) -> argparse.ArgumentParser:
     """The command's arguments; those of ``Options`` as they stand there."""
     command = Parser(
-        prog="python -m phasemap.sweep",
+        prog=prog,
         description="Runs a search space: trains its trials in stacks, records each in MLflow, draws the phase map. "
         "Run the same command again to continue; only what is missing is run.",
     )

@@ -17,14 +17,16 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from small import space_text
 
 from phasemap import sweep
 from phasemap.command import execution, signals
+from phasemap.command.options import Options
 from phasemap.numerics import matmul
-from phasemap.scheduling import worker
+from phasemap.scheduling import cluster, worker
 
 SAMPLED = """
 from optuna.distributions import FloatDistribution
@@ -93,6 +95,34 @@ def test_all_broken_options_are_reported_at_once(folder, capsys):
         "--stack-size",
         "--checkpoint-every",
     ]
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--local"], []], ids=["dry run", "local", "own Ray"])
+def test_a_gpu_that_is_not_there_is_one_line_before_anything_starts(folder, monkeypatch, capsys, words):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    before = {file.name for file in folder.rglob("*")}
+    assert sweep.main(["tiny.py", "--device", "cuda", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("--device: cuda needs a GPU that torch can use, got ")
+    assert {file.name for file in folder.rglob("*")} == before
+
+
+def test_of_a_cluster_that_runs_already_the_nodes_decide(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = Options(device="cuda", address="head:6379", storage="/shared")
+    execution.check_device(options)
+    monkeypatch.setattr(cluster, "connect", lambda address, wanted: None)
+    monkeypatch.setattr(cluster, "check_shared", lambda storage: None)
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with pytest.raises(
+        ValueError, match=r"cuda needs a cluster with a GPU, got one of 8 cores and 0 GPUs; join a node"
+    ):
+        execution._cluster(options, "/shared")
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    assert execution._cluster(options, "/shared").gpus == {"cuda": 2}
 
 
 def test_a_name_with_dots_is_a_folder_of_that_name(folder):

@@ -49,8 +49,9 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
 
     Raises:
         Fault: a broken rule.
-        ValueError: a store, a cluster or a folder that cannot be used.
+        ValueError: a store, a device, a cluster or a folder that cannot be used.
     """
+    check_device(options)
     trials = listed(space)
     check_probes(space, trials)
     warn(trials)
@@ -75,6 +76,19 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
     except (Away, Lost) as error:
         print(error, file=sys.stderr)
         return FAILURES
+
+
+def check_device(options: Options) -> None:
+    """Raises ValueError where stacks are to train on a GPU of this machine that torch cannot use. Of a cluster that
+    runs already, the nodes decide."""
+    if options.device != "cuda" or (not options.local and _address(options)):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.backends.cuda.is_built()
+        got = "none on this machine" if built else f"torch {torch.__version__}, which is built without CUDA"
+        raise ValueError(f"--device: cuda needs a GPU that torch can use, got {got}; leave --device out, or mend that")
 
 
 @dataclass
@@ -279,6 +293,11 @@ def _cluster(options: Options, storage: str) -> Slots:
     if address:
         cluster.check_shared(storage)
     slots = cluster.count_slots(wanted, options.device)
+    if options.device == "cuda" and not cluster.gpus():
+        raise ValueError(
+            f"--device: cuda needs a cluster with a GPU, got one of {cluster.resources()}; join a node that has one, "
+            "or leave --device out"
+        )
     if not address and not slots.count:
         raise ValueError(
             f"--cpus-per-stack, --gpus-per-stack, --device: must leave room for a stack, got {wanted.cpus:g} cores, "

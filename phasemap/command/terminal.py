@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -284,7 +285,11 @@ class Screen:
         pause = self.every
         while not self._stop.wait(pause):
             start = time.perf_counter()
-            self._show()
+            try:
+                self._show()
+            except BrokenPipeError:  # nobody reads it any more: as Ctrl-C
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
             pause = max(self.every, 50 * (time.perf_counter() - start))  # a map of thousands takes its time
 
     def _show(self) -> None:

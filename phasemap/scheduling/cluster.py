@@ -278,10 +278,14 @@ def is_alive(node_id: str) -> bool:
     return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
+def gpus() -> float:
+    """GPUs of the cluster."""
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
 def resources() -> str:
     """Cores and GPUs of the cluster, for a person."""
-    have = ray.cluster_resources()
-    return f"{have.get('CPU', 0):g} cores and {have.get('GPU', 0):g} GPUs"
+    return f"{ray.cluster_resources().get('CPU', 0):g} cores and {gpus():g} GPUs"
 
 
 def check_shared(place: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from phasemap import sweep
 from phasemap.command.main import main
 from phasemap.plan.space import load
 
@@ -39,7 +41,7 @@ def test_a_shipped_space_is_written_as_it_is_and_never_over_a_file(words, folder
     assert f"phasemap sweep {name}.py --dry-run" in capsys.readouterr().out
     file.write_text("mine")
     refused("new", *words)
-    assert "File exists" in capsys.readouterr().err
+    assert f"{name}.py: is there already, and is left as it is; rename it" in capsys.readouterr().err
     assert file.read_text() == "mine"
 
 
@@ -61,7 +63,44 @@ def test_help_lists_what_there_is(words, capsys):
         main(words)
     assert end.value.code == 0
     said = capsys.readouterr().out
-    assert not [name for name in (SPACES if "new" in words else ("new", "sweep", "figures")) if name not in said]
+    known = SPACES if "new" in words else ("new", "sweep", "figures")
+    assert not [name for name in known if f"  {name}  " not in said]  # a column of their own, however long the name
+    assert "):\n" not in said
+
+
+@pytest.mark.parametrize("command", ["new", "sweep", "figures"])
+def test_a_command_names_itself_as_it_was_called(command, capsys):
+    for words in ([command, "--help"], [command, "wd_width", "--no-such-option"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        said = "".join(capsys.readouterr())
+        assert said.startswith(f"usage: phasemap {command} ")
+        assert "python -m" not in said
+        assert "``" not in said
+
+
+def test_a_module_names_itself_as_it_was_called(capsys):
+    with pytest.raises(SystemExit):
+        sweep.main([])
+    assert capsys.readouterr().err.startswith("usage: python -m phasemap.sweep ")
+
+
+def test_the_help_of_figures_says_what_may_be_repeated(capsys):
+    with pytest.raises(SystemExit):
+        main(["figures", "--help"])
+    assert "draw its outcome_map; repeatable" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["sweep", "wd_width.py", "--dry-run"], ["new", "wd_depth"]])
+def test_a_command_whose_reader_has_gone_ends_without_a_word(words, folder):
+    main(["new"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "phasemap.command.main", *words]
+    own = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, cwd=folder, env=own, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 def test_a_command_gets_its_own_words(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from small import MLP, waited
@@ -129,3 +130,21 @@ def test_plain_lines_where_there_is_no_terminal():
     assert said == "tracking store is back"
     assert shown.endswith(line(status(RECORDED)))
     assert "1 grokking, 3 memorization" in shown
+
+
+def test_a_screen_that_nobody_reads_any_more_interrupts_the_sweep() -> None:
+    class Unread(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    def watched() -> None:
+        with Screen(lambda: status(RECORDED), Unread(), every=0.01):
+            try:
+                time.sleep(30)
+            except KeyboardInterrupt as interrupt:
+                seen.append(interrupt)
+
+    seen: list[BaseException] = []
+    with pytest.raises(BrokenPipeError):
+        watched()
+    assert len(seen) == 1

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread, Timer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -274,3 +275,7 @@ def test_a_trial_is_recorded_once_however_often_it_comes(recorder):
 def test_a_message_is_the_stores_own_line_and_no_advice_of_a_library():
     advice = "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block)"
     assert client.short(OSError(f"{advice}\ndatabase or disk is full\n[SQL: …]")) == "OSError: database or disk is full"
+
+
+def test_a_checkout_ignores_the_lock() -> None:
+    assert client.LOCK in (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
