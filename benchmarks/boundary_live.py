@@ -1,4 +1,4 @@
-"""One boundary-seeking sweep through Ray, end to end, against the main job of 200 trials and the published loop.
+"""One boundary-seeking sweep through Ray, end to end, against the grid of wd_width.py and the published loop.
 
     python benchmarks/boundary_live.py            # runs both sweeps, measures the loop, prints the table
     python benchmarks/boundary_live.py --report   # prints the table of the last run again

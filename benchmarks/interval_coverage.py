@@ -116,7 +116,7 @@ def _lines(chance: Chance, sweep: int) -> Iterator[Line]:
         if not reported:
             clear = fitted.clear("x0", [1], {"x1": y})
             right = [clear is None or not clear[0] < x[i] < clear[1] for i in places]
-        yield Line(right, wrong, [b.high - b.low for b in reported])
+        yield Line(right, wrong, [min(b.high, 1.0) - max(b.low, 0.0) for b in reported])
 
 
 GRID = (8, 5)  # values tried of x and y: a sharp edge lies between two of x, nobody knows where

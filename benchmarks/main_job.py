@@ -1,4 +1,4 @@
-"""The whole main job against the same trials run by the published loop, one after the other.
+"""The main job (the README's sweep) against the same trials run by the published loop, one after the other.
 
     python benchmarks/main_job.py [--seconds 10]
 

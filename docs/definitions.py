@@ -6,6 +6,7 @@ here stands only where an idea comes from that is not ours.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from phasemap.plan.outcome import CURVES, DEFINITIONS, WORDS
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import CORE, FIELDS
 from phasemap.probes import places
-from phasemap.training.events import FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER, TAKEOVER_PROBES
+from phasemap.training.events import CHANCE_LEVELS, FORGOTTEN, SPIKE, SPIKE_MEMORY, TAKEN_OVER, TAKEOVER_PROBES
 
 DOCS = Path(__file__).parent
 KINDS = {bool: "True, False", int: "whole number", float: "number", str: "text"}
@@ -109,6 +110,10 @@ The *hidden vectors* are what is read out of the last block, one token or the me
 MLP), for every test example; strides are read off the classes' means over all examples. `phasemap/tasks/task.py` has
 the examples, classes and groups of each task.
 
+The *adjacency score* of a stride s says how well the classes' means stand in steps of s around their circle: the
+share of hits when each place's two nearest others are compared with the places s before and s after it. It is 1 for
+a perfect walk. On the inner circles, which are small, the one nearest is compared, and hits count above chance.
+
 ## Phases
 
 | train reaches memorization_threshold | test reaches grok_threshold | test lags train by | phase |
@@ -118,7 +123,7 @@ the examples, classes and groups of each task.
 | yes | no | | memorization |
 | no | no | | confusion |
 | | settled, but below grok_threshold at the end | | collapse |
-| a loss or a weight stopped being finite | | | diverged |
+| the training loss or a weight stopped being finite | | | diverged |
 
 The first four are of {LIU}, within the budget of steps; the last two are ours and go before them.
 In tables, colors and legends they have this order: {", ".join(PHASES)}.
@@ -132,8 +137,9 @@ Fields of a trial, so they are part of its identity, can be axes, and appear in 
 {_thresholds()}
 
 Fixed: an oscillation falls below {FORGOTTEN}; a slingshot exceeds {SPIKE:g} times the median of up to {SPIKE_MEMORY}
-evaluations; an outer stride has been taken over once its score is below {TAKEN_OVER}, and that of the inner one is
-not, for {TAKEOVER_PROBES} probes in a row.
+evaluations; an outer stride has been taken over once its score is below its level ({TAKEN_OVER}, on small circles up to
+{max(filter(math.isfinite, CHANCE_LEVELS.values()))}: see `takeover_step`) and that of the inner one at or above
+{TAKEN_OVER}, for {TAKEOVER_PROBES} probes in a row.
 """
 
 

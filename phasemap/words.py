@@ -11,7 +11,14 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The name that a mistyped one is nearest to, whatever its capitals; None where none is near."""
+    spelled = {name.lower(): name for name in known}
+    near = get_close_matches(str(word).lower(), list(spelled), 1)
+    return spelled[near[0]] if near else None
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """ " (did you mean heads?)", or nothing where no name is near."""
-    near = get_close_matches(str(word), list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""

@@ -1,4 +1,4 @@
-"""The main job's map (wd_width.py) from 128 trials placed where its phases meet, instead of a grid of 200."""
+"""The map of wd_width.py from 128 trials placed where its phases meet, instead of a grid of 200."""
 
 from optuna.distributions import FloatDistribution
 

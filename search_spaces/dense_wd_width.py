@@ -1,4 +1,4 @@
-"""The main job's axes, finely: the dense reference that boundary-seeking sweeps are measured against.
+"""The axes of wd_width.py, finely: the dense reference that boundary-seeking sweeps are measured against.
 
 2,880 trials of 2,000 steps, at most 5,760,000 trial-steps: a trial ends at the evaluation at which it groks, which
 its phase does not wait for.

@@ -17,6 +17,7 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -114,14 +115,14 @@ def test_of_a_cluster_that_runs_already_the_nodes_decide(monkeypatch):
     execution.check_device(options)
     monkeypatch.setattr(cluster, "connect", lambda address, wanted: None)
     monkeypatch.setattr(cluster, "check_shared", lambda storage: None)
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     with pytest.raises(
         ValueError, match=r"cuda needs a cluster with a GPU, got one of 8 cores and 0 GPUs; join a node"
     ):
         execution._cluster(options, "/shared")
-    monkeypatch.setattr(cluster.ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
-    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 2.0})
     assert execution._cluster(options, "/shared").gpus == {"cuda": 2}
 
 

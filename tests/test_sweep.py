@@ -189,7 +189,7 @@ def test_bad_input_ends_with_status_two_and_every_fault(folder):
         (["missing.py"], "missing.py: must be a file, found none; there are tiny.py"),
         (
             ["tiny.py", "--set", "widht=3"],
-            "tiny.py: --set widht: not a field of a trial, got '3' (did you mean width?); use one of ",
+            "tiny.py: --set widht: not a field of a trial, got '3' (did you mean width?); docs/search-spaces.md lists",
         ),
         (
             ["tiny.py", "--set", "weight_decay=1,1"],

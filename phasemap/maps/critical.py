@@ -61,12 +61,10 @@ class Critical:
         return [self._line(fitted, fixed) for fixed in self._others()]
 
     def _line(self, fitted: PhaseMap, fixed: Mapping[str, Any]) -> Line:
-        unit = self.axes.axes[self.axes.index(self.name)].unit
-        spans = [tuple(unit([b.low, b.high]).tolist()) for b in fitted.boundaries(self.name, [1], fixed, LEVEL)]
+        spans = [(one.low, one.high) for one in fitted.crossings(self.name, [1], fixed, LEVEL)]
         if spans:
             return Line(fixed, spans, max(high - low for low, high in spans))
-        clear = fitted.clear(self.name, [1], fixed, LEVEL)
-        low, high = unit(clear).tolist() if clear else (1.0, 1.0)
+        low, high = fitted.sure(self.name, [1], fixed, LEVEL) or (1.0, 1.0)
         spans = [span for span in ((0.0, low), (high, 1.0)) if span[1] > span[0]]
         return Line(fixed, spans or [(0.0, 1.0)], 1 - (high - low))
 

@@ -12,6 +12,7 @@ nearest neighbors is worse than a plain grid, because the points crowd where lab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,9 @@ from phasemap.maps import one_thread
 from phasemap.maps.axes import Axes, unit_axes
 from phasemap.maps.crossings import Crossing, crossings_with_intervals, longest_stretch
 from phasemap.maps.log_odds import DRAWS, Field, Kernel, Reading, choose_readings
+from phasemap.words import count
 
+OPEN = 1e-6  # lengths from an end of the axis at which an interval reaches it
 LINE = 257  # places at which a boundary is looked for along an axis
 SAME = 1e-6  # distance, in lengths of an axis, up to which two values are one
 
@@ -34,13 +37,13 @@ class Boundary(NamedTuple):
     """Where a set of phases becomes as likely as not, in field values."""
 
     position: float
-    low: float
-    high: float
+    low: float  # -inf where the interval reaches the start of the axis
+    high: float  # inf where it reaches the end
     n: int  # trials within one lengthscale of it
     rises: bool  # the set is likelier above the position than below
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PhaseMap:
     """Phase probabilities over ``axes``, from trials that may repeat a point, be missing, or disagree."""
 
@@ -84,6 +87,10 @@ class PhaseMap:
         pooled, counts, hits = pool(points[valid], np.array([names.index(k) for k in known]), len(names))
         fields = _fields(axes, pooled, counts, hits, kernels or [None] * len(names))
         return cls(axes, names, pooled, counts, hits, fields)
+
+    def __repr__(self) -> str:
+        over, trials = " x ".join(self.axes.names), count(int(self.counts.sum()), "trial")
+        return f"PhaseMap({over}: {', '.join(map(str, self.phases))}; {trials} at {count(len(self.points), 'point')})"
 
     @property
     def kernels(self) -> tuple[Kernel | None, ...]:
@@ -147,25 +154,39 @@ class PhaseMap:
             phases: the phases counted as one.
             fixed: field values of all other axes.
             level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
-                with this probability if there is one. A boundary that three in ten of the draws lack is not reported.
-                Between two values tried on the line whose trials all agree, one way below and the other above, the
-                boundary may stand anywhere: the interval ends no sooner than they.
+                with this probability if there is one. It is open where it reaches an end of the axis. A boundary that three
+                in ten of the draws lack is not reported. Between two values tried on the line whose trials all agree, one
+                way below and the other above, the boundary may stand anywhere: the interval ends no sooner than they.
         """
+        found = self.crossings(axis, phases, fixed, level)
+        return [self._boundary(axis, phases, fixed, crossing) for crossing in found]
+
+    def _boundary(
+        self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None, crossing: Crossing
+    ) -> Boundary:
         place = self.axes.index(axis)
-        along = self.axes.axes[place]
-        if along.choices and not along.ordered:
+        field = self._readings(tuple(phases))[0].field
+        near = self._trials_near(field, self._line(place, np.array([crossing.place]), fixed or {}))
+        position = float(self.axes.axes[place].value(crossing.place, exact=False))
+        return Boundary(position, *self._ends(place, crossing.low, crossing.high), near, crossing.rises)
+
+    @one_thread
+    def crossings(
+        self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
+    ) -> list[Crossing]:
+        """As ``boundaries``, in lengths of the axis from 0 to 1: an open interval ends at the end of the axis."""
+        place = self.axes.index(axis)
+        if self.axes.axes[place].choices and not self.axes.axes[place].ordered:
             raise ValueError(f"{axis}: a boundary needs an ordered axis, got categories; use another axis")
         readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
         draws = _joined(readings, Reading.edges, points)
-        middle, boundaries = self._excess(readings, points), []
-        for crossing in crossings_with_intervals(middle, draws, level):
-            near = self._trials_near(readings[0].field, self._line(place, np.array([crossing.place]), fixed or {}))
-            start, end = self._untried(place, fixed or {}, phases, crossing)
-            ends = crossing.place, min(crossing.low, start), max(crossing.high, end)
-            position, low, high = (float(along.value(u, exact=False)) for u in ends)
-            boundaries.append(Boundary(position, low, high, near, crossing.rises))
-        return boundaries
+        found = crossings_with_intervals(self._excess(readings, points), draws, level)
+        untried = [self._untried(place, fixed or {}, phases, one) for one in found]
+        return [
+            one._replace(low=min(one.low, start), high=max(one.high, end))
+            for one, (start, end) in zip(found, untried, strict=True)
+        ]
 
     def _untried(
         self, place: int, fixed: Mapping[str, Any], phases: Sequence[Any], crossing: Crossing
@@ -189,25 +210,36 @@ class PhaseMap:
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> Boundary | None:
         """The one boundary on a line (see ``boundaries``): the best determined if there are several, None if none."""
-        boundaries = self.boundaries(axis, phases, fixed, level)
-        unit = self.axes.axes[self.axes.index(axis)].unit
-        return min(boundaries, key=lambda b: float(np.ptp(unit([b.low, b.high])))) if boundaries else None
+        found = self.crossings(axis, phases, fixed, level)
+        best = min(found, key=lambda one: one.high - one.low, default=None)
+        return None if best is None else self._boundary(axis, phases, fixed, best)
 
     @one_thread
     def clear(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> tuple[float, float] | None:
         """The stretch of a line, in field values, that holds no boundary with probability ``level``; None if the map
-        is sure of no place. Where no boundary is reported, one may stand outside."""
+        is sure of no place. Where no boundary is reported, one may stand outside. An end at an end of the axis is open:
+        -inf or inf."""
+        stretch = self.sure(axis, phases, fixed, level)
+        return self._ends(self.axes.index(axis), *stretch) if stretch else None
+
+    @one_thread
+    def sure(
+        self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
+    ) -> tuple[float, float] | None:
+        """As ``clear``, in lengths of the axis from 0 to 1."""
         place = self.axes.index(axis)
         readings = self._readings(tuple(phases))
         points = self._line(place, np.linspace(0, 1, LINE), fixed or {})
         draws = _joined(readings, Reading.excess, points)
         ends = longest_stretch(draws > 0, level)
-        if ends is None:
-            return None
-        low, high = (float(self.axes.axes[place].value(k / (LINE - 1), exact=False)) for k in ends)
-        return low, high
+        return (ends[0] / (LINE - 1), ends[1] / (LINE - 1)) if ends else None
+
+    def _ends(self, place: int, low: float, high: float) -> tuple[float, float]:
+        """Field values of an interval in lengths of an axis; what reaches an end of the axis is open."""
+        first, last = (float(self.axes.axes[place].value(end, exact=False)) for end in (low, high))
+        return -math.inf if low <= OPEN else first, math.inf if high >= 1 - OPEN else last
 
     def likely(self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None) -> bool:
         """Whether ``phases`` are likelier than not over most of a line along ``axis``."""

@@ -32,6 +32,8 @@ WORDS = {
     "task": "a function that returns a Task",
     "model": "a torch.nn.Module",
     "optimizer": "a phasemap.optimizers.optimizer.Optimizer",
+    "probe": "a function of a view",
+    "phases": "a function of curves and outcomes",
 }
 
 
@@ -90,7 +92,8 @@ def component(kind: str, value: Any) -> Component:
     if isinstance(value, str):
         return _imported(kind, value) if ":" in value else built_in(kind, value)
     if not (inspect.isclass(value) or isinstance(value, FunctionType)):
-        raise Fault([f"{kind}: must be a name, or {WORDS[kind]}, got {value!r}; write the class or function itself"])
+        got = f"an object of class {type(value).__name__}"
+        raise Fault([f"{kind}: must be a name, or {WORDS[kind]}, got {got}; write the class or function itself"])
     return users(kind, value.__name__, value)
 
 

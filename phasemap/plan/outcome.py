@@ -20,8 +20,8 @@ EVENTS = ("memorization_step", "grok_step", "settled_step", "takeover_step")  # 
 # (arXiv 2205.10343). What a probe measures is defined in the probe's file.
 OWN = {
     "phase": "Liu et al. 2022: comprehension, grokking (test follows train by delay_limit steps or more), "
-    "memorization, confusion; here also collapse (had settled, ends below grok_threshold) and diverged (a loss or a "
-    "weight stopped being finite)",
+    "memorization, confusion; here also collapse (had settled, ends below grok_threshold) and diverged (the "
+    "training loss or a weight stopped being finite)",
     "ending": "why training ended: budget, settled (stop_when_settled) or diverged",
     "steps_run": "optimizer steps actually taken",
     "memorization_step": "first evaluation with train accuracy >= memorization_threshold (Liu: 0.9)",

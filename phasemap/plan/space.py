@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import decode_source, find_spec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from phasemap import probes as probing
@@ -25,13 +25,34 @@ from phasemap.plan.idle import idle
 from phasemap.plan.outcome import DEFINITIONS
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place
-from phasemap.plan.trial import CORE, SLOTS, Trial, coerce, known_fields, make_trial, unknown
-from phasemap.words import did_you_mean
+from phasemap.plan.trial import (
+    CORE,
+    SLOTS,
+    Trial,
+    coerce,
+    known_fields,
+    make_trial,
+    probe_faults,
+    strange_probes,
+    unknown,
+)
+from phasemap.words import did_you_mean, nearest
 
 MOST_FAULTS = 20  # printed; the rest is counted
 MOST_VALUES = 100_000  # of one axis
 MOST_TRIALS = 1_000_000
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
+INSTEAD = {
+    "probe": "",
+    "phases": CORE["phases"].default,
+}  # of one that cannot be read: what else is wrong is still seen
+HEEDED = {  # settings -> the samplers that they have an effect on
+    "trials": SAMPLERS[1:],
+    "sampler_seed": SAMPLERS[1:],
+    "target": ("boundary",),
+    "objective": ("tpe",),
+    "direction": ("tpe",),
+}
 
 
 @dataclass(frozen=True, init=False)
@@ -70,6 +91,7 @@ class Space:
     direction: str
     problems: tuple[str, ...]  # what could not be read of the values
     namespace: Mapping[str, Any]  # what else the space file defines: names that --set may use
+    given: tuple[str, ...]  # what --set named
 
     def __init__(
         self,
@@ -92,7 +114,7 @@ class Space:
             "objective": objective,
             "direction": direction,
         }
-        settings |= {"problems": problems, "namespace": {}}
+        settings |= {"problems": problems, "namespace": {}, "given": ()}
         for name, value in settings.items():
             object.__setattr__(self, name, value)
 
@@ -169,6 +191,8 @@ class Space:
         """Trials of all combinations of what is sound, and every fault of axes and cells."""
         made, faults = [], self.faults()
         sound = {name: values for name in self.values if (values := self._sound_values(name))}
+        if any(kind in self.values and kind not in sound for kind in SLOTS):
+            return [], faults
         if (count := math.prod(map(len, sound.values()))) > MOST_TRIALS:
             return [], [
                 *faults,
@@ -190,12 +214,32 @@ class Space:
                 first = first.with_seed(point[seed])
             if first:
                 made.append(first)
-        return made, list(dict.fromkeys(faults + self._idle_axes(filter(None, cells.values()))))
+        return made, list(dict.fromkeys(faults + self._idle(list(filter(None, cells.values())))))
 
-    def _idle_axes(self, trials: Iterable[Trial]) -> list[str]:
-        """Axes that can have no effect, so that cells would repeat one training."""
+    def _idle(self, trials: list[Trial]) -> list[str]:
+        """Axes that have no effect on some trial, so that cells would repeat one training, and values given on the
+        command line that have none on any."""
         axes = tuple(name for name in self.axes if name in self.known)
-        return list(dict.fromkeys(fault for trial in trials for fault in idle(trial, axes)))
+        told = [self._idle_values(trial) for trial in trials]
+        values = [told[0][name] for name in self.given if told and all(name in one for one in told)]
+        return list(dict.fromkeys([fault for trial in trials for fault in idle(trial, axes)] + values))
+
+    def _idle_values(self, trial: Trial) -> dict[str, str]:
+        """By name, what makes the values given on the command line idle on a trial; one that says what holds anyway is
+        not."""
+        used = trial.fields()
+        given = [name for name in self.given if name in self.fixed and name in self.known]
+        telling = tuple(name for name in given if name not in used or getattr(trial, name) != used[name].default)
+        return {fault.partition(":")[0]: fault for fault in idle(trial, telling)}
+
+    def _idle_settings(self) -> list[str]:
+        """Settings given on the command line that the sampler does not heed."""
+        named = self.sampler if self.sampler in SAMPLERS else None
+        return [
+            f"{name}: has no effect with sampler {named}; leave it out, or choose another ({', '.join(HEEDED[name])})"
+            for name in self.given
+            if named and name in HEEDED and named not in HEEDED[name]
+        ]
 
     def check(self) -> None:
         """Raises Fault with everything wrong with a space whose points are chosen as it goes."""
@@ -205,7 +249,8 @@ class Space:
 
     def faults(self) -> list[str]:
         """Everything wrong with the axes and settings themselves."""
-        faults = [*self.problems, *(fault for name in self.values for fault in self._axis_faults(name))]
+        faults = [*self.problems, *self._name_faults()]
+        faults += [fault for name in self.values for fault in self._axis_faults(name)]
         optuna_sampler = hasattr(self.sampler, "sample_relative")
         if not optuna_sampler and self.sampler not in SAMPLERS:
             near = did_you_mean(self.sampler, SAMPLERS)
@@ -224,7 +269,31 @@ class Space:
             faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
-        return faults + self._critical_faults() + self._library_faults() + self._part_faults()
+        return faults + self._idle_settings() + self._critical_faults() + self._library_faults() + self._part_faults()
+
+    def _name_faults(self) -> list[str]:
+        """Names of components that there are none of."""
+        named = [(kind, one) for kind in SLOTS for one in _listed(self.values.get(kind, ()))]
+        faults = []
+        for kind, one in named:
+            if self.problems or not self._strange(kind, one):  # it may be a component that is a problem already
+                continue
+            near = nearest(one, [*names(kind), *self._defined()])
+            cure = f"choose one of these{did_you_mean(one, names(kind))}"
+            if near and near not in names(kind):
+                cure = f"choose one of these, or write {kind}={near}, which the file defines"
+            faults.append(f"{kind}: must be one of {', '.join(names(kind))}, got {one!r}; {cure}")
+        probes = self.values.get("probes")
+        return faults + (probe_faults(probes, self.parts, self._defined()) if isinstance(probes, str) else [])
+
+    def _strange(self, kind: str, name: Any) -> bool:
+        return isinstance(name, str) and ":" not in name and name not in names(kind) and not self._has(kind, name)
+
+    def _defined(self) -> list[str]:
+        """Names of the functions and classes that the file defines."""
+        home = self.namespace.get("__name__")
+        theirs = {name: one for name, one in self.namespace.items() if isinstance(one, (type, FunctionType))}
+        return [name for name, one in theirs.items() if one.__module__ == home]
 
     def _critical_faults(self) -> list[str]:
         """What keeps the sampler from seeking a critical value."""
@@ -284,7 +353,7 @@ class Space:
                     made.append(self.trial({**self.fixed, **start, name: end}))
                 except Fault as fault:
                     faults += fault.faults
-        return list(dict.fromkeys(faults + self._idle_axes(made)))
+        return list(dict.fromkeys(faults + self._idle(made)))
 
     def _ends(self) -> dict[str, tuple[Any, ...]]:
         """The first and the last value of each axis."""
@@ -311,8 +380,9 @@ class Space:
             raise Fault(list(self.problems))
         values, settings, faults = self._components_back(), self._settings(), []
         pairs = [(text, *(part.strip() for part in text.partition("="))) for text in given]
-        for text, name, _, listed in sorted(pairs, key=lambda pair: pair[1] not in SLOTS):  # components bring fields
-            if not listed:
+        for text, name, sign, listed in sorted(pairs, key=lambda pair: pair[1] not in SLOTS):  # components bring fields
+            fields = Space(**{kind: values[kind] for kind in SLOTS if kind in values}).known
+            if not listed and not (sign and _may_be_empty(name, settings, fields)):
                 faults.append(f"--set {text}: must read field=value or field=value,value; write it so")
                 continue
             if name in settings:
@@ -322,7 +392,6 @@ class Space:
                 except ValueError:
                     faults.append(f"--set {name}: must be of type {kind.__name__}, got {listed!r}; correct it")
                 continue
-            fields = Space(**{kind: values[kind] for kind in SLOTS if kind in values}).known
             try:
                 parsed = [
                     _parsed(name, one.strip(), fields, self.namespace)
@@ -332,10 +401,12 @@ class Space:
                 values[name] = parsed if len(parsed) > 1 else parsed[0]
             except Fault as fault:
                 faults += [f"--set {one}" for one in fault.faults]
-        if faults:
-            raise Fault(faults)
         changed = Space(**settings, **values)
         object.__setattr__(changed, "namespace", self.namespace)
+        object.__setattr__(changed, "given", tuple(dict.fromkeys([*self.given, *(name for _, name, *_ in pairs)])))
+        if faults:
+            others = changed._cells()[1] if changed.sampler == "grid" else changed.faults() or changed._corner_faults()
+            raise Fault(list(dict.fromkeys(faults + others)))
         return changed
 
     def _components_back(self) -> dict[str, Any]:
@@ -378,9 +449,12 @@ class Space:
         """What can be read of an axis or a fixed value, each once, so that one fault does not hide others. Of an axis
         that is too long the first one will do."""
         value, sound = self.values[name], []
+        if name == "probes" and isinstance(value, str):
+            strange = strange_probes(value, self.parts)
+            return ["+".join(one for one in value.split("+") if one not in strange)]
         for one in _listed(value[:1] if _is_axis(value) and _too_long(value) else value):
             try:
-                sound.append(self.coerce(name, one))
+                sound += [self.coerce(name, one)] if name not in SLOTS or not self._strange(name, one) else []
             except Fault:
                 continue
         return list(dict.fromkeys(sound))
@@ -484,7 +558,7 @@ def _read(values: Mapping[str, Any]) -> tuple[tuple[Component, ...], tuple[str, 
             part = component(kind, value)
         except Fault as fault:
             problems.extend(fault.faults)
-            return getattr(value, "__name__", str(value))
+            return INSTEAD.get(kind, getattr(value, "__name__", type(value).__name__))
         parts[kind, part.name] = part
         return part.name
 
@@ -536,6 +610,12 @@ def _parsed(name: str, text: str, known: Mapping[str, Field], namespace: Mapping
     if name in SLOTS and text not in names(name) and callable(namespace.get(text)):
         return namespace[text]
     return text if name in (*SLOTS, "probes", "phases") else coerce(name, text, known)
+
+
+def _may_be_empty(name: str, settings: Mapping[str, Any], known: Mapping[str, Field]) -> bool:
+    """Whether the empty text is a value of it."""
+    kind = type(settings[name]) if name in settings else known[name].kind if name in known else None
+    return kind is str and name not in SLOTS
 
 
 def _is_distribution(value: Any) -> bool:

@@ -50,7 +50,7 @@ SPLITS = Literal["examples", "distinct", "values", "classes"]
 NOISE = Rule(lambda share: 0 <= share <= 1, "must lie in [0, 1]", "use a share such as 0.1")
 NEVER_OR_MORE = Rule(lambda x: x == -1 or x >= 0, "must be -1 (never changes) or at least 0", "use one of these")
 SEED = Rule(lambda seed: 0 <= seed < 2**53, "must lie from 0 to 2^53 - 1", "use 0, 1, 2, …")
-SHARE = Rule(lambda share: 0 < share <= 1, "must lie strictly between 0 and 1", "use a share such as 0.3")
+SHARE = Rule(lambda share: 0 < share <= 1, "must lie in (0, 1]", "use a share such as 0.3")
 
 KEPT_TRIAL = Rule(
     lambda text: bool(re.fullmatch(r"([0-9a-f]{16}(@[1-9]\d*)?)?", text)),
@@ -66,7 +66,9 @@ class Core:
     task: Annotated[str, "what is learned"] = "modular_addition"
     split: Annotated[SPLITS, "what falls to training or test: examples, distinct inputs, values, classes"] = "examples"
     label_noise: Annotated[float, "share of the training labels replaced by another class", NOISE] = 0.0
-    data_fraction: Annotated[float, "share of the examples that a trial trains on", SHARE] = 0.3
+    data_fraction: Annotated[
+        float, "share of the examples that a trial trains on; 1: all, where test examples are apart", SHARE
+    ] = 0.3
     model: Annotated[str, "the network"] = "transformer"
     initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
     start_from: Annotated[str, "trial whose kept weights it starts from; empty: drawn from the seed", KEPT_TRIAL] = ""
@@ -357,9 +359,7 @@ def known_fields(values: Mapping[str, object], parts: Iterable[Component]) -> di
 
 def unknown(name: str, value: object, known: Iterable[str]) -> str:
     """The message about a field that does not exist."""
-    known = list(known)
-    near = did_you_mean(name, known)
-    return f"{name}: not a field of a trial, got {value!r}{near}; use one of {', '.join(known)}"
+    return f"{name}: not a field of a trial, got {value!r}{did_you_mean(name, known)}; docs/search-spaces.md lists all"
 
 
 def coerce(name: str, value: object, known: Mapping[str, Field] = FIELDS) -> Any:
@@ -379,12 +379,7 @@ def broken_rules(trial: Trial) -> list[str]:
     faults = [fault for name, value in trial.values.items() if name not in SLOTS for fault in known[name].broken(value)]
     missing = [name for name, value in trial.values.items() if value is REQUIRED]
     faults += [f"{name}: needs a value, because it has no default, got none; write {name}=…" for name in missing]
-    users = {part.name for part in trial.parts if part.kind == "probe"}
-    strange = sorted(set(filter(None, trial.probes.split("+"))) - set(probing.names()) - users)
-    if strange:
-        law = f"probes: must be names of {', '.join(probing.names())}, got {trial.probes!r}"
-        near = did_you_mean(strange[0], probing.names())
-        faults.append(f"{law}; join those you want with +, as in dimension+stride{near}")
+    faults += probe_faults(trial.probes, trial.parts)
     rules = ["liu", *(part.name for part in trial.parts if part.kind == "phases")]
     if trial.phases not in rules:
         faults.append(
@@ -399,6 +394,24 @@ def broken_rules(trial: Trial) -> list[str]:
             "use a multiple, or 0 for the default"
         )
     return faults + _component_faults(trial, {fault.partition(":")[0] for fault in faults})
+
+
+def strange_probes(text: str, parts: Iterable[Component]) -> list[str]:
+    """The names in the field ``probes`` that no probe has."""
+    known = [*_own_probes(parts), *probing.names()]
+    return [name for name in dict.fromkeys(text.split("+")) if name and name not in known]
+
+
+def probe_faults(text: str, parts: Iterable[Component], also: Iterable[str] = ()) -> list[str]:
+    """The message about those; ``also``: other names that may have been meant."""
+    parts = tuple(parts)
+    known = [*_own_probes(parts), *probing.names()]
+    got = ", ".join(f"{one!r}{did_you_mean(one, [*known, *also])}" for one in strange_probes(text, parts))
+    return [f"probes: must be names of {', '.join(known)}, got {got}; correct or remove it"] if got else []
+
+
+def _own_probes(parts: Iterable[Component]) -> list[str]:
+    return [part.name for part in parts if part.kind == "probe"]
 
 
 def _component_faults(trial: Trial, faulty: set[str]) -> list[str]:
@@ -443,7 +456,8 @@ def _split_faults(trial: Trial, task: Task) -> list[str]:
     if train > 0 and (train < parts or task.apart):
         return faults
     if trial.data_fraction == 1:
-        return [*faults, f"data_fraction: {SHARE.law}, got {trial.data_fraction!r}; {SHARE.cure}"]
+        law = f"data_fraction: must be below 1, because {trial.task} has no test examples of its own"
+        return [*faults, f"{law}, got {trial.data_fraction!r}; {SHARE.cure}"]
     side = "training" if train == 0 else "test"
     what = trial.split if trial.split in ("values", "classes") else "examples"
     return [

@@ -257,3 +257,32 @@ def test_a_boundary_at_the_end_of_an_axis_is_found_or_not_denied() -> None:
         reported += len(boundaries)
         assert boundaries or (stretch is not None and stretch[1] < 0.98)
     assert reported < 6
+
+
+def early() -> PhaseMap:
+    """Success from so near the start of the axis that the interval reaches it, and ends within the axis."""
+    points, chance = np.linspace(0, 1, 20)[:, None], np.random.default_rng(1).random(20)
+    labels = (chance < expit((points[:, 0] - 0.12) / 0.05)).astype(int)
+    return PhaseMap.fit(points, labels, Axes((Axis("wd", 0.01, 10, log=True),)))
+
+
+def test_an_interval_that_reaches_an_end_of_the_axis_is_open() -> None:
+    found = early()
+    (boundary,), (crossing,) = found.boundaries("wd", [1]), found.crossings("wd", [1])
+    assert (crossing.low, boundary.low) == (0, -np.inf)
+    assert 0 < crossing.high < 1
+    assert boundary.high == pytest.approx(found.axes.axes[0].value(crossing.high))
+    assert found.boundary_position("wd", [1]) == boundary
+
+
+def test_a_stretch_without_a_boundary_is_open_at_an_end_of_the_axis() -> None:
+    found = early()
+    stretch, sure = found.clear("wd", [1]), found.sure("wd", [1])
+    assert stretch is not None
+    assert sure is not None
+    assert sure[1] == 1
+    assert stretch == (pytest.approx(found.axes.axes[0].value(sure[0])), np.inf)
+
+
+def test_a_map_shows_itself_in_a_line() -> None:
+    assert repr(early()) == "PhaseMap(wd: 0, 1; 20 trials at 20 points)"

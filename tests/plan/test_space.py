@@ -97,11 +97,12 @@ def test_any_field_can_be_an_axis():
     assert {t.clone_blocks for t in Space(clone_blocks=[True, False]).trials()} == {True, False}
 
 
-def test_an_unknown_axis_is_answered_with_the_known_ones():
+def test_an_unknown_axis_is_answered_with_the_nearest_one():
     for value in ([64, 128], 64):
-        message = faults(Space(widht=value).trials)[0]
-        assert message.startswith(
-            f"widht: not a field of a trial, got {value!r} (did you mean width?); use one of task, split, "
+        (message,) = faults(Space(widht=value).trials)
+        assert (
+            message
+            == f"widht: not a field of a trial, got {value!r} (did you mean width?); docs/search-spaces.md lists all"
         )
 
 
@@ -141,7 +142,8 @@ def test_doubled_values_are_refused_even_if_written_differently():
         ),
         (
             {"data_fraction": [0.3, 1]},
-            "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3",
+            "data_fraction: must be below 1, because modular_addition has no test examples of its own, got 1.0; use a "
+            "share such as 0.3",
         ),
         ({"weight_decay": [-1, 1]}, "weight_decay: must not be negative, got -1.0; use 0 or more"),
         ({"weight_decay": [math.nan, 1]}, "weight_decay: must be a finite number, got nan; remove it"),
@@ -217,6 +219,119 @@ def test_all_faults_of_the_command_line_come_at_once():
     assert found[1] == "--set width: must read field=value or field=value,value; write it so"
     assert found[2] == "--set depth=: must read field=value or field=value,value; write it so"
     assert found[3] == "--set steps: must be of type int, got 'few'; write it as 15000 is"
+
+
+def test_faults_of_the_command_line_do_not_hide_those_of_its_values():
+    found = faults(Space().override, ["weight_decay=-1", "foo=1"])
+    assert found[0].startswith("--set foo: not a field of a trial, got '1'; ")
+    assert found[1:] == ["weight_decay: must not be negative, got -1.0; use 0 or more"]
+    found = faults(Space(sampler="sobol", weight_decay=[-1, 1]).override, ["foo=1"])
+    assert [fault.split(":")[0] for fault in found] == ["--set foo", "weight_decay"]
+
+
+def test_the_command_line_takes_an_empty_text():
+    space = Space(probes=["stride"], start_from="0" * 16, critical="weight_decay", sampler="boundary", target=0.1)
+    changed = space.override(["probes=", "start_from=", "critical=", "sampler=grid"])
+    assert (changed.fixed["probes"], changed.fixed["start_from"], changed.critical) == ("", "", "")
+    assert changed.trials()[0].probes == ""
+    assert faults(Space().override, ["model="]) == [
+        "--set model=: must read field=value or field=value,value; write it so"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["heads=8"],
+            "heads: has no effect for mlp on modular_addition with adamw, so its values would repeat one training",
+        ),
+        (["depth=1", "residual=true"], "residual: has no effect where depth is 1; raise that"),
+        (
+            ["trials=5"],
+            "trials: has no effect with sampler grid; leave it out, or choose another (boundary, sobol, ",
+        ),
+        (
+            ["sampler=sobol", "target=0.1"],
+            "target: has no effect with sampler sobol; leave it out, or choose another",
+        ),
+        (["sampler=sobol", "heads=8"], "heads: has no effect for mlp on modular_addition with adamw"),
+    ],
+)
+def test_a_value_of_the_command_line_that_has_no_effect_is_refused(given, message):
+    space = Space(model="mlp", weight_decay=[0.1, 1]).override(given)
+    (found,) = faults(space.trials if space.sampler == "grid" else space.check)
+    assert found.startswith(message)
+
+
+def test_a_value_without_effect_may_stand_in_a_space_or_say_what_holds_anyway():
+    assert Space(model="mlp", heads=8, trials=5).override(["seed=0,1"]).trials()
+    assert Space(model="mlp").override(["depth=1", "residual=false"]).trials()
+    assert Space().override(["model=mlp,transformer", "heads=8"]).trials()  # on one of them it has
+
+
+OWN = """
+import torch
+from phasemap import Space
+
+class Attn(torch.nn.Module):
+    def __init__(self, task, width: int = 8):
+        super().__init__()
+        self.table = torch.nn.Embedding(task.vocabulary, width)
+        self.head = torch.nn.Linear(task.tokens * width, task.classes)
+
+    def forward(self, tokens):
+        return self.head(self.table(tokens).flatten(1))
+
+def mine(view):
+    return {}
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            'model="atn"',
+            "model: must be one of mlp, transformer, got 'atn'; choose one of these, or write model=Attn, which the "
+            "file defines",
+        ),
+        ('model="mpl"', "model: must be one of mlp, transformer, got 'mpl'; choose one of these (did you mean mlp?)"),
+        (
+            "model=torch.nn.Linear(3, 4)",
+            "model: must be a name, or a torch.nn.Module, got an object of class Linear; write the class or function "
+            "itself",
+        ),
+        (
+            "probes=[3]",
+            "probe: must be a name, or a function of a view, got an object of class int; write the class or function "
+            "itself",
+        ),
+        (
+            "phases=3",
+            "phases: must be a name, or a function of curves and outcomes, got an object of class int; write the class "
+            "or function itself",
+        ),
+        (
+            "model=Attn, width=-16",
+            "model: space.py line 8: Attn(width=-16) raised RuntimeError: Trying to create tensor with negative "
+            "dimension -16: [97, -16]; correct it",
+        ),
+    ],
+)
+def test_what_is_no_component_is_one_line(tmp_path, values, message):
+    assert faults(load(written(tmp_path, f"{OWN}space = Space({values})\n")).trials) == [message]
+
+
+@pytest.mark.parametrize("probes", ['["dimensions", "stride", mine, "mien"]', '"dimensions+mien"'])
+def test_probes_that_are_none_are_named_with_those_that_were_meant(tmp_path, probes):
+    space = load(written(tmp_path, f"{OWN}space = Space(probes={probes}, weight_decay=-1)\n"))
+    decay, named = sorted(faults(space.trials), reverse=True)
+    assert decay.startswith("weight_decay: must not be negative")
+    assert named.endswith(
+        "got 'dimensions' (did you mean dimension?), 'mien' (did you mean mine?); correct or remove it"
+    )
 
 
 def test_a_message_names_the_file_on_every_line_and_counts_what_it_leaves_out():

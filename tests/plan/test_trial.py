@@ -118,9 +118,13 @@ RULES = [  # what is said, the message
     ({"memorization_threshold": 2}, "memorization_threshold: must lie in (0, 1], got 2.0; use an accuracy such as 0.9"),
     ({"beta1": 1}, "beta1: must lie in [0, 1), got 1.0; use a number such as 0.9"),
     ({"beta2": -0.1}, "beta2: must lie in [0, 1), got -0.1; use a number such as 0.9"),
-    ({"data_fraction": 0}, "data_fraction: must lie strictly between 0 and 1, got 0.0; use a share such as 0.3"),
-    ({"data_fraction": 1}, "data_fraction: must lie strictly between 0 and 1, got 1.0; use a share such as 0.3"),
-    ({"data_fraction": 1.5}, "data_fraction: must lie strictly between 0 and 1, got 1.5; use a share such as 0.3"),
+    ({"data_fraction": 0}, "data_fraction: must lie in (0, 1], got 0.0; use a share such as 0.3"),
+    (
+        {"data_fraction": 1},
+        "data_fraction: must be below 1, because modular_addition has no test examples of its own, got 1.0; "
+        "use a share such as 0.3",
+    ),
+    ({"data_fraction": 1.5}, "data_fraction: must lie in (0, 1], got 1.5; use a share such as 0.3"),
     ({"seed": -1}, "seed: must lie from 0 to 2^53 - 1, got -1; use 0, 1, 2, …"),
     (
         {"late_weight_decay": -0.5},
@@ -177,7 +181,7 @@ def test_all_faults_come_at_once():
 
 def test_unknown_fields_and_wrong_types_come_at_once():
     faults = refusal(widht=64, depth=2.5, clone_blocks=1, task=3, seed="many")
-    assert faults[0].startswith("widht: not a field of a trial, got 64 (did you mean width?); use one of task, split, ")
+    assert faults[0] == "widht: not a field of a trial, got 64 (did you mean width?); docs/search-spaces.md lists all"
     assert faults[1:] == [
         "depth: must be of type int, got 2.5; write it as 2 is",
         "clone_blocks: must be of type bool, got 1; write it as False is",

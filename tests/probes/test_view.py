@@ -48,7 +48,9 @@ def test_probes_join_with_a_plus():
 
 
 def test_an_unknown_probe_is_a_fault_before_anything_starts():
-    with pytest.raises(ValueError, match=r"probes: must be names of activation, .*got 'dimension\+strides'"):
+    with pytest.raises(
+        ValueError, match=r"probes: must be names of activation, .*, got 'strides' \(did you mean stride\?\)"
+    ):
         make_trial({"probes": "dimension+strides"})
 
 
