@@ -154,9 +154,10 @@ class PhaseMap:
             phases: the phases counted as one.
             fixed: field values of all other axes.
             level: mass of the interval, which comes from joint posterior draws along the line: it holds the boundary
-                with this probability if there is one. It is open where it reaches an end of the axis. A boundary that three
-                in ten of the draws lack is not reported. Between two values tried on the line whose trials all agree, one
-                way below and the other above, the boundary may stand anywhere: the interval ends no sooner than they.
+                with this probability if there is one. It is open where it reaches an end of the axis. A boundary that
+                three in ten of the draws lack is not reported. Between two values tried on the line whose trials all
+                agree, one way below and the other above, the boundary may stand anywhere: the interval ends no sooner
+                than they.
         """
         found = self.crossings(axis, phases, fixed, level)
         return [self._boundary(axis, phases, fixed, crossing) for crossing in found]
