@@ -246,7 +246,7 @@ def _caption(summary: Summary, table: pd.DataFrame, edges: Edges) -> str:
 
 def _verdict(row: dict[str, Any]) -> str:
     p = row["straight"]
-    return f"{row['boundary']} {'not to be tested with two values' if math.isnan(p) else verdict(p)}"
+    return f"{row['boundary']} {'cannot be tested with two values' if math.isnan(p) else verdict(p)}"
 
 
 def failures(summary: Summary) -> str:
