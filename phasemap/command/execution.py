@@ -83,11 +83,9 @@ def check_device(options: Options) -> None:
     runs already, the nodes decide."""
     if options.device != "cuda" or (not options.local and _address(options)):
         return
-    import torch
+    from phasemap.training.train import without_gpu
 
-    if not torch.cuda.is_available():
-        built = torch.backends.cuda.is_built()
-        got = "none on this machine" if built else f"torch {torch.__version__}, which is built without CUDA"
+    if got := without_gpu():
         raise ValueError(f"--device: cuda needs a GPU that torch can use, got {got}; leave --device out, or mend that")
 
 

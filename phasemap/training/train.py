@@ -263,6 +263,14 @@ class Training:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
 
 
+def without_gpu() -> str:
+    """Why torch can use no GPU on this machine; empty if it can."""
+    if torch.cuda.is_available():
+        return ""
+    built = torch.backends.cuda.is_built()
+    return "none on this machine" if built else f"torch {torch.__version__}, which is built without CUDA"
+
+
 def origin(device: torch.device, compiled: bool) -> dict[str, str]:
     """What the last bits of a stack's numbers depend on besides the configurations."""
     cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
