@@ -68,8 +68,9 @@ def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
 def test_seeds_stand_beside_each_other_inside_the_panel(table, seeds):
     more = [table.assign(seed=table.seed + 4 * i) for i in range(seeds // 4)]
     summary = probability_map.summarize(pd.concat(more, ignore_index=True), "weight_decay", "width")
-    ax = probability_map.figure(summary).axes[0]
-    ax.figure.draw_without_rendering()
+    sheet = probability_map.figure(summary)
+    sheet.draw_without_rendering()
+    ax = sheet.axes[0]
     marks = [points for points in ax.collections if isinstance(points, PathCollection)]
     places = np.concatenate([np.asarray(points.get_offsets()) for points in marks])
     assert len(np.unique(places.round(6), axis=0)) == len(places) == 24 * seeds
