@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -87,9 +88,20 @@ OPTIONS = {  # of figures: what they can be asked to show
 }
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The files written, and (picture, reason) of each figure asked for that this sweep cannot have."""
+
+    paths: tuple[Path, ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
+
+    def __add__(self, other: Drawn) -> Drawn:
+        return Drawn((*self.paths, *other.paths), (*self.absent, *other.absent))
+
+
 def draw_all(name: str, tracking_uri: str | None = None, out: Path | str | None = None) -> list[Path]:
     """Writes table and natural figures of the sweep into a folder; returns every path written."""
-    return draw_named(name, (), tracking_uri, out)
+    return list(draw_named(name, (), tracking_uri, out).paths)
 
 
 def draw_named(
@@ -101,11 +113,11 @@ def draw_named(
     outcomes: Sequence[str] = (),
     x: str | None = None,
     y: str | None = None,
-) -> list[Path]:
+) -> Drawn:
     """As ``draw_all`` for the figures named; one that this sweep cannot have says why.
 
-    With ``thresholds`` (see ``resummarize.py``) all is summarized again from the logged curves. ``outcomes``: one
-    outcome map each. ``x`` and ``y``: the axes of the maps and laws.
+    With ``thresholds`` (see ``resummarize.py``) all is summarized again from the logged curves, into a folder of these
+    thresholds. ``outcomes``: one outcome map each. ``x`` and ``y``: the axes of the maps and laws.
 
     Raises:
         ValueError: no such experiment, store, figure, threshold, outcome or axis.
@@ -121,20 +133,27 @@ def draw_named(
     axis.map_axes(sweep, x, y)
     for outcome in outcomes:
         outcome_map.check(sweep.finished, outcome)
-    folder = Path(out) if out else Path("figures") / name
-    paths = write(sweep.trials, folder)
+    folder = Path(out) if out else default_folder(name, thresholds or {})
+    drawn = Drawn(tuple(write(sweep.trials, folder)))
     for figure in figures or (*FIGURES, PAGE):
         asked = bool(figures) or figure == "phase_diagram"
         sides = {side: one for side, one in (("x", x), ("y", y)) if side in OPTIONS.get(figure, ())}
         if figure == PAGE:
-            paths += _write_page(sweep, folder)
+            drawn += Drawn((_write_page(sweep, folder),))
         elif figure == "outcome_map":
             for outcome in outcomes or outcome_map.natural(sweep.finished):
                 stem = folder / f"{figure}_{outcome}"
-                paths += _draw(sweep, figure, stem, asked or bool(outcomes), outcome=outcome, **sides)
+                drawn += _draw(sweep, figure, stem, asked or bool(outcomes), outcome=outcome, **sides)
         else:
-            paths += _draw(sweep, figure, folder / figure, asked, **sides)
-    return paths
+            drawn += _draw(sweep, figure, folder / figure, asked, **sides)
+    return drawn
+
+
+def default_folder(name: str, thresholds: Mapping[str, float]) -> Path:
+    """Where the figures of a sweep go: ``figures/NAME``; with other thresholds into a folder of these below it, so that
+    none takes the place of one as recorded."""
+    again = ",".join(f"{setting}={value:g}" for setting, value in thresholds.items())
+    return Path("figures") / name / again
 
 
 def figure_of(sweep: Sweep, name: str, **options: str | None) -> Figure:
@@ -168,30 +187,30 @@ def _check_options(figures: Iterable[str], options: Mapping[str, object]) -> Non
             raise ValueError(f"{option}: is an option of {', '.join(able)}, got {', '.join(figures)}; leave it out")
 
 
-def _write_page(sweep: Sweep, folder: Path) -> list[Path]:
+def _write_page(sweep: Sweep, folder: Path) -> Path:
     path = folder / f"{PAGE}.html"
     path.write_text(interactive.of_sweep(sweep), encoding="utf-8")
-    return [path]
+    return path
 
 
-def _draw(sweep: Sweep, name: str, stem: Path, asked: bool, **options: str | None) -> list[Path]:
+def _draw(sweep: Sweep, name: str, stem: Path, asked: bool, **options: str | None) -> Drawn:
     """PNG, SVG and CSV of one figure; nothing when it is neither asked for nor natural here."""
     module = FIGURES[name]
     try:
         summary = module.of_sweep(sweep, **options)
     except style.Absent as absent:
         sheet = style.notice(f"{sweep.name}: {absent}. {sweep.progress}", name.replace("_", " "))
-        return _save(sheet, stem) if asked else []
+        return Drawn(_save(sheet, stem), ((stem.name, str(absent)),)) if asked else Drawn()
     sheet = module.figure(summary)
     style.mark_unfinished(sheet, sweep.progress)
     numbers = stem.with_name(f"{stem.name}.csv")
     summary.table.to_csv(numbers, index=False)
-    return [*_save(sheet, stem), numbers]
+    return Drawn((*_save(sheet, stem), numbers))
 
 
 @style.applied()
-def _save(sheet: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+def _save(sheet: Figure, stem: Path) -> tuple[Path, ...]:
+    paths = tuple(stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     for path in paths:
         sheet.savefig(path)
         sheet.set_layout_engine("none")  # laid out once: it is half the time of drawing
@@ -206,7 +225,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__pack
     parser.add_argument("figures", metavar="FIGURE", nargs="*", help=f"only these: {', '.join([*FIGURES, PAGE])}")
     parser.add_argument("--tracking-uri", default=None, help=f"MLflow store (default: {default_uri()})")
     parser.add_argument(
-        "--out", type=Path, default=None, help="folder to write into (default: figures/NAME; docs for replicate)"
+        "--out",
+        type=Path,
+        default=None,
+        help="folder to write into (default: figures/NAME; with other thresholds a folder of these below it, such as "
+        "figures/NAME/grok_threshold=0.95; docs for replicate)",
     )
     parser.add_argument(
         "--outcome",
@@ -223,7 +246,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__pack
             f"--{setting.replace('_', '-')}",
             type=KINDS[setting],
             metavar="VALUE",
-            help="read again from the logged curves",
+            help="read all again from the logged curves, into a folder of its own",
         )
     parser.add_argument("--no-captions", action="store_true", help="figures without the words below them")
     chosen = parser.parse_args(arguments)
@@ -231,18 +254,21 @@ def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__pack
     try:
         with terminal.Doing(f"{chosen.name}: drawing", plain=False), style.captions(not chosen.no_captions):
             if chosen.name == "replicate":
-                paths = replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)
+                drawn = Drawn(tuple(replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)))
             else:
                 view = {"outcomes": chosen.outcome, "x": chosen.x, "y": chosen.y}
-                paths = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds, **view)
+                drawn = draw_named(chosen.name, chosen.figures, chosen.tracking_uri, chosen.out, thresholds, **view)
     except ValueError as fault:
         print(fault, file=sys.stderr)
         return 2
-    print("\n".join(str(path) for path in paths))
-    absent = [figure for figure in chosen.figures if not _is_drawn(figure, paths)]
-    for figure in absent:
-        print(f"{chosen.name}: {figure} cannot be drawn; {figure}.png says why", file=sys.stderr)
-    return ABSENT if absent else 0
+    print("\n".join(str(path) for path in drawn.paths))
+    if thresholds and not chosen.out:
+        folder = default_folder(chosen.name, thresholds)
+        print(f"{chosen.name}: read again, into {folder}; the figures as recorded are left alone", file=sys.stderr)
+    for picture, reason in drawn.absent if chosen.figures or chosen.outcome else ():
+        why = f"{picture} cannot be drawn, because {reason}; {picture}.png says so too"
+        print(f"{chosen.name}: {why}", file=sys.stderr)
+    return 0 if all(_is_drawn(figure, drawn.paths) for figure in chosen.figures) else ABSENT
 
 
 def _is_drawn(figure: str, paths: Iterable[Path]) -> bool:

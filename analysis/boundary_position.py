@@ -64,7 +64,7 @@ def summarize(table: pd.DataFrame, along: str, other: str | None = None) -> Summ
     words = caption.join(
         f"{label(along)} at which the fitted probability of generalization is 0.5; bars: {100 * LEVEL:.0f} % intervals "
         "(joint draws of the fit, averaged over lapse rates); an arrow: the interval reaches the end of the values "
-        "tried; n: trials within one lengthscale",
+        f"tried; {'above: ' if other else ''}n, the trials within one lengthscale",
         OUTSIDE,
         _no_crossing(fitted.axes[1] if other else None) if positions.position.isna().any() else "",
         caption.grokked(table),
@@ -201,10 +201,10 @@ def _draw_rows(
     for opened, end, arrow in ((np.isinf(rows.low), first, "v"), (np.isinf(rows.high), last, "^")):
         if opened.any():  # an unclipped line without points would claim room at the sheet's corner
             ax.plot(places[opened], np.full(opened.sum(), end), arrow, markersize=4, clip_on=False, **look)
-    for place, top, n in zip(places, high, rows.n, strict=True):
-        ax.annotate(
-            f"n={n}", (place, top), (shift, 3), textcoords="offset points", ha="center", fontsize=5.5, color=color
-        )
+    above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    for place, n in rows.assign(place=places).groupby("place").n:
+        counts, line = ", ".join(map(str, n)), 1 + 6.5 * (shift > 0)  # a line of its own for each kind of boundary
+        ax.annotate(counts, (place, 1.0), (0, line), ha="center", va="bottom", fontsize=6, color=color, **above)
 
 
 def _dress(ax: Axes, summary: Summary) -> None:

@@ -12,18 +12,24 @@ from phasemap.plan.phases import PHASES
 from phasemap.record.reader import settings
 from phasemap.training.events import FINE_DELAY
 
-from .axis import text
+from .axis import axis_of, text
 from .style import phases_of
 
 MODULAR = {name for name in names("task") if any(one.name == "modulus" for one in built_in("task", name).fields)}
 WILSON = "Bars: 95 % Wilson intervals."
 LIU = "Liu et al. 2022, arXiv 2205.10343"
+SAMPLED = "The sampler chose the points: pooled numbers are those of its trials, not of the space"
 
 
 def seeds(counts: pd.Series) -> str:
     """ "5 seeds per cell", or the range when cells differ."""
     low, high = int(counts.min()), int(counts.max())
     return f"{low} seed{'s' if low != 1 else ''} per cell" if low == high else f"{low} to {high} seeds per cell"
+
+
+def every(count: int, noun: str) -> str:
+    """ "All 5 seeds", "Both seeds", "The one seed"."""
+    return {1: f"The one {noun}", 2: f"Both {noun}s"}.get(count, f"All {count} {noun}s")
 
 
 def sizes(table: pd.DataFrame) -> str:
@@ -78,9 +84,18 @@ def coarse(table: pd.DataFrame) -> str:
 
 
 def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
-    """Which varying settings a figure lumps together."""
+    """Which varying settings a figure lumps together, and whether a sampler chose where its trials stand on them."""
     others = [n for n in settings(table) if n not in (*shown, "seed") and table[n].nunique() > 1]
-    return f"Pooled over {', '.join(o.replace('_', ' ') for o in others)}." if others else ""
+    if not others:
+        return ""
+    over = ", ".join(o.replace("_", " ") for o in others)
+    return join(f"Pooled over {over}", SAMPLED if _sampled(table, others) else "")
+
+
+def _sampled(table: pd.DataFrame, axes: list[str]) -> bool:
+    """Whether a sampler chose the points: each trial then has a seed of its own, where a grid gives all cells the same
+    ones, or a value of its own on an axis."""
+    return table.seed.is_unique or any(axis_of(table, name).continuous for name in axes)
 
 
 def join(*sentences: str) -> str:

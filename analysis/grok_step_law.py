@@ -30,6 +30,7 @@ from matplotlib.lines import Line2D
 
 from phasemap.plan.evaluations import previous_evaluation
 from phasemap.record.reader import Sweep
+from phasemap.words import count
 
 from . import caption, style
 from .axis import Axis, axis_of, fitted_log, has_words, in_order, label, map_axes, text, without_logarithm
@@ -257,7 +258,9 @@ def _informative(table: pd.DataFrame, axes: Sequence[str]) -> tuple[pd.DataFrame
         if len(won) == 1 or (len(won) and has_words(table, name)):
             kept = table[name].isin(won)
             values = ", ".join(text(value) for value in in_order(table[~kept], name))
-            reasons += [f"none of the {(~kept).sum()} trials with {name} {values} generalized"] * (not kept.all())
+            reasons += [f"none of the {count(int((~kept).sum()), 'trial')} with {name} {values} generalized"] * (
+                not kept.all()
+            )
             table = table[kept]
     return table, reasons
 

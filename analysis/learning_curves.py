@@ -42,7 +42,7 @@ def summarize(cell: pd.DataFrame, curves: pd.DataFrame, highlighted: str = "") -
     grokked = cell[cell.grok_step.notna()]
     mark = "vertical line: its grok step" if chosen in set(grokked.run_id) else "which did not generalize"
     words = caption.join(
-        f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)}); strong: seed {seed}, {mark}",
+        f"{caption.every(cell.run_id.nunique(), 'seed')} of one cell ({describe(cell)}); strong: seed {seed}, {mark}",
         caption.grokked(cell),
         caption.sizes(cell),
     )

@@ -33,14 +33,18 @@ from .rate_and_step import bars, open_medians
 from .statistics import event_time, median, reached
 
 MAP = matplotlib.colormaps["cividis"]
-DECADE = 10  # from medians this many times apart on, colors and lines are on a log scale
+SHARES = {"accuracy", "agrees", "ceiling", "overlap", "purity", "score", "share", "sparsity"}  # words of their names
+DECADE = 10  # from medians this many times apart on, colors and lines of other numbers are on a log scale
 NUMBERS = ["median", "low", "high", "lower_quartile", "upper_quartile", "n", "known", "censored", "missing", "budget"]
 LATER: dict[str, Any] = {"facecolor": "white", "hatch": "//////", "edgecolor": "#9a9a9a"}
 NONE: dict[str, Any] = {"facecolor": "white", "hatch": "xxxxxx", "edgecolor": "#c9a2a2"}
 LATER_POINT: dict[str, Any] = {"marker": "^", "color": "#555555", "fillstyle": "none"}
 NONE_POINT: dict[str, Any] = {"marker": "x", "color": "#b0413e"}
+NARROW = 1.5  # a log scale of colors reaches so far, at least
+LONGEST = 6  # characters in a cell
 SMALLEST = 4.5  # points of a text: cells too narrow for it have none
 STRIP = (0.09, 0.32)  # of a cell's height
+QUARTERS = [0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"]
 CENSORED, MISSING = "not within the steps run", "no number"
 
 
@@ -69,17 +73,34 @@ class Summary:
         return self.x.continuous or bool(self.y and self.y.continuous)
 
     @property
+    def share(self) -> bool:
+        """Whether it is a share, an accuracy or a score from 0 to 1."""
+        return not SHARES.isdisjoint(self.outcome.split("_")) and bool(self.trials.value.dropna().between(0, 1).all())
+
+    @property
     def log(self) -> bool:
         low, high = style.value_range(self.table["median"])
-        return bool(self.trials.value.min() > 0) and (self.event or high >= DECADE * low)
+        return not self.share and bool(self.trials.value.min() > 0) and (self.event or high >= DECADE * low)
 
     @property
     def norm(self) -> Normalize:
-        """From the smallest to the largest quartile or median of a cell: few trials lie beyond."""
+        """Of a share from 0 to 1, else from the smallest to the largest quartile or median of a cell: few trials lie
+        beyond. No step lies beyond the budget."""
+        if self.share:
+            return Normalize(0, 1)
         low, high = style.value_range(self.table[["lower_quartile", "median", "upper_quartile"]].to_numpy().ravel())
         if self.log:
-            return LogNorm(low, max(high, low * 1.5))
+            top = max(high, low * NARROW)
+            top = min(top, float(self.table.budget.max())) if self.event else top
+            return LogNorm(min(low, top / NARROW), top)
         return Normalize(low, high if high > low else low + 1)
+
+    def written(self, value: float) -> str:
+        """A value in a cell, in six characters where three digits need more."""
+        if self.share:
+            return f"{value:.2f}"
+        words = short(value), f"{value:.2g}", f"{value:.1e}".replace("e-0", "e-")
+        return next((word for word in words if len(word) <= LONGEST), words[-1])
 
     def panels(self) -> list[tuple[str, Summary]]:
         """One summary per value of the facet, with its title."""
@@ -162,7 +183,9 @@ def figure(summary: Summary) -> Figure:
     width = style.DOUBLE if columns > 1 else style.MIDDLE if len(panels) > 1 or across > 5 else style.SINGLE
     height = (62 if len(panels) == 1 else 55 * rows) * style.MM
     sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
-    size = min(8.0, 0.27 * 72 * (0.78 * width / columns - 0.2) / across)
+    cell = 72 * (0.78 * width / columns - 0.2) / across  # its width in points
+    longest = max(len(_word(row, summary)) for row in summary.table.to_dict("records"))
+    size = min(8.0, 0.27 * cell, 1.55 * cell / longest)
     for ax, (title, panel) in zip(axes.flat, panels, strict=False):
         _draw_panel(ax, panel, summary, size)
         ax.set_title(title)
@@ -225,7 +248,7 @@ def _draw_cells(ax: Axes, panel: Summary, y: Axis, whole: Summary, size: float) 
         if size >= SMALLEST:
             counted = _uncommon(row, whole.table)
             up = 0.5 + 0.1 * spread - 0.04 * counted
-            _write(ax, cell.at(0.5, up), _word(row), has, color=ink, fontsize=size)
+            _write(ax, cell.at(0.5, up), _word(row, whole), has, color=ink, fontsize=size)
             if counted:
                 corner = {"ha": "right", "va": "top", "fontsize": max(SMALLEST, 0.6 * size)}
                 _write(ax, cell.at(0.97, 0.97), _count(row, whole.table), has, color=ink, **corner)
@@ -237,10 +260,10 @@ def _write(ax: Axes, at: tuple[float, float], words: str, has: bool, **look: Any
     ax.text(*at, words, **{"ha": "center", "va": "center", "bbox": box, **look})
 
 
-def _word(row: dict[Any, Any]) -> str:
+def _word(row: dict[Any, Any], whole: Summary) -> str:
     """The median in a cell."""
     if math.isfinite(row["median"]):
-        return short(row["median"])
+        return whole.written(row["median"])
     return f">{short(row['budget'])}" if row["budget"] > 0 else "none"
 
 
@@ -292,7 +315,7 @@ def _draw_line(ax: Axes, panel: Summary, whole: Summary) -> None:
         lengths = bars(middle, shown.low, shown.high, budget)
     else:
         closed = np.isfinite(shown.low)
-        lengths = [(middle - shown.low).where(closed, 0), (shown.high - middle).where(closed, 0)]
+        lengths = np.array([(middle - shown.low).where(closed, 0), (shown.high - middle).where(closed, 0)])
     ax.errorbar(places, middle, lengths, fmt="none", ecolor=style.BLUE, elinewidth=0.9, capsize=2)
     line = "-" if all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in x.values) else ""
     ax.plot(places[has], middle[has], f"o{line}", color=style.BLUE, label="median")
@@ -326,6 +349,9 @@ def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
     if whole.log:
         ax.set_yscale("log")
         fitted_log(ax.yaxis)
+    if whole.share:
+        ax.set_ylim(-0.04, 1.06)
+        ax.set_yticks(*QUARTERS)
     panel.x.dress(ax)
     ax.set_ylabel(_label(whole.outcome, what))
 
@@ -346,6 +372,8 @@ def _bar(sheet: Figure, axes: np.ndarray, summary: Summary) -> None:
     bar.outline.set_visible(False)
     if summary.log:
         fitted_log(bar.ax.yaxis)
+    if summary.share:
+        bar.ax.set_yticks(*QUARTERS)
 
 
 def _handles(summary: Summary) -> Iterator[Artist]:
@@ -365,7 +393,7 @@ def _caption(summary: Summary, table: pd.DataFrame, keys: Sequence[str]) -> str:
     constant = values.nunique() == 1 and values.notna().all()
     return caption.join(
         _what(summary),
-        f"It is {short(values.iloc[0])} in every trial" if constant else "" if points else _spread(summary),
+        f"It is {summary.written(values.iloc[0])} in every trial" if constant else "" if points else _spread(summary),
         _missing(summary),
         _meaning(summary.outcome, table),
         "" if points else caption.seeds(summary.table.n),

@@ -28,6 +28,7 @@ from .statistics import decided, wilson
 BUDGETS = 10  # at most, at equal ratios
 SHORTEST = 50  # times shorter than the longest budget, at most
 PANELS = 12
+APART = 0.03  # shares that are equal stand so far from each other
 EDGE: dict[str, Any] = {"markeredgecolor": "#333333", "markeredgewidth": 0.4}
 
 
@@ -81,18 +82,19 @@ def of_sweep(sweep: Sweep, x: str | None = None) -> Summary:
 def draw(ax: Axes, summary: Summary, value: object = "") -> None:
     """One panel: a line per phase that occurs in it, with its interval wherever a trial has the phase."""
     rows = summary.table[summary.table.panel == value]
+    rows = _apart(rows[rows.phase.isin(rows.phase[rows.trials > 0])])
     for phase, (color, marker) in style.looks(summary.phases).items():
         part = rows[rows.phase == phase].sort_values("budget")
         met = part.trials > 0
-        if not met.any():
+        if part.empty:
             continue
         beside = met | met.shift(1, fill_value=False) | met.shift(-1, fill_value=False)
         ax.fill_between(part.budget, part.low, part.high, beside, color=color, alpha=0.25, linewidth=0)
-        ax.plot(part.budget, part.share, color=color, path_effects=[withStroke(linewidth=1.9, foreground="#555555")])
-        ax.plot(part.budget[met], part.share[met], color=color, marker=marker, linestyle="none", **EDGE)
+        ax.plot(part.budget, part.height, color=color, path_effects=[withStroke(linewidth=1.9, foreground="#555555")])
+        ax.plot(part.budget[met], part.height[met], color=color, marker=marker, linestyle="none", **EDGE)
     ax.set_xscale("log")
     plain_log(ax.xaxis)
-    ax.set(xlabel="budget (steps)", ylabel="share of trials", ylim=(-0.04, 1.04))
+    ax.set(xlabel="budget (steps)", ylabel="share of trials", ylim=(-0.06, 1.06))
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
 
@@ -118,6 +120,13 @@ def figure(summary: Summary) -> Figure:
     ]
     sheet.legend(handles=handles, title="phase", title_fontsize=7, alignment="left", loc="outside right upper")
     return sheet
+
+
+def _apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the height of each: its share, but for those that are equal at a budget, which stand apart."""
+    tied = rows.groupby(["budget", "share"]).phase
+    rank, many = tied.cumcount(), tied.transform("size")
+    return rows.assign(height=rows.share + APART * ((many - 1) / 2 - rank))
 
 
 def _longest(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +162,8 @@ def _summary(read: pd.DataFrame, table: pd.DataFrame, panel: str | None, where: 
     words = caption.join(
         "Share of trials in each phase by the budget of steps",
         where,
-        "Bands: 95 % Wilson intervals; those of a phase that no trial has stand in the CSV",
+        "Bands: 95 % Wilson intervals; those of a phase that no trial has stand in the CSV. Lines of equal shares are "
+        "drawn beside each other",
         caption.phases(read),
         caption.sizes(table),
         caption.pooled(table, tuple(filter(None, (panel, "steps")))),

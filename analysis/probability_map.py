@@ -30,8 +30,10 @@ from .axis import Axis, axis_of, label, text
 
 LEVEL = 0.9  # mass of bands and intervals read off the fit
 LINES = (0.1, 0.5, 0.9)
-RING = 8  # seeds that stand apart on one circle
-GOLDEN = math.pi * (3 - math.sqrt(5))  # angle between neighbors in a sunflower
+ROW = 8  # trials of one place that stand side by side
+WIDE, HIGH = 0.84, 0.6  # of their block, in gaps between neighboring values
+EDGE = 0.025  # of an axis: room for marks at its ends, at least
+LINE, ROW_DEEP, DEEP = 0.05, 0.05, 0.3  # of the strips beyond 0 and 1 of a curve: room, each row, all rows at most
 FINE = 41  # lattice points along an axis
 CHANCE = LinearSegmentedColormap.from_list("chance", ["#ffffff", "#8fb8d8"])
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#ffffff", "#b9b3c9", "#4b3f66"])
@@ -188,33 +190,72 @@ def _draw_doubt(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
 
 def _draw_trials(ax: Axes, summary: Summary, trials: pd.DataFrame) -> None:
     assert summary.y is not None
+    blocks = _blocks(trials, [summary.x.name, summary.y.name])
     summary.x.dress(ax)
     summary.y.dress(ax, "y")
-    most = int(trials.groupby([summary.x.name, summary.y.name]).size().max())
-    size = min(15.0, max(2.5, 22 / most**0.5))
+    ax.set_xlim(*_room(summary.x, WIDE * (blocks.wide > 1)))
+    ax.set_ylim(*_room(summary.y, HIGH * (blocks.rows > 1)))
+    size = _size(ax, summary.x, blocks.wide)
     for phase, (color, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
-        x, y = _apart(own, trials, summary.x, "x"), _apart(own, trials, summary.y, "y")
-        look: dict[str, Any] = {"marker": marker, "color": color}
-        ax.scatter(x, y, s=size, edgecolor="#222222", linewidth=min(0.4, size / 20), zorder=3, clip_on=False, **look)
+        x = _moved(summary.x, own, WIDE * blocks.across[own.index])
+        y = _moved(summary.y, own, HIGH * blocks.up[own.index])
+        look: dict[str, Any] = {"marker": marker, "color": color, "edgecolor": "#222222", "zorder": 3}
+        ax.scatter(x, y, s=size, linewidth=min(0.4, size / 20), **look)
+    ax.set_facecolor(style.NOTHING)
     ax.spines[:].set_visible(False)
 
 
-def _apart(own: pd.DataFrame, trials: pd.DataFrame, axis: Axis, side: str) -> np.ndarray:
-    """Coordinates of trials, those that share a cell set around it: a few on a circle, many as in a sunflower."""
-    places = axis.places(own[axis.name])
-    keys = [c for c in trials.columns if c not in ("seed", "phase", "grokked")]
-    most = int(trials.groupby(keys).size().max())
-    if most == 1 or own.empty:
-        return places
-    order = trials.sort_values("phase").groupby(keys).cumcount()[own.index].to_numpy()
-    few = most <= RING
-    turn = (np.cos if side == "x" else np.sin)(order * (2 * np.pi / most if few else GOLDEN))
-    turn = turn * (0.6 if few else np.sqrt((order + 0.5) / most))
-    ends = axis.places(axis.values)
-    flat = np.log(ends) if axis.scale == "log" else ends
-    reach = 0.36 * np.diff(flat).min() * turn
-    return places * np.exp(reach) if axis.scale == "log" else places + reach
+@dataclass(frozen=True)
+class _Blocks:
+    """Trials of one place as rows of marks, ``wide`` at most: where each stands, from -0.5 to 0.5 of a block."""
+
+    across: pd.Series
+    up: pd.Series
+    wide: int
+    rows: int
+
+
+def _blocks(trials: pd.DataFrame, keys: list[str]) -> _Blocks:
+    """Those that share the keys' values side by side, by phase; more than ``ROW`` of them in rows of one length."""
+    places = trials.sort_values("phase").groupby(keys)
+    order = places.cumcount().reindex(trials.index)
+    count = places.phase.transform("size").reindex(trials.index)
+    rows = -(-int(count.max()) // ROW)
+    wide = -(-int(count.max()) // rows)
+    row = order // wide
+    beside = (count - row * wide).clip(upper=wide)  # in its row
+    return _Blocks((order % wide - (beside - 1) / 2) / wide, ((-(-count // wide) - 1) / 2 - row) / rows, wide, rows)
+
+
+def _flat(axis: Axis) -> np.ndarray:
+    """Coordinates of its values where they are drawn at even distances."""
+    places = axis.places(axis.values)
+    return np.log(places) if axis.scale == "log" else places
+
+
+def _moved(axis: Axis, own: pd.DataFrame, gaps: pd.Series) -> np.ndarray:
+    """Coordinates of trials, so many gaps of neighboring values away from their own."""
+    places, away = axis.places(own[axis.name]), np.diff(_flat(axis)).min() * gaps.to_numpy(float)
+    return places * np.exp(away) if axis.scale == "log" else places + away
+
+
+def _room(axis: Axis, gaps: float) -> tuple[float, float]:
+    """Ends of a panel that holds the marks at the first and the last value."""
+    flat = _flat(axis)
+    room = max(EDGE * np.ptp(flat), 0 if axis.continuous else gaps / 2 * np.diff(flat).min())
+    low, high = flat[0] - room, flat[-1] + room
+    return (math.exp(low), math.exp(high)) if axis.scale == "log" else (low, high)
+
+
+def _size(ax: Axes, axis: Axis, wide: int) -> float:
+    """Area of marks (points^2) of which so many stand side by side at a value of the horizontal axis."""
+    if wide == 1:
+        return 15.0
+    panel = 0.85 * 72 * ax.get_position().width * ax.figure.get_figwidth()  # type: ignore[union-attr]
+    flat = _flat(axis)
+    pitch = WIDE * np.diff(flat).min() / (np.ptp(flat) + WIDE * np.diff(flat).min()) * panel / wide
+    return float(np.clip(0.9 * pitch**2, 2.0, 15.0))
 
 
 def _curves(summary: Summary, panels: list[tuple[str, pd.DataFrame, pd.DataFrame]]) -> Figure:
@@ -236,19 +277,27 @@ def _draw_curve(ax: Axes, summary: Summary, cells: pd.DataFrame, trials: pd.Data
     ax.fill_between(cells[x.name], cells.low, cells.high, color=style.BLUE, alpha=0.18, linewidth=0)
     ax.plot(cells[x.name], cells.probability, color=style.BLUE)
     ax.axhline(0.5, color=style.GRAY, linewidth=0.6, linestyle=":")
-    trials = trials.sort_values("phase")
-    order = trials.groupby([x.name, "grokked"]).cumcount()
-    rise = min(0.045, 0.25 / (order.max() + 1))
+    blocks = _blocks(trials, [x.name, "grokked"])
+    x.dress(ax)
+    ax.set_xlim(*_room(x, WIDE))
+    size = min(9.0, _size(ax, x, blocks.wide))
+    deep = min(DEEP, ROW_DEEP * blocks.rows)  # of the rows beyond 0 and 1
+    for low, high in ((-LINE - deep, 0), (1, 1 + LINE + deep)):
+        ax.axhspan(low, high, color=style.NOTHING, linewidth=0, zorder=0)
     for phase, (color, marker) in style.looks(style.phases_of(trials)).items():
         own = trials[trials.phase == phase]
-        heights = own.grokked + (order[own.index] + 0.8) * rise * np.where(own.grokked, 1, -1)
-        look: dict[str, Any] = {"marker": marker, "color": color}
+        middle = np.where(own.grokked, 1 + (LINE + deep) / 2, -(LINE + deep) / 2)
+        look: dict[str, Any] = {"marker": marker, "color": color, "edgecolor": "#222222", "zorder": 3}
         ax.scatter(
-            x.places(own[x.name]), heights, s=9, edgecolor="#222222", linewidth=0.3, zorder=3, clip_on=False, **look
+            _moved(x, own, WIDE * blocks.across[own.index]),
+            middle + deep * blocks.up[own.index],
+            s=size,
+            linewidth=0.3,
+            **look,
         )
-    x.dress(ax)
-    ax.set(ylabel="probability of generalization")
+    ax.set(ylabel="probability of generalization", ylim=(-LINE - deep, 1 + LINE + deep))
     ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.spines["left"].set_bounds(0, 1)
 
 
 def _bar(sheet: Figure, axes: np.ndarray, colors: LinearSegmentedColormap, most: float, name: str) -> None:
@@ -308,6 +357,13 @@ def _met(table: pd.DataFrame) -> list[str]:
     return [p for p in style.phases_of(table) if p in set(table.phase)]
 
 
+def _marks(table: pd.DataFrame, names: tuple[str, ...]) -> str:
+    """What a caption says of where the trials stand."""
+    where = "" if len(names) > 1 else " beyond 1 if it generalized, below 0 if not"
+    beside = "; seeds of one cell stand side by side, at its values" if table.duplicated(list(names)).any() else ""
+    return f"Each mark is a trial,{where}{beside}" if where else f"Each mark is a trial{beside}"
+
+
 def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
     return caption.join(
         f"Probability that a trial generalizes within the steps run, against {', '.join(label(n) for n in names)}: "
@@ -317,7 +373,7 @@ def _caption(table: pd.DataFrame, names: tuple[str, ...]) -> str:
             if len(names) > 1
             else "shaded: 90 % band of the places where it is 0.5, not an interval of the probability"
         ),
-        "Each point is a trial; seeds of one cell stand side by side",
+        _marks(table, names),
         caption.grokked(table),
         caption.sizes(table),
         caption.pooled(table, names),

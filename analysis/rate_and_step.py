@@ -20,6 +20,7 @@ from .statistics import decided, followed, grok_time, kaplan_meier, wilson
 
 COLUMNS = ["successes", "n", "rate", "low", "high", "step", "step_low", "step_high", "budget"]
 LINES = 4  # that can be distinguished in one panel
+MARKS = "osDP"  # of the lines; an open triangle means: not reached
 
 
 def summarize(table: pd.DataFrame, x: str, by: str | None = None, delay: bool = False) -> pd.DataFrame:
@@ -39,7 +40,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
     """Share generalized with Wilson intervals and n."""
     for name, part, look, shift in _lines(rows, by):
         places, apart = x.places(part[x.name]), style.apart(ax, shift)
-        error = [(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)]
+        error = np.array([(part.rate - part.low).clip(lower=0), (part.high - part.rate).clip(lower=0)])
         ax.errorbar(places, part.rate, error, capsize=1.5, elinewidth=0.8, label=name, transform=apart, **look)
         shown = part[part.n != rows.n.mode()[0]]
         for place, high, n in zip(x.places(shown[x.name]), shown.high, shown.n, strict=True):
@@ -82,12 +83,12 @@ def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str)
     ax.set(ylabel=name, xlim=x.edges[[0, -1]])
 
 
-def bars(middle: pd.Series, low: pd.Series, high: pd.Series, budget: float) -> list[pd.Series]:
-    """Lengths of the bars below and above each median. An end that censoring leaves open stops at the
+def bars(middle: pd.Series, low: pd.Series, high: pd.Series, budget: float) -> np.ndarray:
+    """Lengths [2, n] of the bars below and above each median. An end that censoring leaves open stops at the
     budget; where both ends are open (too few trials) there is no bar."""
     few = np.isneginf(low)
     below = (middle - low.clip(upper=budget)).clip(lower=0).mask(few, 0)
-    return [below, (high.clip(upper=budget) - middle).clip(lower=0).mask(few, 0)]
+    return np.array([below, (high.clip(upper=budget) - middle).clip(lower=0).mask(few, 0)])
 
 
 def open_medians(low: pd.Series) -> str:
@@ -117,7 +118,7 @@ def _lines(rows: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, 
         (
             f"{(by or '').replace('_', ' ')} {text(value)}" if by and by != "task" else text(value),
             part,
-            {"color": colors[i % LINES], "marker": style.MARKERS[i], "linestyle": ("-", "--", "-.", ":")[i % LINES]},
+            {"color": colors[i % LINES], "marker": MARKS[i % LINES], "linestyle": ("-", "--", "-.", ":")[i % LINES]},
             3.0 * (i - (len(parts) - 1) / 2),
         )
         for i, (value, part) in enumerate(parts)

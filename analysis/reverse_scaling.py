@@ -71,7 +71,7 @@ def summarize(table: pd.DataFrame, control: str | None = None, size: str = "para
     words = caption.join(
         "Share of trials that generalized within the steps run (circles; bars: 95 % Wilson intervals) and test "
         "accuracy at the last step (crosses: one per trial; dashed: median)",
-        "Above: the share at the largest size minus that at the smallest (Newcombe, 95 %); reversed: below 0",
+        "Above: the share at the largest size minus that at the smallest (Newcombe, 95 %); reversed: negative",
         f"{caption.seeds(rows.n).replace('cell', 'point')}",
         caption.grokked(table),
         caption.sizes(table),

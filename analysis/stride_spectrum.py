@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from phasemap.record.reader import Sweep, load_curves
+from phasemap.words import count
 
 from . import caption, style
 from .learning_curves import describe, telling_cell
@@ -52,7 +53,7 @@ def summarize(cell: pd.DataFrame, curves: pd.DataFrame) -> Summary:
         "measured against the one that the power predicts (open: the score is no better than chance, p ≥ "
         f"{CHANCE}; number: trials that share a mark)",
         _agreement(table),
-        f"All {cell.run_id.nunique()} seeds of one cell ({describe(cell)})",
+        f"{caption.every(cell.run_id.nunique(), 'seed')} of one cell ({describe(cell)})",
         caption.sizes(cell),
     )
     return Summary(table, own, words)
@@ -132,8 +133,8 @@ def _agreement(table: pd.DataFrame) -> str:
         return ""
     rate = wilson(int((sure.stride == sure.predicted).sum()), len(sure))
     return (
-        f"Of the {rate.n} strides better than chance, {rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] are the one "
-        "predicted (Wilson)"
+        f"Of the {count(rate.n, 'stride')} better than chance, {rate.value:.0%} "
+        f"[{rate.low:.0%}, {rate.high:.0%}] are the one predicted (Wilson)"
     )
 
 

@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 from synthetic import BASE, curves, frame, made
 
 from analysis import (
+    caption,
     dimension_collapse,
     grok_step_map,
     learning_curves,
@@ -95,6 +96,25 @@ def test_no_line_of_a_caption_parts_a_sign_from_its_number():
         assert "n = 200" in figure.texts[0].get_text()
 
 
+@pytest.mark.parametrize("module", [phase_diagram, success_rate, time_to_grok])
+def test_where_a_sampler_chose_the_points_a_pooled_figure_says_so(small, module):
+    """A sampler gives each trial a seed of its own; a grid gives every cell the same ones."""
+    sampled = small.assign(seed=range(len(small)))
+    assert "Pooled over width. The sampler chose the points: " in module.summarize(sampled, "weight_decay").caption
+    assert "sampler" not in module.summarize(sampled, "weight_decay", "width").caption
+    assert "sampler" not in module.summarize(small, "weight_decay").caption
+
+
+def test_a_value_of_its_own_for_each_trial_is_a_samplers_too(small):
+    drawn = pd.concat([small, small]).assign(learning_rate=[1e-3 * 1.1**i for i in range(2 * len(small))])
+    assert caption.SAMPLED in time_to_grok.summarize(drawn).caption
+    assert caption.SAMPLED not in time_to_grok.summarize(small).caption
+
+
+def test_one_seed_and_two_are_not_counted_as_many(small):
+    assert [caption.every(n, "seed") for n in (1, 2, 5)] == ["The one seed", "Both seeds", "All 5 seeds"]
+
+
 def test_captions_can_be_left_out_and_define_only_what_is_there(small):
     summary = phase_diagram.summarize(small, "weight_decay", "width")
     assert "collapse" not in summary.caption
@@ -137,6 +157,7 @@ def test_reverse_scaling_says_whether_it_is_reversed():
     ]
     assert [word.partition(" (")[0] for word in words] == ["reversed", "not reversed", "undecided"]
     assert words[0].startswith("reversed (-0.90 [")
+    assert "reversed: negative. 10 seeds per point" in reverse_scaling.summarize(frame(size(64, 10))).caption
 
 
 def test_curves_at_zero_are_one_gray_line_and_all_others_differ(small):

@@ -1,5 +1,7 @@
 """The command: what it writes, what it prints, what it says of sweeps with nothing to show."""
 
+from pathlib import Path
+
 import matplotlib
 import pandas as pd
 import pytest
@@ -48,10 +50,36 @@ def test_one_figure_by_name_and_one_that_cannot_be(recorded, tmp_path, capsys):
     assert main(["sweep", "success_rate", "interactive_map", *where]) == 0
     assert capsys.readouterr().err == ""
     assert main(["sweep", "success_rate", "takeover", *where]) == 3
-    assert capsys.readouterr().err == "sweep: takeover cannot be drawn; takeover.png says why\n"
+    reason = "a takeover timeline needs inner stride scores: modular multiplication or division"
+    told = f"sweep: takeover cannot be drawn, because {reason}; takeover.png says so too\n"
+    assert capsys.readouterr().err == told
     assert (tmp_path / "success_rate.csv").exists()
     assert "inner stride" in (tmp_path / "takeover.svg").read_text()
     assert not (tmp_path / "takeover.csv").exists()
+
+
+def test_other_thresholds_leave_the_figures_as_recorded_alone(recorded, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["sweep", "success_rate", "--tracking-uri", recorded]
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in Path("figures/sweep").iterdir()}
+    capsys.readouterr()
+    assert main([*command, "--grok-threshold", "0.99", "--delay-limit", "900"]) == 0
+    folder = Path("figures/sweep/grok_threshold=0.99,delay_limit=900")
+    told = capsys.readouterr()
+    assert {Path(line).parent for line in told.out.split()} == {folder}
+    assert told.err == f"sweep: read again, into {folder}; the figures as recorded are left alone\n"
+    assert {path: path.read_bytes() for path in before} == before
+    assert main([*command, "--grok-threshold", "0.99", "--out", "asked"]) == 0
+    assert (tmp_path / "asked" / "success_rate.png").exists()
+    assert not capsys.readouterr().err
+
+
+def test_an_outcome_that_no_trial_has_is_named_on_the_terminal_too(recorded, tmp_path, capsys):
+    asked = ["--outcome", "betti1", "--outcome", "final_test_accuracy"]
+    assert main(["sweep", "outcome_map", *asked, "--tracking-uri", recorded, "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("sweep: outcome_map_betti1 cannot be drawn, because no finished trial has a betti1 (loops")
 
 
 def test_bad_names_get_one_message(recorded, tmp_path, capsys):

@@ -10,7 +10,9 @@ import subprocess
 from urllib.parse import parse_qs
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 from synthetic import BASE, curves, frame, made
 
 from analysis import boundary_position, interactive, probability_map, style
@@ -60,6 +62,32 @@ def test_a_trial_of_a_rule_of_ones_own_stands_where_it_grokked_or_not(table):
     early, never = (points[:, 1] for points in offsets if len(points) > 1)
     assert early.min() > 1
     assert never.max() < 0
+
+
+@pytest.mark.parametrize("seeds", [4, 12])
+def test_seeds_stand_beside_each_other_inside_the_panel(table, seeds):
+    more = [table.assign(seed=table.seed + 4 * i) for i in range(seeds // 4)]
+    summary = probability_map.summarize(pd.concat(more, ignore_index=True), "weight_decay", "width")
+    sheet = probability_map.figure(summary)
+    sheet.draw_without_rendering()
+    ax = sheet.axes[0]
+    marks = [points for points in ax.collections if isinstance(points, PathCollection)]
+    places = np.concatenate([np.asarray(points.get_offsets()) for points in marks])
+    assert len(np.unique(places.round(6), axis=0)) == len(places) == 24 * seeds
+    inside = ax.get_window_extent().padded(0.5)
+    assert all(inside.contains(*ax.transData.transform(place)) for place in places)
+    away = np.abs(np.log2(places[:, 1] / 64) - np.log2(places[:, 1] / 64).round())
+    assert away.max() < (0.01 if seeds <= probability_map.ROW else 0.35)  # of the way to the next width
+    assert "side by side" in summary.caption
+
+
+def test_counts_stand_clear_of_the_bars(table):
+    sheet = boundary_position.figure(boundary_position.summarize(table, "weight_decay", "width"))
+    sheet.draw_without_rendering()
+    (ax,) = sheet.axes
+    top = ax.get_window_extent().y1
+    assert len(ax.texts) == 3
+    assert all(text.get_window_extent().y0 >= top for text in ax.texts)
 
 
 def test_a_line_without_a_boundary_says_on_which_side_it_lies(table):
@@ -196,8 +224,6 @@ def test_a_thousand_trials_stay_small():
     lines = type(trials)(own)
     both = [lines.assign(key=key) for key in ("train_accuracy", "test_accuracy")]
     sweep = Sweep("big", ("weight_decay", "seed"), trials)
-    import pandas as pd
-
     assert len(interactive.page(sweep, pd.concat(both))) < 2_000_000
 
 

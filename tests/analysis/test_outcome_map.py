@@ -150,6 +150,33 @@ def test_colors_are_on_a_log_scale_where_medians_span_a_decade(numbers):
     assert [log(1, 10), log(1, 9), log(-1, 10), log(0, 0)] == [True, False, False, False]
 
 
+def test_shares_have_one_scale_from_0_to_1_and_two_decimals(numbers, tmp_path):
+    values = np.where(numbers.weight_decay == 0.1, 0.69, 0.00258)
+    summary = outcome_map.summarize(numbers.assign(best_test_accuracy=values), "best_test_accuracy", "width")
+    assert (summary.log, summary.norm.vmin, summary.norm.vmax) == (False, 0, 1)
+    both = outcome_map.summarize(numbers.assign(own_score=values), "own_score", "weight_decay", "width")
+    assert {"0.69", "0.00"} <= set(words(drawn(both, tmp_path)))
+    beyond = numbers.assign(own_score=100 * values)  # no share, whatever its name says
+    assert not outcome_map.summarize(beyond, "own_score", "weight_decay").share
+
+
+def test_colors_of_a_step_end_at_the_budget():
+    steps = table({(0.1, 64): [2_900] * 3, (0.1, 128): [2_800] * 3}, "settled_step")
+    norm = outcome_map.summarize(steps, "settled_step", "weight_decay", "width").norm
+    assert norm.vmin is not None
+    assert (norm.vmax, round(norm.vmin)) == (3_000, 2_000)
+
+
+def test_no_number_runs_over_its_cell(tmp_path):
+    cells = {(d, w): [0.0025812 * d * w] * 3 for d in (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0) for w in (1, 64)}
+    figure = drawn(outcome_map.summarize(table(cells), "roughness", "weight_decay", "width"), tmp_path)
+    figure.draw_without_rendering()
+    (width,) = {round(p.get_window_extent().width) for p in figure.axes[0].patches if p.get_fill()}
+    texts = [text.get_window_extent().width for text in figure.axes[0].texts]
+    assert len(texts) == 16
+    assert max(texts) < width
+
+
 def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
     with pytest.raises(
         ValueError, match=r"got 'roughnes' \(did you mean roughness\?\); there are roughness, steps_run$"

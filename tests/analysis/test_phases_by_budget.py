@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
@@ -98,13 +99,20 @@ def test_phases_of_a_rule_of_ones_own_are_compared_as_recorded():
 
 
 def test_it_is_drawn_by_the_command_and_from_python(recorded, tmp_path):
-    paths = draw_named("sweep", ["phases_by_budget"], recorded, tmp_path, x="width")
+    paths = draw_named("sweep", ["phases_by_budget"], recorded, tmp_path, x="width").paths
     names = {path.name for path in paths if path.stem == "phases_by_budget"}
     assert names == {"phases_by_budget.png", "phases_by_budget.svg", "phases_by_budget.csv"}
     assert set(pd.read_csv(tmp_path / "phases_by_budget.csv").panel) == {64, 128}
     sheet = figure_of(read("sweep", recorded), "phases_by_budget")
     titles = [ax.get_title() for ax in sheet.axes]
     assert titles == ["weight decay 0.1, n = 4", "weight decay 0.7, n = 4"]
+
+
+def test_lines_of_equal_shares_stand_beside_each_other():
+    """Before any trial learns, the shares of three phases are 0."""
+    figure = phases_by_budget.figure(phases_by_budget.summarize(*tidy(pairs())))
+    firsts = [float(np.asarray(line.get_ydata())[0]) for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    assert len(firsts) == len(set(firsts)) == 4
 
 
 def test_without_curves_there_is_no_figure(uri):

@@ -63,6 +63,17 @@ def test_the_delay_starts_at_memorization_and_is_censored_at_the_end(tmp_path):
     saved(data_fraction.figure(summary), tmp_path)
 
 
+def test_lines_have_no_mark_that_could_mean_not_reached(tmp_path):
+    """Four lines; with pandas' own columns as lengths of bars, the second one warned."""
+    cells = [(f, d, s) for f in (0.4, 0.8) for d in (0.1, 0.2, 0.4, 0.8) for s in range(6)]
+    pairs = [(trial(s, data_fraction=f, weight_decay=d), outcome(600 if f > d else None, 500)) for f, d, s in cells]
+    figure = data_fraction.figure(data_fraction.summarize(frame(pairs), "weight_decay"))
+    filled = {line.get_marker() for ax in figure.axes for line in ax.lines if line.get_fillstyle() == "full"}
+    assert {"o", "s", "D", "P"} <= filled
+    assert "^" not in filled
+    assert "^" in {line.get_marker() for line in figure.axes[1].lines}
+
+
 def test_a_median_far_below_the_budget_is_inside_its_panel():
     cells = {0.4: (2100, 100), 0.8: (200, 100)}  # fewer than six trials: the interval is open and draws no bar
     pairs = [(trial(s, data_fraction=f), outcome(*steps)) for f, steps in cells.items() for s in range(4)]
