@@ -26,7 +26,7 @@ from .statistics import decided, wilson
 
 COLUMNS = ["boundary", "position", "low", "high", "n", "trials", "generalized", "rate", "rate_low", "rate_high"]
 OUTSIDE = (  # benchmarks/interval_coverage.py
-    "Boundaries within 5 % of an end of the axis are mostly not found: P is then known over the stretch named alone"
+    "Boundaries within 5 % of an end of the axis are mostly not found: P is then known only over the stretch named"
 )
 REACH = 0.05  # of a continuous second axis: trials so near to a line speak for it
 FEWEST = 20  # or so many
@@ -229,7 +229,7 @@ def _dress(ax: Axes, summary: Summary) -> None:
         ax.text(
             place,
             middle,
-            _side(row).replace(", ", ",\n").replace(" (", "\n("),
+            _side(row).replace(", ", ",\n").replace(" and ", "\nand ").replace(" (", "\n("),
             rotation=90,
             ha="center",
             va="center",

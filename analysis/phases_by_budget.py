@@ -110,7 +110,7 @@ def figure(summary: Summary) -> Figure:
         draw(ax, summary, value)
         n = summary.table[summary.table.panel == value].n
         count = f"n = {n.min()}" if n.nunique() == 1 else f"n = {n.min()} to {n.max()}"
-        name = f"{summary.panel.replace('_', ' ')} {text(value)}, " if summary.panel else ""
+        name = f"{summary.panel.replace('_', ' ')} {text(value)}\n" if summary.panel else ""
         ax.set_title(f"{name}{count}")
         ax.label_outer()
     style.hide_rest(axes, len(values))

@@ -109,7 +109,7 @@ def figure(summary: Summary) -> Figure:
     sheet, axes = style.sheet(rows, columns, width, height, summary.caption, sharex=True, sharey=True)
     for ax, (title, part, trials) in zip(axes.flat, panels, strict=False):
         _draw_panel(ax, summary.x, part, trials)
-        ax.set_title(title, fontsize=7)
+        ax.set_title(title, fontsize=7 if len(panels) < 4 else 6)  # four stand side by side
         ax.label_outer()
         ax.xaxis.label.set_fontsize(7)
     style.hide_rest(axes, len(panels))

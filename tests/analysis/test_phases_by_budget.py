@@ -104,7 +104,7 @@ def test_it_is_drawn_by_the_command_and_from_python(recorded, tmp_path):
     assert names == {"phases_by_budget.png", "phases_by_budget.svg", "phases_by_budget.csv"}
     assert set(pd.read_csv(tmp_path / "phases_by_budget.csv").panel) == {64, 128}
     sheet = figure_of(read("sweep", recorded), "phases_by_budget")
-    titles = [ax.get_title() for ax in sheet.axes]
+    titles = [ax.get_title().replace("\n", ", ") for ax in sheet.axes]
     assert titles == ["weight decay 0.1, n = 4", "weight decay 0.7, n = 4"]
 
 
