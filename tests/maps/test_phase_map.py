@@ -1,4 +1,4 @@
-"""The map against truths whose boundary is known, and the arithmetic of its intervals against lines made by hand."""
+"""The map against truths whose boundary is known."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 from scipy.special import expit
 
 from phasemap.maps.axes import Axes, Axis, unit_axes
-from phasemap.maps.crossings import crossings_with_intervals, longest_stretch
 from phasemap.maps.phase_map import PhaseMap
 
 
@@ -117,47 +116,6 @@ def test_an_edge_between_two_values_tried_may_stand_anywhere_between_them(seeds:
     assert found.high - found.low < 0.3
 
 
-LINE = np.linspace(0, 1, 1001)
-
-
-def bands(*edges):
-    """A line of log-odds, above 0 between each pair of edges."""
-    return np.max([np.minimum(LINE - low, high - LINE) for low, high in edges], 0)
-
-
-def ends(found):
-    return [tuple(round(float(end), 3) for end in crossing[1:3]) for crossing in found]
-
-
-def test_the_start_of_a_narrow_band_is_never_taken_for_its_end():
-    shifts = np.linspace(-0.2, 0.2, 41)  # twice the width of the band
-    draws = np.array([bands((0.45 + d, 0.55 + d)) for d in shifts])
-    start, end = crossings_with_intervals(bands((0.45, 0.55)), draws, 0.9)
-    assert (start.rises, end.rises) == (True, False)
-    assert start[:3] == pytest.approx((0.45, 0.27, 0.63), abs=1e-3)
-    assert end[:3] == pytest.approx((0.55, 0.37, 0.73), abs=1e-3)
-
-
-def test_an_edge_that_left_the_line_opens_the_interval_on_that_side_alone():
-    draws = np.array([bands((0.1 + d, 0.6 + d)) for d in np.linspace(-0.2, 0.2, 41)])
-    start, end = ends(crossings_with_intervals(bands((0.1, 0.6)), draws, 0.9))
-    assert start == (0, 0.28)
-    assert end == (0.42, 0.78)
-    draws = np.array([LINE - 0.9 - d for d in np.linspace(-0.2, 0.2, 41)])
-    assert ends(crossings_with_intervals(LINE - 0.9, draws, 0.9)) == [(0.72, 1)]
-
-
-def test_a_region_that_some_draws_lack_is_placed_by_the_others():
-    one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
-    few = np.array([both] * 32 + [one] * 8)
-    assert ends(crossings_with_intervals(both, few, 0.9)) == [(p, p) for p in (0.2, 0.3, 0.6, 0.8)]
-
-
-def test_a_region_that_half_of_the_draws_lack_is_not_reported():
-    one, both = bands((0.6, 0.8)), bands((0.2, 0.3), (0.6, 0.8))
-    assert ends(crossings_with_intervals(both, np.array([both, one] * 20), 0.9)) == [(p, p) for p in (0.6, 0.8)]
-
-
 def test_rates_that_explain_a_plateau_are_preferred_to_none():
     """Success from 0.3 to 1 against success from 0 to 1, on the same places."""
     points = np.linspace(0, 1, 200)[:, None]
@@ -181,10 +139,6 @@ def test_the_interval_covers_the_truth_where_success_does_not_reach_one():
         held += any(b.low <= 0.5153 <= b.high for b in found)
     assert held >= 10
     assert reported - held <= 2
-
-
-def test_a_line_without_a_change_of_sign_has_no_crossing():
-    assert crossings_with_intervals(LINE + 1, np.array([LINE - 0.5] * 4), 0.9) == []
 
 
 def test_unordered_axes_carry_no_boundary_but_separate_their_maps():
@@ -232,17 +186,6 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 def test_the_90_percent_interval_covers_85_to_95_percent():
     """Of sharp and wide boundaries together, to 0.022; each by itself: ``benchmarks/interval_coverage.py``."""
     assert 0.84 <= np.mean([coverage(60, 150, width) for width in (0.03, 0.06, 0.12)]) <= 0.96
-
-
-def test_the_stretch_that_holds_no_boundary_ends_where_draws_change_their_sign() -> None:
-    signs = np.zeros((100, 11), bool)
-    signs[:, 9:] = True  # all draws rise between places 8 and 9
-    assert longest_stretch(signs, 0.9) == (0, 8)
-    signs[:20, 6:] = True  # a fifth of them earlier
-    assert longest_stretch(signs, 0.9) == (0, 5)
-    assert longest_stretch(signs, 0.5) == (0, 8)
-    assert longest_stretch(signs[:, ::-1], 0.9) == (5, 10)
-    assert longest_stretch(np.eye(2, dtype=bool).repeat(50, 0), 0.9) is None
 
 
 def test_a_boundary_at_the_end_of_an_axis_is_found_or_not_denied() -> None:
