@@ -338,6 +338,7 @@ def test_log_spaced_evaluations_grow_by_a_factor_up_to_their_interval():
     assert len(steps) < 25
 
 
+@pytest.mark.long
 def test_the_last_point_of_a_curve_is_the_outcome():
     task = "modular_multiplication"
     quick = EVERY_PROBE.replace("local_learning_coefficient+", "")  # seconds; its own test has it
