@@ -122,14 +122,15 @@ def _rows(table: pd.DataFrame, fitted: Fit, value: object) -> Iterator[dict[str,
     line = (along.name, [1], fixed)
     boundaries = fitted.grokked.boundaries(*line, LEVEL) if 0 < hits < trials else []
     for boundary in boundaries:
-        ends = _ends(boundary.low, boundary.high, along)
+        ends = {"low": _value(boundary.low, along), "high": _value(boundary.high, along)}
         found = {"position": _value(boundary.position, along), **ends, "n": boundary.n}
         yield common | {"boundary": "start" if boundary.rises else "end", **found}
     if not boundaries:
         likely = hits > 0 and (hits == trials or fitted.grokked.likely(*line))
         clear = fitted.grokked.clear(*line, LEVEL) if 0 < hits < trials else None
-        ends = _ends(*clear, along) if clear else {"low": math.nan, "high": math.nan}
-        yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", "position": math.nan, **ends, "n": 0}
+        low, high = (_value(end, along) for end in clear) if clear else (math.nan, math.nan)
+        ends = {"position": math.nan, "low": low, "high": high}
+        yield common | {"boundary": f"none: P {'>' if likely else '<'} 0.5", **ends, "n": 0}
 
 
 def near(table: pd.DataFrame, other: Axis, value: Any) -> pd.DataFrame:
@@ -143,18 +144,9 @@ def near(table: pd.DataFrame, other: Axis, value: Any) -> pd.DataFrame:
     return table[distance <= max(REACH, np.sort(distance)[:FEWEST][-1])]
 
 
-def _ends(low: float, high: float, along: Axis) -> dict[str, float]:
-    """Field values; an end at the end of the axis is open."""
-    first, last = along.places(along.values)[[0, -1]]
-    reach = 1e-6 * (last - first)
-    return {
-        "low": -math.inf if low <= first + reach else _value(low, along),
-        "high": math.inf if high >= last - reach else _value(high, along),
-    }
-
-
 def _value(place: float, along: Axis) -> float:
-    if along.scale != "ordinal":
+    """The field value of a place; an open end stays infinite."""
+    if along.scale != "ordinal" or math.isinf(place):
         return float(place)
     return float(np.interp(place, range(len(along.values)), np.array(along.values, float)))
 

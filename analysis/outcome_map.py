@@ -44,7 +44,6 @@ NARROW = 1.5  # a log scale of colors reaches so far, at least
 LONGEST = 6  # characters in a cell
 SMALLEST = 4.5  # points of a text: cells too narrow for it have none
 STRIP = (0.09, 0.32)  # of a cell's height
-QUARTERS = [0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"]
 CENSORED, MISSING = "not within the steps run", "no number"
 
 
@@ -351,7 +350,7 @@ def _dress(ax: Axes, panel: Summary, whole: Summary, what: str) -> None:
         fitted_log(ax.yaxis)
     if whole.share:
         ax.set_ylim(-0.04, 1.06)
-        ax.set_yticks(*QUARTERS)
+        ax.set_yticks(*style.QUARTERS)
     panel.x.dress(ax)
     ax.set_ylabel(_label(whole.outcome, what))
 
@@ -373,7 +372,7 @@ def _bar(sheet: Figure, axes: np.ndarray, summary: Summary) -> None:
     if summary.log:
         fitted_log(bar.ax.yaxis)
     if summary.share:
-        bar.ax.set_yticks(*QUARTERS)
+        bar.ax.set_yticks(*style.QUARTERS)
 
 
 def _handles(summary: Summary) -> Iterator[Artist]:

@@ -95,7 +95,7 @@ def draw(ax: Axes, summary: Summary, value: object = "") -> None:
     ax.set_xscale("log")
     plain_log(ax.xaxis)
     ax.set(xlabel="budget (steps)", ylabel="share of trials", ylim=(-0.06, 1.06))
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    ax.set_yticks(*style.QUARTERS)
 
 
 @style.applied()

@@ -56,7 +56,7 @@ def draw_rates(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None) -> None:
     x.dress(ax)
     ax.set_title(f"n = {rows.n.mode()[0]} per point" + (" unless stated" if rows.n.nunique() > 1 else ""), fontsize=7)
     ax.set(ylabel="share generalized", ylim=(-0.04, 1.1), xlim=x.edges[[0, -1]])
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    ax.set_yticks(*style.QUARTERS)
 
 
 def draw_steps(ax: Axes, rows: pd.DataFrame, x: Axis, by: str | None, name: str) -> None:

@@ -52,6 +52,7 @@ PHASE_MARKERS = {
 OTHERS = ("#f7e58b", "#4fc9a4", "#d2702b", "#5a67b8", "#7b1f58", "#9ad0f5", "#b9b9b9", "#2f6b3c")  # a user's phases
 BLUE, ORANGE, GREEN, PURPLE, GRAY = "#0b5fa5", "#d9701e", "#0f8a6c", "#8d4a9e", "#8a8a8a"  # lines of different kinds
 NOTHING = "#f1f1f1"  # where no trial stands
+QUARTERS = [0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"]  # ticks of a share, and their labels
 WORD_COLORS = (BLUE, ORANGE, GREEN, PURPLE, "#a0522d", "#d4a017", "#4a4a4a", "#c2447a")  # words have no order
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (2.5, 1)), (0, (8, 2)))
 DASHES += ((0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (3, 3)), (0, (10, 1.5, 3, 1.5)))

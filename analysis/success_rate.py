@@ -124,5 +124,5 @@ def _draw_line(ax: Axes, x: Axis, rows: pd.DataFrame, color: object, order: int,
 def _dress(ax: Axes, summary: Summary) -> None:
     summary.x.dress(ax)
     ax.set(ylabel="share generalized", ylim=(-0.04, 1.06))
-    ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    ax.set_yticks(*style.QUARTERS)
     ax.set_xlim(*summary.x.edges[[0, -1]])

@@ -110,13 +110,13 @@ def _lines(chance: Chance, sweep: int) -> Iterator[Line]:
         x = np.linspace(0, 1, 20_012)
         above = chance(x, np.full(len(x), y)) > 0.5
         places = np.flatnonzero(above[1:] != above[:-1])
-        reported = fitted.boundaries("x0", [1], {"x1": y})
+        reported = fitted.crossings("x0", [1], {"x1": y})
         right = [any(b.low <= x[i] <= b.high and b.rises == above[i + 1] for b in reported) for i in places]
         wrong = len(reported) - sum(right)
         if not reported:
-            clear = fitted.clear("x0", [1], {"x1": y})
+            clear = fitted.sure("x0", [1], {"x1": y})
             right = [clear is None or not clear[0] < x[i] < clear[1] for i in places]
-        yield Line(right, wrong, [min(b.high, 1.0) - max(b.low, 0.0) for b in reported])
+        yield Line(right, wrong, [b.high - b.low for b in reported])
 
 
 GRID = (8, 5)  # values tried of x and y: a sharp edge lies between two of x, nobody knows where
@@ -147,7 +147,7 @@ def _sharp(seeds: int, sweep: int) -> Iterator[tuple[str, bool, float]]:
     best = problem.solve()
     for line in (0.0, 0.5):
         truth = at + slope * (line - 0.5)
-        for found in fitted.boundaries("x0", [1], {"x1": line}):
+        for found in fitted.crossings("x0", [1], {"x1": line}):
             yield "boundary", found.low <= truth <= found.high, found.high - found.low
         _, low, high = problem.place(best, "start", line - 0.5, 0.9, (-1, 2))
         yield "critical value", low <= truth <= high, high - low

@@ -220,7 +220,7 @@ class Space:
         """Axes that have no effect on some trial, so that cells would repeat one training, and values given on the
         command line that have none on any."""
         axes = tuple(name for name in self.axes if name in self.known)
-        told = [self._idle_values(trial) for trial in trials]
+        told = [self._idle_values(trial) for trial in trials] if self.given else []
         values = [told[0][name] for name in self.given if told and all(name in one for one in told)]
         return list(dict.fromkeys([fault for trial in trials for fault in idle(trial, axes)] + values))
 
