@@ -93,35 +93,45 @@ def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     """``replication.md`` in the folder; beside it its table and the trials as CSV, and a figure per claim."""
     pictures = out / "replication"
     pictures.mkdir(parents=True, exist_ok=True)
-    tables = gathered(pictures, tracking_uri)
+    here = in_store(tracking_uri)
+    tables = gathered(pictures, here)
     summary = summarize(tables)
     paths = [out / "replication.md", pictures / "replication.csv"]
     paths[0].write_text(report(summary), encoding="utf-8")
     summary.table.to_csv(paths[1], index=False)
-    for name, table in tables.items():
+    for name in here:  # the others stay as they are: an outcome that has another definition now is kept there
         paths.append(pictures / f"trials_{name}.csv")
-        _keep(table, paths[-1])
+        _keep(tables[name], paths[-1])
     sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in _drawn(summary)}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
 
 
-def gathered(folder: Path, tracking_uri: str | None = None) -> dict[str, pd.DataFrame]:
-    """The finished trials of every experiment that a claim speaks of: those of this store, and those that other
-    machines left in the tables beside the report, each trial once."""
+def in_store(tracking_uri: str | None = None) -> dict[str, pd.DataFrame]:
+    """The finished trials in this store of each experiment that a claim speaks of, where there are any."""
     try:
         here = set(experiments(tracking_uri))
     except ValueError:
         if tracking_uri:
             raise
-        here = set()  # no store in this folder: the tables alone
+        return {}  # no store in this folder: the tables beside the report alone
+    tables = {name: read(name, tracking_uri, everything=True).finished for name in sorted(_spaces() & here)}
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+def gathered(folder: Path, here: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The trials of this store, and those that other machines left in the tables beside the report, each once."""
     tables = {}
-    for name in sorted({name for claim in CLAIMS for name in claim.spaces}):
-        parts = [read(name, tracking_uri, everything=True).finished] if name in here else []
+    for name in sorted(_spaces()):
         file = folder / f"trials_{name}.csv"
+        parts = [here[name]] if name in here else []
         parts += [kept(file)] if file.exists() else []
         if parts:
             tables[name] = pd.concat(parts, ignore_index=True).drop_duplicates("trial", ignore_index=True)
     return tables
+
+
+def _spaces() -> set[str]:
+    return {name for claim in CLAIMS for name in claim.spaces}
 
 
 def kept(file: Path) -> pd.DataFrame:

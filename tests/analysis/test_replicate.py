@@ -177,20 +177,27 @@ def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(schema
         there = [result(trial, outcome) for trial, outcome in success(5, 6) if trial.seed in seeds]
         record(uri, "seeds_success_rate", *there)
         replicate.write(tmp_path / "docs", uri)
-    table = replicate.gathered(tmp_path / "docs/replication", uri)["seeds_success_rate"]
+    table = replicate.gathered(tmp_path / "docs/replication", replicate.in_store(uri))["seeds_success_rate"]
     assert sorted(table.seed) == [0, 1, 2, 3, 4, 5]
     whole = frame(success(5, 6))
     for name in ("final_test_accuracy", "grok_step", "width", "probes", "phase", "clone_blocks"):
         assert table.sort_values("seed")[name].tolist() == whole.sort_values("seed")[name].tolist(), name
 
 
-def test_a_machine_without_a_sweep_passes_its_table_on_unchanged(recorded, uri, tmp_path):
-    record(uri, "seeds_success_rate", *(result(*pair) for pair in success(5, 6)))
-    replicate.write(tmp_path / "docs", uri)
-    table = (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text()
-    for _ in range(2):
-        replicate.write(tmp_path / "docs", recorded)
-        assert (tmp_path / "docs/replication/trials_seeds_success_rate.csv").read_text() == table
+def test_a_machine_without_a_sweep_leaves_its_table_as_it_is(recorded, tmp_path):
+    file = tmp_path / "docs/replication/trials_seeds_success_rate.csv"
+    file.parent.mkdir(parents=True)
+    table = frame(success(5, 6)).assign(takeover_step=1_000.0)  # by a definition that is another one today
+    table.to_csv(file, index=False)
+    before = file.read_bytes()
+    replicate.write(tmp_path / "docs", recorded)
+    assert file.read_bytes() == before
+
+
+def test_a_sweep_without_a_finished_trial_leaves_no_table(uri, tmp_path):
+    record(uri, "takeover_small")
+    paths = replicate.write(tmp_path, uri)
+    assert [path.name for path in paths] == ["replication.md", "replication.csv", "overview.png"]
 
 
 def test_an_outcome_that_meant_something_else_then_is_absent(tmp_path):
