@@ -5,6 +5,8 @@ Text only; the definitions themselves stand in ``phasemap.plan.outcome``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from phasemap.plan.component import built_in, names
@@ -89,13 +91,14 @@ def pooled(table: pd.DataFrame, shown: tuple[str, ...]) -> str:
     if not others:
         return ""
     over = ", ".join(o.replace("_", " ") for o in others)
-    return join(f"Pooled over {over}", SAMPLED if _sampled(table, others) else "")
+    return join(f"Pooled over {over}", sampled(table, others))
 
 
-def _sampled(table: pd.DataFrame, axes: list[str]) -> bool:
-    """Whether a sampler chose the points: each trial then has a seed of its own, where a grid gives all cells the same
-    ones, or a value of its own on an axis."""
-    return table.seed.is_unique or any(axis_of(table, name).continuous for name in axes)
+def sampled(table: pd.DataFrame, axes: Sequence[str]) -> str:
+    """That a sampler chose the points, if so: each trial then has a seed of its own, where a grid gives all cells the
+    same ones, or a value of its own on an axis."""
+    chosen = table.seed.is_unique or any(axis_of(table, name).continuous for name in axes)
+    return SAMPLED if axes and chosen else ""
 
 
 def join(*sentences: str) -> str:

@@ -47,7 +47,7 @@ def summarize(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
     return {
         "name": sweep.name,
         "progress": sweep.progress,
-        "note": caption.join(caption.grokked(table), caption.sizes(table)) if len(table) else "",
+        "note": _note(table, sweep.cell_axes) if len(table) else "",
         "experiment": sweep.experiment_id,
         "server": served,
         "axes": [
@@ -67,6 +67,10 @@ def summarize(sweep: Sweep, curves: pd.DataFrame) -> dict[str, object]:
         ],
         "steps": [list(steps) for steps in grids],
     }
+
+
+def _note(table: pd.DataFrame, axes: tuple[str, ...]) -> str:
+    return caption.join(caption.grokked(table), caption.sizes(table), caption.sampled(table, axes))
 
 
 def _trial(row: dict[str, Any], names: list[str]) -> dict[str, object]:

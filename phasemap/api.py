@@ -109,6 +109,7 @@ class Results:
 def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     """The finished trials of a sweep: a row per trial, a column per field and outcome (``docs/definitions.md``).
 
+    The axes and ``phase``, ``grok_step`` and ``final_test_accuracy`` stand first, so that a printed table shows them.
     Outcomes that did not happen are NaN. ``tracking_uri`` as for the command; every figure of ``analysis`` is made
     from this frame: ``phase_diagram.figure(phase_diagram.summarize(load(name), "weight_decay", "width"))``.
 
@@ -118,7 +119,9 @@ def load(name: str, tracking_uri: str | None = None) -> pd.DataFrame:
     from phasemap.record import reader  # pandas and MLflow come with the first call
 
     sweep = reader.read(name, tracking_uri)
-    return sweep.finished.sort_values(list(sweep.axes), ignore_index=True)
+    first = [*sweep.axes, "phase", "grok_step", "final_test_accuracy"]
+    columns = [*first, *sweep.finished.columns.difference(first, sort=False)]
+    return sweep.finished[columns].sort_values(list(sweep.axes), ignore_index=True)
 
 
 def weights(trial: str, step: int | None = None, tracking_uri: str | None = None) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from small import space_text
 
 import phasemap
 from phasemap import sweep
+from phasemap.record.reader import COLUMNS
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "example.ipynb"
 
@@ -36,6 +37,9 @@ def test_load_gives_a_row_per_finished_trial_in_the_order_of_the_axes(swept):
     cells = [(decay, width, seed) for decay in (0.1, 1.0, 3.0) for width in (8, 16) for seed in (0, 1)]
     assert list(trials[["weight_decay", "width", "seed"]].itertuples(index=False, name=None)) == cells
     assert trials.phase.notna().all()
+    shown = ["weight_decay", "width", "seed", "phase", "grok_step", "final_test_accuracy"]
+    assert list(trials)[:6] == shown
+    assert set(trials) == set(COLUMNS)
     with pytest.raises(ValueError, match="experiment: must exist"):
         phasemap.load("nothing", swept)
 

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from synthetic import BASE, curves, frame, made
 
-from analysis import boundary_position, interactive, probability_map, style
+from analysis import boundary_position, caption, interactive, probability_map, style
 from analysis.statistics import grok_time, wilson
 from phasemap.plan.outcome import Outcome
 from phasemap.record.reader import Sweep
@@ -213,6 +213,17 @@ def test_the_page_holds_every_trial_and_needs_no_network(page):
     assert len(told["steps"]) == 1
     assert all(len(t["test"]) == len(told["steps"][t["grid"]]) for t in told["trials"])
     assert not re.search(r"(src|href)\s*=\s*[\"']http", text)
+
+
+def test_the_page_says_so_where_a_sampler_chose_the_points(table):
+    lines = pd.DataFrame(columns=["run_id", "key", "step", "value"])
+    for trials, axes, said in (
+        (table, ("weight_decay", "width", "seed"), False),
+        (table.assign(seed=range(len(table))), ("weight_decay", "width", "seed"), True),
+        (table.head(1).loc[[0] * 4].assign(seed=range(4)), ("seed",), False),
+    ):
+        note = str(interactive.summarize(Sweep("some", axes, trials), lines)["note"])
+        assert (caption.SAMPLED in note) == said
 
 
 def test_a_thousand_trials_stay_small():
