@@ -94,6 +94,7 @@ class PhaseMap:
 
     @property
     def kernels(self) -> tuple[Kernel | None, ...]:
+        """The fitted kernel of each phase; none for a phase without a field of its own."""
         return tuple(field.kernel if field else None for field in self.fields)
 
     def probability(self, points: np.ndarray) -> np.ndarray:

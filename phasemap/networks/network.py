@@ -53,6 +53,7 @@ class Piece:
 
     @property
     def size(self) -> int:
+        """Numbers in the piece."""
         return math.prod(self.shape)
 
 
@@ -68,6 +69,7 @@ class Layout:
 
     @cached_property
     def size(self) -> int:
+        """Numbers in a trial's row."""
         return sum(map(self.room, self.pieces))
 
     @cached_property
@@ -137,6 +139,7 @@ class Network:
 
     @cached_property
     def layout(self) -> Any:
+        """Where each piece stands in a trial's row of weights."""
         return Layout(tuple(self.pieces()))
 
     @property
@@ -210,6 +213,7 @@ class TokenNetwork(Network):
         raise NotImplementedError
 
     def pieces(self) -> list[Piece]:
+        """The token tables, the body, the bottleneck if any, and the readout."""
         tables = self.task.tokens if self.task.separate_tables and not self.tie_embeddings else 1
         table = Piece("table", (tables, self.task.vocabulary, self.width), Start("normal", 1.0), "embedding")
         pieces = ([] if self.task.is_real else [table]) + self.body()
@@ -227,6 +231,7 @@ class TokenNetwork(Network):
         return self.readout(weights, self.hidden(weights, inputs, drop))
 
     def readout(self, weights: dict[str, Tensor], hidden: Tensor) -> Tensor:
+        """Logits, from the hidden vectors: a linear layer, through the bottleneck if there is one."""
         if self.bottleneck:
             hidden = self.linear(weights, "widen", self.linear(weights, "squeeze", hidden).relu())
         return self.linear(weights, "readout", hidden)
@@ -245,7 +250,9 @@ class TokenNetwork(Network):
         return x if drop is None else drop(x)
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Matrix product in the trial's precision."""
         return networks.layers.product(a, b, self.precision)
 
     def activate(self, x: Tensor) -> Tensor:
+        """The trial's activation function, element by element."""
         return networks.layers.activate(x, self.activation)

@@ -174,6 +174,7 @@ class Space:
 
     @property
     def fixed(self) -> dict[str, Any]:
+        """The fields that have one value."""
         return {name: value for name, value in self.values.items() if not _is_axis(value)}
 
     def trials(self) -> list[Trial]:
