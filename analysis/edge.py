@@ -161,9 +161,9 @@ class Problem:
         return ratio_test(2 * (free.height - kept), self.freedom(free))
 
     def freedom(self, best: Edges) -> float:
-        """Degrees of freedom: the trials that tell an edge, of which one at P = 0.5 counts whole and a certain one not
-        at all, less three for each edge. A steeper edge than usual is told by the trials that would tell a usual one:
-        they are certain, and say the more for it."""
+        """Degrees of freedom: the trials that place an edge, of which one at P = 0.5 counts whole and a certain one not
+        at all, less three for each edge. Those of an edge steeper than usual are the trials that would place a usual
+        one: they are certain, and say the more for it."""
         values, usual = best.values.copy(), math.log(USUAL * self._ranges[0])
         for side in best.sides:
             column = best.column(side, "steepness")

@@ -86,7 +86,9 @@ def check_device(options: Options) -> None:
     from phasemap.training.train import without_gpu
 
     if got := without_gpu():
-        raise ValueError(f"--device: cuda needs a GPU that torch can use, got {got}; leave --device out, or mend that")
+        raise ValueError(
+            f"--device: cuda needs a GPU that torch can use, got {got}; repair that, or leave --device out"
+        )
 
 
 @dataclass

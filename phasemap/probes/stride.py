@@ -27,8 +27,8 @@ from phasemap.probes.batch import has_extent, nan_unless, only_finite
 from phasemap.probes.view import Numbers, View
 
 OUTCOMES = {
-    "winning_stride_p_value": "share of 999 random relabellings whose best score is as high, (1 + hits) / 1000",
-    "inner_winning_stride_p_value": "its p-value against random relabellings",
+    "winning_stride_p_value": "share of 999 random relabelings whose best score is as high, (1 + hits) / 1000",
+    "inner_winning_stride_p_value": "its p-value against random relabelings",
 }
 CURVES = {
     "winning_stride": "stride s with the highest adjacency score of the class centroids, outer reading: the whole "
@@ -72,8 +72,8 @@ def winning_stride(circles: Tensor, inner: bool = False) -> Stride:
     neighbors, sound = _neighbors(circles, 1 if inner else 2)
     stride, score = best_stride(circles, inner)
     hits = torch.zeros_like(score)
-    relabellings = _relabellings(*circles.shape[1:3]).to(circles.device)
-    for some in relabellings.split(max(1, COMPARISONS // neighbors.numel())):
+    relabelings = _relabelings(*circles.shape[1:3]).to(circles.device)
+    for some in relabelings.split(max(1, COMPARISONS // neighbors.numel())):
         best = _scores(_points(neighbors, some), circles, inner).amax(2)
         hits += (best >= score[:, None]).sum(1)  # scores of equal points are equal, bit for bit
     return Stride(stride, score, nan_unless(sound, (1 + hits) / (1 + DRAWS)))
@@ -104,7 +104,7 @@ def _neighbors(circles: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _points(neighbors: Tensor, labels: Tensor) -> Tensor:
-    """Points of every stride under R labellings of the places, whole numbers so that ties are ties.
+    """Points of every stride under R labelings of the places, whole numbers so that ties are ties.
 
     A neighbor at stride s or -s earns a point. At half a circle only the nearest can, and earns for all.
 
@@ -127,8 +127,8 @@ def _points(neighbors: Tensor, labels: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _relabellings(circles: int, places: int) -> Tensor:
-    """The same random relabellings for every trial: [DRAWS, G, n]."""
+def _relabelings(circles: int, places: int) -> Tensor:
+    """The same random relabelings for every trial: [DRAWS, G, n]."""
     ordered = np.tile(np.arange(places), (DRAWS, circles, 1))
     return torch.from_numpy(np.random.default_rng(0).permuted(ordered, axis=2))
 
