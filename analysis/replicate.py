@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.plan.stack import seconds
 from phasemap.plan.trial import FIELDS, KINDS, Trial
 from phasemap.record.reader import COLUMNS, experiments, read, typed_fields

@@ -34,7 +34,7 @@ import pandas as pd
 import psutil
 
 from phasemap.maps.phase_map import PhaseMap
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 
 SPACES = HERE.parent / "search_spaces"
 BOUNDARY, MAIN = "boundary_wd_width", "wd_width"

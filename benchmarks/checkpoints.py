@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.plan.stack import Plan
 from phasemap.scheduling.worker import CHECKPOINT_SHARE
 from phasemap.training.checkpoint import Storage

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import phasemap
-from phasemap.plan.space import Space, load
+from phasemap.plan.space import Space
+from phasemap.plan.space_file import load
 from phasemap.training import weights
 
 writing: list[float] = []  # seconds of each file of the last sweep

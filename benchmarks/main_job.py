@@ -28,7 +28,7 @@ import torch
 from speed import loop
 from turns import rate
 
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 
 ROOT = Path(__file__).parent.parent
 SPACE = ROOT / "search_spaces" / "wd_width.py"

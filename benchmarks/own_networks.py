@@ -22,7 +22,7 @@ import turns
 from torch import Tensor, nn
 
 from phasemap import Space, Task
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.plan.stack import best_size
 from phasemap.plan.trial import Trial, make_trial
 from phasemap.training.train import may_be_stacked

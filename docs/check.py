@@ -19,7 +19,7 @@ import definitions
 
 import phasemap
 from phasemap.fields import Fault
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent

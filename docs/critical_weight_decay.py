@@ -16,7 +16,7 @@ import pandas as pd
 from phasemap.analysis import critical_law, grok_step_law, style
 from phasemap.analysis.likelihood import verdict
 
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.plan.trial import FIELDS
 
 DOCS = Path(__file__).parent

@@ -194,7 +194,7 @@ def _parts(kept: KeptTrial, space: Space | None, execute: bool, uri: str | None)
 
 
 def _recorded_space(run_id: str, uri: str | None) -> Space:
-    from phasemap.plan.space import load as read
+    from phasemap.plan.space_file import load as read
     from phasemap.record import reader
 
     source = reader.space_source(run_id, uri)

@@ -17,7 +17,7 @@ from phasemap.command.execution import BAD_INPUT, INTERRUPTED, OK
 from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.command.signals import piped
 from phasemap.fields import Fault
-from phasemap.plan.space import explain, load, source_of
+from phasemap.plan.space_file import explain, load, source_of
 
 
 @piped

@@ -311,7 +311,7 @@ def test_a_run_robbed_of_its_tag_is_reported_and_not_counted(folder, capsys):
 
 def test_tags_that_somebody_edited_are_reported_or_ignored(folder, capsys):
     from phasemap.command.watch import Watched
-    from phasemap.plan.space import load
+    from phasemap.plan.space_file import load
 
     assert here("tiny.py") == 0
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")

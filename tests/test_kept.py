@@ -21,7 +21,7 @@ from small import space_text
 import phasemap
 from phasemap import sweep
 from phasemap.fields import Fault
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.record import reader
 
 PROBED = space_text(weight_decay=[0.1, 1.0], seed=[0, 1], probe_every=10)

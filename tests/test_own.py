@@ -22,7 +22,8 @@ from phasemap.fields import Fault
 from phasemap.networks.network import Network, Piece, Start, linear_pieces
 from phasemap.plan.component import names
 from phasemap.plan.source import fingerprint
-from phasemap.plan.space import Space, load
+from phasemap.plan.space import Space
+from phasemap.plan.space_file import load
 from phasemap.plan.stack import Stack
 from phasemap.plan.trial import Trial
 from phasemap.scheduling.worker import StackRun

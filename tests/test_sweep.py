@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from small import space_text
 
 from phasemap import sweep
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.record import live
 from phasemap.scheduling import worker
 from phasemap.training.train import train

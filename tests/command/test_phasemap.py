@@ -13,7 +13,7 @@ import pytest
 
 from phasemap import sweep
 from phasemap.command.main import main
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 
 ROOT = Path(__file__).parents[2]
 SPACES = {file.stem: file for file in (ROOT / "search_spaces").glob("*.py")}

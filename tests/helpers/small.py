@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from phasemap.fields import Fault
 from phasemap.plan.outcome import Outcome, Result
 from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
@@ -89,3 +93,17 @@ def waited(condition: Callable[[], object], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)
+
+
+def faults(do: Callable[..., object], *arguments: object) -> list[str]:
+    """The lines of the refusal of a call."""
+    with pytest.raises(Fault) as caught:
+        do(*arguments)
+    return caught.value.faults
+
+
+def written(folder: Path, text: str) -> Path:
+    """A space file of this text."""
+    file = folder / "space.py"
+    file.write_text(text)
+    return file

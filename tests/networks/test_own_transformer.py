@@ -11,7 +11,7 @@ from small import TRANSFORMER, facts, trained
 from torch import Tensor
 
 from phasemap.plan.outcome import Curve
-from phasemap.plan.space import load
+from phasemap.plan.space_file import load
 from phasemap.plan.trial import Trial
 from phasemap.training.train import Training, begin, train
 
