@@ -11,13 +11,19 @@ from typing import Any
 
 import pandas as pd
 
+from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import Trial, make_trial
 from phasemap.record.reader import Sweep, load_curves
 from phasemap.training.events import events
 
 SETTINGS = ("grok_threshold", "memorization_threshold", "delay_limit", "settle_evaluations")
-KEYS = ("train_accuracy", "test_accuracy")
-CHANGED = ("phase", "memorization_step", "grok_step", "settled_step", "oscillations")
+ACCURACIES = ("train_accuracy", "test_accuracy")
+KEYS = (*ACCURACIES, "train_loss", "intrinsic_dimension")
+CHANGED = (  # what follows from a threshold
+    *("phase", "memorization_step", "grok_step", "settled_step", "oscillations", "slingshots"),
+    *("early_high_share", "late_high_share"),
+    *("minimum_intrinsic_dimension", "minimum_intrinsic_dimension_step", "grok_intrinsic_dimension"),
+)
 
 
 def resummarize(sweep: Sweep, **settings: float) -> Sweep:
@@ -27,12 +33,14 @@ def resummarize(sweep: Sweep, **settings: float) -> Sweep:
     it has no phase then, is censored at its last step in times, and left out of shares.
 
     Raises:
-        ValueError: not a threshold, or out of range.
+        ValueError: not a threshold, or out of range; or the phases are those of a rule of one's own.
     """
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
         raise ValueError(f"threshold: must be one of {', '.join(SETTINGS)}, got {', '.join(unknown)}")
     make_trial(settings)  # refuses what is out of range
+    if tuple(sweep.phases) != PHASES:
+        raise ValueError(f"{', '.join(settings)}: needs the phases of liu, got a rule of your own; leave it out")
     table = sweep.trials.assign(**settings)
     curves = load_curves(sweep.finished.run_id, sweep.tracking_uri or None, KEYS)
     return dataclasses.replace(sweep, trials=recomputed(table, curves))

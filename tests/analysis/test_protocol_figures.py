@@ -1,5 +1,7 @@
 """Bottleneck, data fraction, learnability, precision: known answers; and thresholds read again."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,10 +120,16 @@ def test_another_threshold_is_read_off_the_curves():
     steps = [100, 200, 300, 400]
     lines = pd.concat(
         pd.DataFrame({"run_id": "run0000", "key": key, "step": steps, "value": values})
-        for key, values in {"train_accuracy": [0.95, 1, 1, 1], "test_accuracy": [0.1, 0.92, 0.96, 0.93]}.items()
+        for key, values in {
+            "train_accuracy": [0.95, 1, 1, 1],
+            "test_accuracy": [0.1, 0.92, 0.96, 0.93],
+            "intrinsic_dimension": [9, 5, 3, 2],
+        }.items()
     )
     again = recomputed(trials.assign(grok_threshold=0.95, delay_limit=100), lines).iloc[0]
     assert (again.phase, again.memorization_step, again.grok_step) == ("grokking", 100, 300)
+    assert (again.minimum_intrinsic_dimension, again.minimum_intrinsic_dimension_step) == (3, 300)
+    assert (again.grok_intrinsic_dimension, again.late_high_share) == (3, 0)
     higher = recomputed(trials.assign(grok_threshold=0.99), lines).iloc[0]
     assert higher.phase == "memorization"
     assert np.isnan(higher.grok_step)
@@ -147,6 +155,12 @@ def test_a_trial_that_stopped_early_is_not_read_at_a_higher_threshold():
     assert decided(again).index.tolist() == [1]
     assert "1 trial stopped before" in caption.grokked(again)
     assert recomputed(trials.assign(grok_threshold=0.9), lines).phase.notna().all()
+
+
+def test_the_phases_of_a_rule_of_ones_own_are_not_read_at_another_threshold(recorded):
+    sweep = dataclasses.replace(reader.read("sweep", recorded), phases=("early", "never", "diverged"))
+    with pytest.raises(ValueError, match="grok_threshold: needs the phases of liu, got a rule of your own"):
+        resummarize(sweep, grok_threshold=0.8)
 
 
 def test_the_old_threshold_gives_the_recorded_events_again(recorded, tmp_path, capsys):
