@@ -22,7 +22,7 @@ from phasemap.record.reader import Sweep, load_curves, settings
 
 from . import caption, style
 from .axis import axis_of, in_order, plain_log, text
-from .resummarize import KEYS, recomputed
+from .resummarize import ACCURACIES, recomputed
 from .statistics import decided, wilson
 
 BUDGETS = 10  # at most, at equal ratios
@@ -43,12 +43,12 @@ class Summary:
 
 
 def summarize(table: pd.DataFrame, curves: pd.DataFrame, panel: str | None = None) -> Summary:
-    """Phases of Liu et al. at budgets up to the longest, from curves (run_id, key, step, value) of ``KEYS``.
+    """Phases of Liu et al. at budgets up to the longest, from curves (run_id, key, step, value) of ``ACCURACIES``.
 
     Of trials that differ in ``steps`` alone the longest counts; one whose budget ended before stands in no share.
     """
     trials = _longest(decided(table))
-    own = curves[curves.run_id.isin(trials.run_id) & curves.key.isin(KEYS)]
+    own = curves[curves.run_id.isin(trials.run_id) & curves.key.isin(ACCURACIES)]
     if own.empty:
         raise style.Absent("no curves were recorded")
     read = [_at(trials, own, budget) for budget in _budgets(own.step, trials.steps.max())]
@@ -76,7 +76,7 @@ def of_sweep(sweep: Sweep, x: str | None = None) -> Summary:
     panel = next(iter(few), None)
     if tuple(sweep.phases) != PHASES:
         return recorded(table, panel)
-    return summarize(table, load_curves(table.run_id, sweep.tracking_uri or None, KEYS), panel)
+    return summarize(table, load_curves(table.run_id, sweep.tracking_uri or None, ACCURACIES), panel)
 
 
 def draw(ax: Axes, summary: Summary, value: object = "") -> None:

@@ -24,7 +24,7 @@ class Grokfast(AdamW):
     def __init__(
         self,
         grokfast_alpha: Annotated[float, "decay of the slow gradient", SHARE_BELOW_ONE] = 0.98,
-        grokfast_lambda: Annotated[float, "how often the slow gradient is added", NOT_NEGATIVE] = 2.0,
+        grokfast_lambda: Annotated[float, "factor of the slow gradient before it is added", NOT_NEGATIVE] = 2.0,
         beta1: Beta1 = 0.9,
         beta2: Beta2 = 0.999,
         epsilon: Epsilon = 1e-8,

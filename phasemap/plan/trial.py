@@ -64,7 +64,9 @@ class Core:
     """The fields that every trial has, with the defaults of the published protocol. Times are optimizer steps."""
 
     task: Annotated[str, "what is learned"] = "modular_addition"
-    split: Annotated[SPLITS, "what falls to training or test: examples, distinct inputs, values, classes"] = "examples"
+    split: Annotated[
+        SPLITS, "what is divided between training and test: examples, distinct inputs, values, classes"
+    ] = "examples"
     label_noise: Annotated[float, "share of the training labels replaced by another class", NOISE] = 0.0
     data_fraction: Annotated[
         float, "share of the examples that a trial trains on; 1: all, where test examples are apart", SHARE
@@ -72,8 +74,8 @@ class Core:
     model: Annotated[str, "the network"] = "transformer"
     initial_scale: Annotated[float, "alpha of Omnigrok: multiplies all initial weights", POSITIVE] = 1.0
     start_from: Annotated[str, "trial whose kept weights it starts from; empty: drawn from the seed", KEPT_TRIAL] = ""
-    embedding_scale: Annotated[float, "multiplies the initial embeddings besides", NOT_NEGATIVE] = 1.0
-    readout_scale: Annotated[float, "multiplies the readout's initial weights besides", NOT_NEGATIVE] = 1.0
+    embedding_scale: Annotated[float, "further factor of the initial embeddings", NOT_NEGATIVE] = 1.0
+    readout_scale: Annotated[float, "further factor of the readout's initial weights", NOT_NEGATIVE] = 1.0
     optimizer: Annotated[str, "the update rule"] = "adamw"
     learning_rate: Annotated[float, "step size", POSITIVE] = 1e-3
     embedding_rate: Annotated[float, "the embeddings' learning rate / learning_rate", NOT_NEGATIVE] = 1.0
@@ -86,7 +88,7 @@ class Core:
     loss: Annotated[LOSSES, "what is minimized"] = "cross_entropy"
     temperature: Annotated[float, "the logits are divided by it in the loss", POSITIVE] = 1.0
     orthogonal_gradient: Annotated[bool, "the gradient without its part along the weights"] = False
-    gradient_clip: Annotated[float, "largest norm of a step's gradient; 0: any", NOT_NEGATIVE] = 0.0
+    gradient_clip: Annotated[float, "largest norm of a step's gradient; 0: no clipping", NOT_NEGATIVE] = 0.0
     norm_clamp: Annotated[float, "norm that the weights are rescaled to after each step; 0: none", NOT_NEGATIVE] = 0.0
     weight_noise: Annotated[float, "deviation of the noise on the weights of each step", NOT_NEGATIVE] = 0.0
     batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
@@ -95,11 +97,11 @@ class Core:
     seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
     steps: Annotated[int, "the budget", POSITIVE_COUNT] = 15_000
     evaluate_every: Annotated[int, "steps between two evaluations", POSITIVE_COUNT] = 1_000
-    probe_every: Annotated[int, "steps between two probes; 0: about 15 over the run", NOT_NEGATIVE] = 0
+    probe_every: Annotated[int, "steps between two probes; 0: steps / 15, at least 300", NOT_NEGATIVE] = 0
     log_spaced: Annotated[bool, "evaluations at growing distances, up to evaluate_every"] = False
     probes: Annotated[str, "names joined by +; empty for none"] = "dimension+activation+stride+spectrum"
     phases: Annotated[str, "the rule that names a trial's phase"] = "liu"
-    stop_when_settled: Annotated[bool, "end at settled_step; rules collapse out"] = False
+    stop_when_settled: Annotated[bool, "end at settled_step; collapse is then not seen"] = False
     grok_threshold: Annotated[float, "test accuracy that counts as generalization", ACCURACY] = 0.9
     memorization_threshold: Annotated[float, "train accuracy that counts as memorization", ACCURACY] = 0.9
     delay_limit: Annotated[int, "least lag of test behind train that counts as grokking", NOT_NEGATIVE] = 1_000
