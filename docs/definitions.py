@@ -107,8 +107,13 @@ them, which it never does in the test set. With the probe `layers` also `weight_
 `attention_entropy/BLOCK`.
 
 The *hidden vectors* are what is read out of the last block, one token or the mean of all (the last hidden layer of an
-MLP), for every test example; strides are read off the classes' means over all examples. `phasemap/tasks/task.py` has
-the examples, classes and groups of each task.
+MLP), for every test example; strides are read off the classes' means over all examples. `phasemap/tasks/` has the
+examples, classes and groups of each task.
+
+The numbers 1 ... p - 1 under multiplication form one cycle of p - 1 places, the powers of a generator. A *coset* is
+every m-th place of it. The *outer circle* is the m means of the cosets, an *inner circle* the (p - 1) / m members of
+one; m is the smallest divisor of p - 1 with m² >= p - 1: for p = 97, 12 cosets of 8 members. Addition and subtraction
+have the outer circle alone, of p places.
 
 The *adjacency score* of a stride s says how well the classes' means stand in steps of s around their circle: the
 share of hits when each place's two nearest others are compared with the places s before and s after it. It is 1 for
@@ -125,7 +130,7 @@ a perfect walk. On the inner circles, which are small, the one nearest is compar
 | | settled, but below grok_threshold at the end | | collapse |
 | the training loss or a weight stopped being finite | | | diverged |
 
-The first four are of {LIU}, within the budget of steps; the last two are ours and go before them.
+The first four are of {LIU}, within the budget of steps; the last two are ours and are checked first.
 In tables, colors and legends they have this order: {", ".join(PHASES)}.
 
 ## Thresholds
