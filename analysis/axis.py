@@ -55,6 +55,12 @@ class Axis:
     def label(self) -> str:
         return label(self.name)
 
+    @property
+    def critical(self) -> str:
+        """Label of its critical values; a long one in two lines, or it would be longer than a small figure's side."""
+        whole = f"critical {self.label}"
+        return whole.replace(" (", "\n(") if len(whole) > 30 else whole
+
     def evenly(self) -> Axis:
         """The same values one after the other: cells of one size, whatever lies between their values."""
         return self if self.continuous else replace(self, scale="ordinal")

@@ -205,7 +205,7 @@ def _dress(ax: Axes, summary: Summary) -> None:
     if along.scale == "log":
         getattr(ax, f"set_{side}scale")("log")
         plain_log(getattr(ax, f"{side}axis"))
-    getattr(ax, f"set_{side}label")(f"critical {along.label}")
+    getattr(ax, f"set_{side}label")(along.critical)
     ends = np.array([min(along.values), max(along.values)], float)
     room = (0.85, 1.18) if along.scale == "log" else (1.0, 1.0)
     getattr(ax, f"set_{side}lim")(ends[0] * room[0], ends[1] * room[1])

@@ -119,7 +119,7 @@ def draw(ax: Axes, summary: Summary) -> None:
     ax.set_ylim(*_limits(summary))
     ax.set_xlim(*other.edges[[0, -1]])
     fitted_log(ax.yaxis)
-    ax.set_ylabel(f"critical {along.label}")
+    ax.set_ylabel(along.critical)
     none = summary.lines[summary.lines.position.isna()]
     if len(none):
         foot = np.full(len(none), 0.03)

@@ -35,7 +35,7 @@ class Explorer:
         phase_of: phase of a trial id, None while it is not recorded.
         value_of: the space's objective of a trial id, None where it has none.
         write_down: called with all asked trials whenever some were added.
-        asked: trials asked for by earlier runs of the sweep.
+        asked: trials asked for by earlier runs of the sweep; one that was asked for twice counts once.
     """
 
     space: Space
@@ -46,6 +46,9 @@ class Explorer:
     asked: list[Trial] = field(default_factory=list)
     _looked_at: int = 0
     _certain: bool = False
+
+    def __post_init__(self) -> None:
+        self.asked = list({trial.id: trial for trial in self.asked}.values())
 
     @cached_property
     def distributions(self) -> dict[str, Any]:
@@ -88,9 +91,14 @@ class Explorer:
         return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
-        seeds = self.space.grid.get("seed")
-        seed = {"seed": seeds[index % len(seeds)] if seeds else self.space.fixed.get("seed", 0) + index}
-        return self.space.trial({**self.space.fixed, **row, **seed})
+        return self.space.trial({**self.space.fixed, **row, "seed": self._seed(index)})
+
+    def _seed(self, index: int) -> int:
+        """The seeds written in the space, then the numbers after them: one that came again at the same point would be
+        the same trial, which says nothing new."""
+        listed = self.space.grid.get("seed") or [self.space.fixed.get("seed", 0)]
+        seed: int = listed[index] if index < len(listed) else max(listed) + 1 + index - len(listed)
+        return seed
 
     def _ask(self, count: int) -> list[dict[str, Any]]:
         if self.space.sampler == "boundary":

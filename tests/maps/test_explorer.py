@@ -12,6 +12,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from phasemap import sweep
 from phasemap.maps.explorer import Explorer
+from phasemap.plan.asked import asked as asked_of
+from phasemap.plan.asked import strays
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan
 
@@ -86,6 +88,30 @@ def test_continuous_whole_and_worded_axes_spend_the_budget_on_different_trials(a
     asked = run(Record(), axes=axes, trials=40).asked
     assert len({trial.id for trial in asked}) == 40
     assert len({trial.seed for trial in asked}) == 40
+
+
+@pytest.mark.parametrize("seeds", [[3, 1], 7])
+def test_a_few_points_with_a_few_seeds_are_never_the_same_trial_twice(seeds):
+    """Two points and two seeds would be four trials; a fifth would count evidence that is there already."""
+    record = Record()
+    explorer = record.explorer(axes=1, trials=24, seed=seeds)
+    explorer.space = explorer.space.override(["weight_decay=0.1,1.0"])
+    while stacks := explorer.more():
+        record.end(stacks[0].trials)
+    assert len({trial.id for trial in record.asked}) == 24
+    first = [3, 1, 4, 5] if seeds != 7 else [7, 8, 9, 10]
+    assert [trial.seed for trial in record.asked][:4] == first
+    assert all(strays(asked_of(explorer.space), trial.texts) == [] for trial in record.asked)
+
+
+def test_a_trial_that_was_asked_for_twice_counts_once():
+    record = Record()
+    (stack,) = record.explorer(trials=8).more()
+    record.end(stack.trials)
+    record.asked *= 2
+    explorer = record.explorer(trials=16)
+    assert len(explorer.asked) == 8
+    assert len(explorer.more()[0].trials) == 8
 
 
 @pytest.mark.parametrize("recorded", [0, 5, 8])
