@@ -35,7 +35,8 @@ class Explorer:
         phase_of: phase of a trial id, None while it is not recorded.
         value_of: the space's objective of a trial id, None where it has none.
         write_down: called with all asked trials whenever some were added.
-        asked: trials asked for by earlier runs of the sweep; one that was asked for twice counts once.
+        asked: trials asked for by earlier runs of the sweep, the list that new ones are added to. One that was asked
+            for twice counts once.
     """
 
     space: Space
@@ -48,7 +49,7 @@ class Explorer:
     _certain: bool = False
 
     def __post_init__(self) -> None:
-        self.asked = list({trial.id: trial for trial in self.asked}.values())
+        self.asked[:] = {trial.id: trial for trial in self.asked}.values()
 
     @cached_property
     def distributions(self) -> dict[str, Any]:

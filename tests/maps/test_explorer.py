@@ -148,15 +148,17 @@ def asked(folder, name, budget):
     return {run.data.tags["phasemap.trial"] for run in runs}
 
 
-def test_a_sweep_rebuilt_from_mlflow_alone_asks_what_it_would_have_asked(tmp_path, schema, monkeypatch):
+def test_a_sweep_rebuilt_from_mlflow_alone_asks_what_it_would_have_asked(tmp_path, schema, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(schema, tmp_path / "mlflow.db")
     (tmp_path / "space.py").write_text(SPACE)
     first = asked(tmp_path, "stopped", 8)
     assert len(first) == 8
+    assert "stopped: 8 of 8 trials recorded\n" in capsys.readouterr().out
     resumed = asked(tmp_path, "stopped", 20)
     assert first < resumed
+    assert "stopped: 20 of 20 trials recorded\n" in capsys.readouterr().out
     assert resumed == asked(tmp_path, "whole", 20)
 
 
