@@ -7,6 +7,7 @@ Reads MLflow once and writes files; what each figure shows is decided in its own
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,6 +218,14 @@ def _save(sheet: Figure, stem: Path) -> tuple[Path, ...]:
     return paths
 
 
+def _check_alone(chosen: argparse.Namespace, thresholds: Mapping[str, float]) -> None:
+    """The report takes no figure and no option of one."""
+    given = [*chosen.figures, *(f"--{name.replace('_', '-')}" for name in thresholds)]
+    given += [f"--{name}" for name in ("outcome", "x", "y") if getattr(chosen, name)]
+    if given:
+        raise ValueError(f"replicate: takes --tracking-uri and --out alone, got {', '.join(given)}; leave it out")
+
+
 @piped
 def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__package__}") -> int:
     """The command. Exit status 2 for bad input, 3 where a figure named cannot be drawn. ``prog``: how it was called."""
@@ -254,6 +263,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = f"python -m {__pack
     try:
         with terminal.Doing(f"{chosen.name}: drawing", plain=False), style.captions(not chosen.no_captions):
             if chosen.name == "replicate":
+                _check_alone(chosen, thresholds)
                 drawn = Drawn(tuple(replicate.write(chosen.out or Path("docs"), chosen.tracking_uri)))
             else:
                 view = {"outcomes": chosen.outcome, "x": chosen.x, "y": chosen.y}

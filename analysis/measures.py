@@ -20,10 +20,11 @@ from phasemap.tasks.task import overlap
 
 from . import grok_step_law
 from .likelihood import interval, limit
-from .statistics import LEVEL, Estimate, decided, event_time, median, rate_difference, wilson
+from .statistics import LEVEL, Estimate, decided, event_time, is_redefined, median, rate_difference, wilson
 from .style import Absent
 
 Measure = Callable[[pd.DataFrame], Estimate]
+Event = Callable[[pd.DataFrame], pd.Series]  # for each trial whether it holds, NaN where that is not known
 NOTHING = Estimate(math.nan, -math.inf, math.inf, 0)
 SEEDS = range(6)  # of the training sets on which a fact is checked
 DRAWS = 2_000  # of a bootstrap
@@ -39,18 +40,23 @@ def time_to(event: str) -> Measure:
     return lambda trials: event_time(trials, event).median
 
 
-def share(event: Callable[[pd.DataFrame], pd.Series]) -> Measure:
-    """Share of trials in which the event holds, with Wilson's interval."""
-    return lambda trials: wilson(int(event(trials).sum()), len(trials))
+def share(event: Event) -> Measure:
+    """Share of trials in which the event holds, of those of which it is known, with Wilson's interval."""
+
+    def held(trials: pd.DataFrame) -> Estimate:
+        known = event(trials).dropna()
+        return wilson(int(known.sum()), len(known))
+
+    return held
 
 
 def share_within(event: str, steps: int) -> Measure:
-    """Share of trials with the event at or before a step. A trial that ended earlier without it says nothing."""
+    """Share of trials with the event at or before a step, of those whose budget reaches so far: of a smaller one only
+    the trials with the event would be known."""
 
     def within(trials: pd.DataFrame) -> Estimate:
-        seen = trials[event] <= steps
-        known = seen | (trials.steps_run >= steps) | (trials.phase == "diverged")
-        return wilson(int(seen.sum()), int(known.sum()))
+        known = trials[trials.steps >= steps]
+        return wilson(int((known[event] <= steps).sum()), len(known))
 
     return within
 
@@ -70,30 +76,38 @@ def ends_high(trials: pd.DataFrame) -> pd.Series:
     return trials.final_test_accuracy >= trials.grok_threshold
 
 
-def is_phase(phase: str) -> Callable[[pd.DataFrame], pd.Series]:
+def is_phase(phase: str) -> Event:
     """Which trials are of the phase."""
-    return lambda trials: trials.phase == phase
+    return lambda trials: (trials.phase == phase).where(trials.phase.notna())
 
 
-def below(column: str, value: float) -> Callable[[pd.DataFrame], pd.Series]:
+def below(column: str, value: float) -> Event:
     """Which trials have a smaller number in the column."""
-    return lambda trials: trials[column] < value
+    return lambda trials: (trials[column] < value).where(trials[column].notna())
 
 
-def has(column: str) -> Callable[[pd.DataFrame], pd.Series]:
-    """Which trials have a number in the column."""
-    return lambda trials: trials[column].notna()
+def happened(outcome: str, seen_by: str) -> Event:
+    """Which trials have the outcome; unknown where the number that it is read off was not measured, or where the record
+    has it by another definition."""
+
+    def known(trials: pd.DataFrame) -> pd.Series:
+        return trials[outcome].notna().where(trials[seen_by].notna() & ~is_redefined(trials, outcome))
+
+    return known
 
 
-generalized = has("grok_step")
+def generalized(trials: pd.DataFrame) -> pd.Series:
+    """Which trials reached the grok threshold."""
+    return trials.grok_step.notna()
 
 
-def inner_stride_is(rule: Callable[[int, int], int]) -> Callable[[pd.DataFrame], pd.Series]:
+def inner_stride_is(rule: Callable[[int, int], int]) -> Event:
     """Whether a trial's inner winning stride is what a rule of (outer places, inner places) predicts."""
 
     def holds(trials: pd.DataFrame) -> pd.Series:
         predicted = [rule(*_places(modulus)) for modulus in trials.modulus]
-        return trials.inner_winning_stride == pd.Series(predicted, index=trials.index)
+        found = trials.inner_winning_stride
+        return (found == pd.Series(predicted, index=trials.index)).where(found.notna())
 
     return holds
 
@@ -108,6 +122,16 @@ def _places(modulus: int) -> tuple[int, int]:
 def difference(first: str, other: str) -> Measure:
     """Median over the trials of one outcome minus another of the same trial."""
     return lambda trials: median((trials[first] - trials[other]).dropna())
+
+
+def change(outcome: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> Measure:
+    """Median over the seeds of an outcome in one arm minus that in the other."""
+
+    def arms(trials: pd.DataFrame) -> Estimate:
+        a, b = (chosen(trials, arm).set_index("seed")[outcome] for arm in (first, other))
+        return median((a - b).dropna())
+
+    return arms
 
 
 def between(first: Mapping[str, Any], other: Mapping[str, Any]) -> Measure:
@@ -155,6 +179,7 @@ def start(axis: str) -> Measure:
 
     def fitted(trials: pd.DataFrame) -> Estimate:
         known = decided(trials)
+        known = known[known[axis] > 0]  # 0 has no place on a logarithmic axis
         at, won = np.log(known[axis].to_numpy(float)), generalized(known).to_numpy()
         if won.all() or not won.any() or len(np.unique(at)) < 2:
             return NOTHING
@@ -178,14 +203,13 @@ def start(axis: str) -> Measure:
 
 def explained(outcome: str, divided_by: str, cells: tuple[str, ...]) -> Measure:
     """R^2 of the logarithm of a cell's median grok step against its median outcome, a straight line over the cells of
-    which half generalize or more; the interval draws the trials of each cell again."""
+    which more than half generalize; a trial that did not is later than all that did. The interval draws the trials of
+    each cell again."""
 
     def over(trials: pd.DataFrame) -> Estimate:
-        seen = trials.assign(at=trials[outcome] / trials[divided_by]).groupby(list(cells))
-        groups = [
-            rows[["grok_step", "at"]].dropna().to_numpy(float) for _, rows in seen if generalized(rows).mean() >= 0.5
-        ]
-        groups = [rows for rows in groups if len(rows)]
+        seen = trials.assign(at=trials[outcome] / trials[divided_by], grok_step=trials.grok_step.fillna(math.inf))
+        groups = [rows[["grok_step", "at"]].dropna().to_numpy(float) for _, rows in seen.groupby(list(cells))]
+        groups = [rows for rows in groups if len(rows) and np.isfinite(np.median(rows[:, 0]))]
         if len(groups) < 4:
             return NOTHING
         draw = np.random.default_rng(0)
@@ -197,8 +221,9 @@ def explained(outcome: str, divided_by: str, cells: tuple[str, ...]) -> Measure:
 
 
 def _straight(groups: list[np.ndarray]) -> float:
-    """R^2 of log(median of the first column) against the median of the second."""
-    steps, at = np.array([np.median(rows, axis=0) for rows in groups]).T
+    """R^2 of log(median of the first column) against the median of the second, over the groups that have one."""
+    middles = np.array([np.median(rows, axis=0) for rows in groups])
+    steps, at = middles[np.isfinite(middles[:, 0])].T
     return float(np.corrcoef(np.log(steps), at)[0, 1] ** 2)
 
 

@@ -30,7 +30,7 @@ from . import caption, style
 from .axis import Axis, axis_of, fitted_log, label, map_axes, short, text
 from .cell import cells
 from .rate_and_step import bars, open_medians
-from .statistics import event_time, median, reached
+from .statistics import event_time, is_redefined, median, reached
 
 MAP = matplotlib.colormaps["cividis"]
 SHARES = {"accuracy", "agrees", "ceiling", "overlap", "purity", "score", "share", "sparsity"}  # words of their names
@@ -204,7 +204,7 @@ def _censored(table: pd.DataFrame, outcome: str) -> pd.Series:
     if outcome not in EVENTS:
         return pd.Series(False, table.index)
     able = table.both_strides_score.notna() if outcome == "takeover_step" else True
-    return table[outcome].isna() & able
+    return table[outcome].isna() & ~is_redefined(table, outcome) & able
 
 
 def _numbers(cell: pd.DataFrame, outcome: str) -> tuple[float, ...]:

@@ -65,9 +65,7 @@ def summarize(table: pd.DataFrame, x: str, y: str | None = None, facet: str | No
 
     Phases: Liu et al. 2022, arXiv 2205.10343.
     """
-    table = table[table.phase.notna()]
-    if table.empty:
-        raise style.Absent("no finished trial yet")
+    table = style.with_phases(table)
     keys, phases = [k for k in (x, y, facet) if k], style.phases_of(table)
     counts = table.groupby([*keys, "phase"]).size().unstack(fill_value=0).reindex(columns=list(phases), fill_value=0)
     n = counts.sum(axis=1)

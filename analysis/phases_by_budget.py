@@ -61,7 +61,8 @@ def recorded(table: pd.DataFrame, panel: str | None = None) -> Summary:
     trials = decided(table)
     if trials.steps.nunique() < 2:
         raise style.Absent(
-            "a phase rule of one's own is not read anew: it needs trials of several budgets (axis steps)"
+            "phases of a rule of one's own, and those of trials with annealing, are not read anew: it needs trials of "
+            "several budgets (axis steps)"
         )
     return _summary(trials.assign(budget=trials.steps), table, panel, "Trials of several budgets, as recorded")
 
@@ -74,7 +75,7 @@ def of_sweep(sweep: Sweep, x: str | None = None) -> Summary:
     axes = [name for name in ([x] if x else sweep.cell_axes) if name != "steps"]
     few = [name for name in axes if not axis_of(table, name).continuous and table[name].nunique() <= PANELS]
     panel = next(iter(few), None)
-    if tuple(sweep.phases) != PHASES:
+    if tuple(sweep.phases) != PHASES or (table.annealing != "none").any():
         return recorded(table, panel)
     return summarize(table, load_curves(table.run_id, sweep.tracking_uri or None, ACCURACIES), panel)
 

@@ -90,9 +90,7 @@ def natural_axes(sweep: Sweep) -> list[str]:
 
 def fit(table: pd.DataFrame, names: Sequence[str]) -> Fit:
     """Over the trials of a table (columns phase, grok_step and the named ones); other axes are pooled."""
-    table = table[table.phase.notna()]
-    if table.empty:
-        raise style.Absent("no finished trial yet")
+    table = style.with_phases(table)
     axes = tuple(axis_of(table, name) for name in names)
     on = coordinates.Axes(tuple(_map_axis(a) for a in axes))
     places = [list(a.places(table[a.name])) if ordered(a) else table[a.name].tolist() for a in axes]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +19,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
-from phasemap.plan.space_file import load
+from phasemap.fields import Fault
+from phasemap.plan.outcome import DEFINITION_VERSIONS, EVENTS, other_definitions
+from phasemap.plan.space_file import explain, load
 from phasemap.plan.stack import seconds
 from phasemap.plan.trial import FIELDS, KINDS, Trial
 from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
@@ -36,6 +39,7 @@ OTHER = "other settings"
 OBSERVING = {  # fields that say how long a trial runs and what is looked at besides
     *("seed", "steps", "probe_every", "log_spaced", "probes", "phases", "delay_limit"),
 }
+ENDING = {"evaluate_every", "stop_when_settled", "settle_evaluations"}  # say where evaluations stand, and the end
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
     OTHER: "The published network at other settings",
@@ -99,21 +103,18 @@ def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     paths = [out / "replication.md", pictures / "replication.csv"]
     paths[0].write_text(report(summary), encoding="utf-8")
     summary.table.to_csv(paths[1], index=False)
-    for name in here:  # the others stay as they are: an outcome that has another definition now is kept there
+    for name, table in here.items():
         paths.append(pictures / f"trials_{name}.csv")
-        _keep(tables[name], paths[-1])
+        _keep(table, paths[-1])
     sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in _drawn(summary)}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
 
 
 def in_store(tracking_uri: str | None = None) -> dict[str, pd.DataFrame]:
     """The finished trials in this store of each experiment that a claim speaks of, where there are any."""
-    try:
-        here = set(experiments(tracking_uri))
-    except ValueError:
-        if tracking_uri:
-            raise
-        return {}  # no store in this folder: the tables beside the report alone
+    if not tracking_uri and "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists():
+        return {}  # no store is named, and this folder has none: the tables beside the report alone
+    here = set(experiments(tracking_uri))
     tables = {name: read(name, tracking_uri, everything=True).finished for name in sorted(_spaces() & here)}
     return {name: table for name, table in tables.items() if len(table)}
 
@@ -136,19 +137,29 @@ def _spaces() -> set[str]:
 
 def kept(file: Path) -> pd.DataFrame:
     """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
-    that meant something else then are absent."""
+    that meant something else then are absent and named in ``redefined``."""
     table = pd.read_csv(file, dtype=dict.fromkeys(KINDS, str))
     words = [name for name in table if KINDS.get(name) is str]
     table[words] = table[words].fillna("")  # no probe is a choice, and no field without a value
     versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
+    table["redefined"] = None
     for recorded, rows in table.groupby(versions.fillna("")):
-        table.loc[rows.index, [*(other_definitions(recorded) & set(table))]] = math.nan
+        older = other_definitions(recorded)
+        table.loc[rows.index, [*(older & set(table))]] = math.nan
+        table.loc[rows.index, "redefined"] = ",".join(sorted(older)) or None
     return typed_fields(table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)]))
 
 
-def _keep(table: pd.DataFrame, file: Path) -> None:
-    versions = json.dumps(DEFINITION_VERSIONS)
-    table.drop(columns="run_id").dropna(axis=1, how="all").assign(definitions=versions).to_csv(file, index=False)
+def _keep(here: pd.DataFrame, file: Path) -> None:
+    """Adds trials to a table. The rows of others stay as they are, with the definitions that they were recorded by."""
+    versions = here.redefined.fillna("").map(
+        lambda older: json.dumps({name: n for name, n in DEFINITION_VERSIONS.items() if name not in older.split(",")})
+    )
+    fresh = here.drop(columns=["run_id", "redefined"]).dropna(axis=1, how="all").assign(definitions=versions)
+    if file.exists():
+        before = pd.read_csv(file, dtype=str, keep_default_na=False)
+        fresh = pd.concat([fresh, before[~before.trial.isin(fresh.trial)]], ignore_index=True)
+    fresh.to_csv(file, index=False)
 
 
 def report(summary: Summary) -> str:
@@ -273,7 +284,12 @@ def _files(names: Iterable[str]) -> list[Path]:
 
 @cache
 def _trials(file: Path) -> list[Trial]:
-    return load(file).trials()
+    """None of a file whose library is not installed here; a line says so."""
+    try:
+        return load(file).trials()
+    except Fault as fault:
+        print(explain(f"{file.name}: left out", fault), file=sys.stderr)
+        return []
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -379,10 +395,19 @@ def _finding(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Finding:
     own = [trials for trials in own if len(trials)]
     if not own or not claim.measure:
         return Finding(claim, NOTHING, pd.DataFrame(), "", NOT_MEASURED)
-    trials = pd.concat(own, ignore_index=True).drop_duplicates("trial", ignore_index=True)
+    trials = _each_seed_once(pd.concat(own, ignore_index=True), claim.shown)
     measured = claim.measure(trials)
     outcome = verdict(measured, claim.low, claim.high)
     return Finding(claim, measured, trials, _differences(trials, claim) if measured.n else "", outcome)
+
+
+def _each_seed_once(trials: pd.DataFrame, shown: str) -> pd.DataFrame:
+    """Of trials that differ only in how long they ran and what was looked at, the longest: their steps are the same
+    ones. One in which the number shown was measured goes before, unless its absence says that nothing happened."""
+    seen = trials[shown].notna() if shown and shown not in EVENTS else True
+    order = trials.assign(seen=seen).sort_values(["seen", "steps"], ascending=False, kind="stable").index
+    moving = [name for name in FIELDS if name == "seed" or name not in OBSERVING | ENDING]
+    return trials.loc[order].drop_duplicates(moving).sort_index().reset_index(drop=True)
 
 
 def _checked(claim: Claim, values: list[float]) -> Finding:
@@ -447,6 +472,8 @@ def _measured(finding: Finding) -> str:
     if finding.claim.kind == COMPUTED:
         return f"{_number(measured.value, unit)}, computed"
     low, high = _number(measured.low, unit), _number(measured.high, unit)
+    if math.isinf(measured.low):
+        high = high.replace("not reached", "open")  # too few trials, whatever they reached
     return f"{_number(measured.value, unit)} [{low}, {high}]"
 
 

@@ -56,8 +56,7 @@ class Summary:
 
 def summarize(table: pd.DataFrame, control: str | None = None, size: str = "parameters") -> Summary:
     """Rates (Wilson 1927) and quartiles per size and control value."""
-    if table.empty:
-        raise style.Absent("no finished trial yet")
+    table = style.with_phases(table)
     keys = [k for k in (control, size) if k]
     groups = table.groupby(keys)
     rows = groups.agg(successes=("grok_step", "count"), n=("phase", "count")).reset_index()

@@ -101,6 +101,13 @@ def decided(trials: pd.DataFrame) -> pd.DataFrame:
     return trials[trials.phase.notna()]
 
 
+def is_redefined(trials: pd.DataFrame, outcome: str) -> pd.Series:
+    """Of which trials the record has the outcome by another definition, so that its absence says nothing."""
+    if "redefined" not in trials:
+        return pd.Series(False, trials.index)
+    return trials.redefined.fillna("").map(lambda names: outcome in names.split(","))
+
+
 def grok_time(trials: pd.DataFrame, level: float = LEVEL) -> EventTime:
     """Time to ``grok_step``, as ``event_time``."""
     return event_time(trials, "grok_step", level)

@@ -98,6 +98,20 @@ class Absent(ValueError):
     """A figure that this sweep cannot have; the message is what the figure says instead."""
 
 
+def with_phases(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials with a phase. One that stopped before a threshold could be read has none.
+
+    Raises:
+        Absent: there are none.
+    """
+    if table.empty:
+        raise Absent("no finished trial yet")
+    known = table[table.phase.notna()]
+    if known.empty:
+        raise Absent("no trial has a phase: each ended before this threshold could be read")
+    return known
+
+
 def sheet(
     rows: int = 1, columns: int = 1, width: float = SINGLE, height: float = 60 * MM, caption: str = "", **share: Any
 ) -> tuple[Figure, np.ndarray]:

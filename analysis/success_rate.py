@@ -17,7 +17,7 @@ from phasemap.record.reader import Sweep
 
 from . import caption, style
 from .axis import Axis, axis_of, in_order, text
-from .statistics import decided, wilson
+from .statistics import wilson
 
 TOGETHER = 3  # lines that fit into one panel with their intervals
 
@@ -41,11 +41,9 @@ class Summary:
 
 def summarize(table: pd.DataFrame, x: str, by: str | None = None) -> Summary:
     """Successes are trials with a ``grok_step``; intervals: Wilson 1927, 95 %."""
-    if table.empty:
-        raise style.Absent("no finished trial yet")
     keys = [k for k in (x, by) if k]
     groups = (
-        decided(table)
+        style.with_phases(table)
         .assign(won=lambda own: own.grok_step.notna())
         .groupby(keys)
         .won.agg(successes="sum", n="size")

@@ -18,6 +18,7 @@ from phasemap.training.events import TAKEN_OVER, TAKEOVER_PROBES
 
 from . import caption, style
 from .learning_curves import describe
+from .statistics import is_redefined
 
 SHARES = {
     "test_accuracy": ("test accuracy", style.BLUE, "-"),
@@ -44,6 +45,7 @@ def summarize(trial: pd.DataFrame, curves: pd.DataFrame) -> Summary:
         raise style.Absent("a takeover timeline needs inner stride scores: modular multiplication or division")
     row = trial.iloc[0]
     when = "never" if math.isnan(row.takeover_step) else f"at step {row.takeover_step:,.0f}"
+    when = "recorded by an older definition" if is_redefined(trial, "takeover_step").any() else when
     words = caption.join(
         f"One trial (seed {row.seed}; {describe(trial)})",
         "Stride score: share of hits when each centroid's nearest neighbors are compared with k ± s",

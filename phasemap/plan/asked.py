@@ -25,7 +25,8 @@ def asked(space: Space) -> dict[str, dict[str, Any]]:
     """What a space asks of the fields that it names, and of those of its own components; all others have their
     defaults."""
     domains = {name: _listed(defaults) for name, defaults in _own_defaults(space).items()}
-    domains |= {name: _listed([space.coerce(name, value)]) for name, value in space.fixed.items()}
+    for name, value in space.fixed.items():  # also as written: sampled trials were once recorded with all its digits
+        domains[name] = _listed([value, *([space.values[name]] if isinstance(value, float) else [])])
     domains |= {name: _listed(values) for name, values in space.grid.items()}
     domains |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
     if space.sampler != "grid":  # the sampler takes as many seeds as it needs, from those written on

@@ -169,8 +169,14 @@ class Space:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """The fields that have one value."""
-        return {name: value for name, value in self.values.items() if not _is_axis(value)}
+        """The fields that have one value, in its field's type; what cannot be read as they are."""
+        return {name: self._read_or_raw(name, value) for name, value in self.values.items() if not _is_axis(value)}
+
+    def _read_or_raw(self, name: str, value: Any) -> Any:
+        try:
+            return self.coerce(name, value) if name in self.known else value
+        except Fault:
+            return value
 
     def trials(self) -> list[Trial]:
         """All trials of the grid, the last axis varying fastest.

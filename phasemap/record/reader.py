@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from phasemap.plan.asked import Asked, strays
-from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS, other_definitions
+from phasemap.plan.outcome import CURVES, DEFINITIONS, PICTURE_FILE, WORDS, is_curve, other_definitions
 from phasemap.plan.phases import PHASES
 from phasemap.plan.trial import FIELDS, KINDS
 from phasemap.record.client import default_uri
@@ -32,14 +32,15 @@ from phasemap.words import count, did_you_mean
 OUTCOMES = tuple(DEFINITIONS)
 NOTES = ("product", "engine", "device", "torch")  # tags of a run: what its last bits depend on
 POINT = ("run_uuid", "key", "step", "value", "is_nan", "timestamp")  # columns of MLflow's table of metrics
-COLUMNS = ("trial", "run_id", "status", "failure", "fault", *FIELDS, *OUTCOMES, *NOTES)
+COLUMNS = ("trial", "run_id", "status", "failure", "fault", "redefined", *FIELDS, *OUTCOMES, *NOTES)
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A sweep as recorded so far.
 
-    ``trials`` has a row per finished or failed trial and the columns ``COLUMNS``; ``axes`` are the
+    ``trials`` has a row per finished or failed trial and the columns ``COLUMNS``, of which ``redefined`` names the
+    outcomes (comma between them) that are left out because they meant something else then; ``axes`` are the
     fields that vary, in the order they were declared, the seed included; ``running`` counts the
     runs not yet ended; ``planned`` is the number of trials in the space, where it is known.
     """
@@ -60,7 +61,8 @@ class Sweep:
     @property
     def cell_axes(self) -> tuple[str, ...]:
         """The axes a cell is a point of: all but the seed, and only those with two values or more."""
-        return tuple(a for a in self.axes if a != "seed" and self.trials[a].nunique() > 1)
+        table = self.trials if self.finished.empty else self.finished
+        return tuple(a for a in self.axes if a != "seed" and table[a].nunique() > 1)
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -97,7 +99,7 @@ def read(name: str, tracking_uri: str | None = None, everything: bool = False) -
     experiment = _experiment(client, name, uri)
     parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
     runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
-    tags = max(parents, key=lambda run: run.info.start_time).data.tags if parents else {}
+    tags = min(parents, key=lambda run: (run.info.start_time, run.info.run_id)).data.tags if parents else {}
     same = [run for run in runs if _same_code(run.data.tags, tags)]
     asks = [] if everything else list(json.loads(tags.get("phasemap.space", "{}")).values())
     differing = {run.info.run_id: _stray(asks, run.data.params) for run in same}
@@ -286,8 +288,11 @@ def _row(run: Run) -> dict[str, object]:
     own = {"trial": tags.get("phasemap.trial"), "run_id": run.info.run_id, "status": run.info.status}
     words = {name: tags.get(name) for name in ("failure", *WORDS)}
     words |= {name: tags.get(f"phasemap.{name}") for name in ("fault", *NOTES)}
-    older = _older(run)
-    return own | words | {name: value for name, value in metrics.items() if name not in older} | run.data.params
+    left_out = _older(run)
+    words["redefined"] = ",".join(sorted(left_out)) or None
+    if words["phase"] == "diverged":  # its curves end before it does: their last points are no outcomes
+        left_out |= {name for name in metrics if is_curve(name)}
+    return own | words | {name: value for name, value in metrics.items() if name not in left_out} | run.data.params
 
 
 def _older(run: Run) -> set[str]:

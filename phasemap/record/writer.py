@@ -262,7 +262,14 @@ class Recorder:
         if parents:
             return parents[0].info.run_id, parents[0].data.tags
         tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
-        return self.client.create_run(self.experiment, tags=tags).info.run_id, None
+        own = self.client.create_run(self.experiment, tags=tags).info.run_id
+        first = min(
+            self._search("tags.`phasemap.kind` = 'sweep'"), key=lambda run: (run.info.start_time, run.info.run_id)
+        )
+        if first.info.run_id == own:
+            return own, None
+        self.client.delete_run(own)  # another driver began the sweep between the search and this
+        return first.info.run_id, first.data.tags
 
     def _asked_of(self, earlier: Mapping[str, str]) -> str:
         """What each space file of the sweep asks for. Of more files than a tag holds nothing is kept, so that no trial

@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from synthetic import frame
 
-from analysis.measures import explained, exponent, start
+from analysis.measures import below, change, explained, exponent, happened, is_phase, share, share_within, start
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import Trial
 
@@ -54,6 +55,42 @@ def rising(seeds=20, decays=(0.05, 0.1, 0.2, 0.4, 0.8, 1.6)):
             won = draw.random() < 1 / (1 + (decay / 0.3) ** -3.0)
             pairs.append(ended(Trial(weight_decay=decay, seed=seed, **SMALL), 500 if won else math.inf))
     return frame(pairs)
+
+
+def test_a_trial_in_which_nothing_was_looked_at_is_in_no_share():
+    table = rising(seeds=3, decays=(0.1, 0.4)).assign(winning_stride_p_value=[0.001, 0.5, *[math.nan] * 4])
+    assert share(below("winning_stride_p_value", 0.01))(table).n == 2
+    assert share(is_phase("grokking"))(table.assign(phase=["grokking", None, *["confusion"] * 4])).n == 5
+    table = table.assign(both_strides_score=[0.5, 0.5, 0.5, 0.5, math.nan, 0.5], takeover_step=[9.0, *[math.nan] * 5])
+    taken = share(happened("takeover_step", "both_strides_score"))
+    assert (taken(table).value, taken(table).n) == (1 / 5, 5)
+    assert taken(table.assign(redefined=[None, "learned_bits,takeover_step", *[None] * 4])).n == 4
+
+
+def test_a_share_within_some_steps_is_of_the_trials_whose_budget_reaches_so_far():
+    """Of a shorter budget only those with the event would be known."""
+    short = [ended(Trial(seed=s, **{**SMALL, "steps": 1_000}), step) for s, step in enumerate((500, math.inf))]
+    whole = [ended(Trial(seed=s, **{**SMALL, "steps": 4_000}), step) for s, step in enumerate((500, 3_000, 9_000))]
+    estimate = share_within("grok_step", 2_000)(frame(short + whole))
+    assert estimate.value == pytest.approx(1 / 3)
+    assert estimate.n == 3
+
+
+def test_a_change_is_that_of_the_same_seeds_in_two_arms():
+    arms = [(decay, seed) for decay in (-1.0, 0.1) for seed in range(7)]
+    pairs = [ended(Trial(late_weight_decay=decay, seed=seed, **SMALL), 500) for decay, seed in arms]
+    rise = change("late_high_share", {"late_weight_decay": 0.1}, {"late_weight_decay": -1.0})
+    table = frame(pairs[:-1]).assign(late_high_share=[0.9 - 0.1 * s for _, s in arms[:7]] + [0.95] * 6)
+    estimate = rise(table)
+    assert estimate.value == pytest.approx(0.3)
+    assert estimate.n == 6
+
+
+def test_a_start_leaves_out_what_has_no_place_on_a_logarithmic_axis():
+    table = rising()
+    none = frame([ended(Trial(weight_decay=0.0, seed=s, **SMALL), math.inf) for s in range(5)])
+    with_zero = start("weight_decay")(pd.concat([table, none], ignore_index=True))
+    assert with_zero.value == start("weight_decay")(table).value
 
 
 def test_a_start_is_that_of_a_logistic_fit():

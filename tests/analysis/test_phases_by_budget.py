@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +115,13 @@ def test_lines_of_equal_shares_stand_beside_each_other():
     figure = phases_by_budget.figure(phases_by_budget.summarize(*tidy(pairs())))
     firsts = [float(np.asarray(line.get_ydata())[0]) for line in figure.axes[0].lines if line.get_linestyle() == "-"]
     assert len(firsts) == len(set(firsts)) == 4
+
+
+def test_the_first_steps_of_a_longer_trial_with_annealing_are_not_those_of_a_shorter_one(recorded):
+    sweep = read("sweep", recorded)
+    annealed = dataclasses.replace(sweep, trials=sweep.trials.assign(annealing="cosine"))
+    with pytest.raises(style.Absent, match="trials with annealing, are not read anew"):
+        phases_by_budget.of_sweep(annealed)
 
 
 def test_without_curves_there_is_no_figure(uri):

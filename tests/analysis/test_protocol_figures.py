@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 from synthetic import BASE, frame
 
-from analysis import bottleneck, caption, data_fraction, hidden_picture, learnability, precision, style
+from analysis import (
+    bottleneck,
+    caption,
+    data_fraction,
+    hidden_picture,
+    learnability,
+    phase_diagram,
+    precision,
+    probability_map,
+    reverse_scaling,
+    style,
+    success_rate,
+)
 from analysis.__main__ import main
 from analysis.resummarize import recomputed, resummarize
 from analysis.statistics import decided, median
@@ -155,6 +167,18 @@ def test_a_trial_that_stopped_early_is_not_read_at_a_higher_threshold():
     assert decided(again).index.tolist() == [1]
     assert "1 trial stopped before" in caption.grokked(again)
     assert recomputed(trials.assign(grok_threshold=0.9), lines).phase.notna().all()
+
+
+def test_where_no_trial_has_a_phase_at_a_threshold_the_figures_say_so():
+    trials = frame([(trial(s, width=w), outcome(200, 100, 0.92)) for s in range(2) for w in (16, 32)])
+    trials = trials.assign(phase=None, parameters=trials.width * 10.0)
+    for drawn in (phase_diagram, success_rate):
+        with pytest.raises(style.Absent, match="no trial has a phase"):
+            drawn.summarize(trials, "width")
+    with pytest.raises(style.Absent, match="no trial has a phase"):
+        probability_map.fit(trials, ["width"])
+    with pytest.raises(style.Absent, match="no trial has a phase"):
+        reverse_scaling.summarize(trials)
 
 
 def test_the_phases_of_a_rule_of_ones_own_are_not_read_at_another_threshold(recorded):

@@ -4,6 +4,7 @@ import math
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic import frame, record, result
 
@@ -182,6 +183,50 @@ def test_the_report_adds_what_other_machines_left_and_counts_a_trial_once(schema
     whole = frame(success(5, 6))
     for name in ("final_test_accuracy", "grok_step", "width", "probes", "phase", "clone_blocks"):
         assert table.sort_values("seed")[name].tolist() == whole.sort_values("seed")[name].tolist(), name
+
+
+def test_trials_added_to_a_table_leave_the_values_of_older_definitions_in_it(uri, tmp_path):
+    file = tmp_path / "replication/trials_seeds_success_rate.csv"
+    file.parent.mkdir()
+    old = frame(success(5, 6)).drop(columns="redefined")
+    old = old.assign(takeover_step=1_000.0, definitions='{"takeover_step": 2}')
+    old.iloc[1:].to_csv(file, index=False)
+    record(uri, "seeds_success_rate", result(*success(5, 6)[0]))
+    for _ in range(2):
+        replicate.write(tmp_path, uri)
+        table = pd.read_csv(file)
+        assert table.takeover_step.tolist()[1:] == [1_000.0] * 5
+        assert table.definitions.tolist()[1:] == ['{"takeover_step": 2}'] * 5
+        assert replicate.kept(file).redefined.str.contains("takeover_step").tolist()[1:] == [True] * 5
+        assert replicate.kept(file).takeover_step.isna().all()
+
+
+def test_a_seed_that_ran_for_several_budgets_counts_once_by_its_longest():
+    short = [(trial.replace(steps=9_000), outcome) for trial, outcome in success(2, 2)]
+    findings = found(seeds_success_rate=frame(success(5, 6)), seeds_addition=frame(short))
+    assert findings["grok_step_addition"].measured.n == 6
+    assert set(findings["grok_step_addition"].trials.steps) == {150_000}
+
+
+def test_a_store_that_does_not_answer_is_no_empty_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert replicate.in_store() == {}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    with pytest.raises(ValueError, match="must exist"):
+        replicate.in_store()
+
+
+def test_a_space_whose_library_is_missing_costs_the_report_nothing_but_a_line(tmp_path, capsys):
+    (tmp_path / "needs.py").write_text("import no_such_library\n")
+    assert replicate._trials(tmp_path / "needs.py") == []
+    assert "needs.py: left out: line 1: must run to its end, raised ModuleNotFoundError" in capsys.readouterr().err
+
+
+def test_the_report_takes_no_figure_and_no_threshold(uri, tmp_path, capsys):
+    words = ["replicate", "phase_diagram", "--grok-threshold", "0.95", "--x", "width", "--tracking-uri", uri]
+    assert main([*words, "--out", str(tmp_path)]) == 2
+    assert "got phase_diagram, --grok-threshold, --x; leave it out" in capsys.readouterr().err
 
 
 def test_a_machine_without_a_sweep_leaves_its_table_as_it_is(recorded, tmp_path):

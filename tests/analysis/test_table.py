@@ -1,5 +1,7 @@
 """The table against a real MLflow database that the recorder wrote."""
 
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +10,10 @@ import pandas as pd
 import pytest
 from mlflow.entities import Metric, Param
 from mlflow.tracking import MlflowClient
-from synthetic import AXES, BASE, made, record, result
+from synthetic import AXES, BASE, frame, made, record, result
 
 from phasemap.plan.asked import asked
+from phasemap.plan.outcome import Outcome
 from phasemap.plan.space import Space
 from phasemap.plan.trial import FIELDS
 from phasemap.record import client, reader
@@ -48,6 +51,23 @@ def test_what_a_users_probe_found_is_a_column(uri):
     found = trials.set_index("trial").roughness
     assert found[first.id] == 2.5
     assert np.isnan(found[second.id])
+
+
+def test_a_diverged_trial_has_no_value_of_a_curve_that_ended_before_it(uri):
+    trial, outcome = made(BASE)
+    gone = Outcome(phase="diverged", ending="diverged", steps_run=outcome.steps_run)
+    curves = {"weight_norm": ((100, outcome.steps_run), (5.0, math.nan)), "winning_stride_score": ((100,), (0.8,))}
+    record(uri, "sweep", dataclasses.replace(result(trial, gone), curves=curves))
+    row = reader.read("sweep", uri).trials.iloc[0]
+    assert math.isnan(row.weight_norm)
+    assert math.isnan(row.winning_stride_score)
+
+
+def test_a_value_at_which_all_trials_failed_is_no_axis():
+    table = frame([made(BASE), made(BASE.replace(weight_decay=0.7))])
+    assert reader.Sweep("some", ("weight_decay", "seed"), table).cell_axes == ("weight_decay",)
+    failed = table.assign(status=["FINISHED", "FAILED"])
+    assert reader.Sweep("some", ("weight_decay", "seed"), failed).cell_axes == ()
 
 
 def test_what_the_last_bits_hang_on_is_in_the_table_and_a_mixture_is_named(uri):

@@ -86,7 +86,7 @@ def frame(pairs: Iterable[tuple[Trial, Outcome]]) -> pd.DataFrame:
         | dict(o.values)
         for i, (t, o) in enumerate(pairs)
     ]
-    words = ("phase", "ending", "failure", "fault", "trial", "run_id", "status", *NOTES)
+    words = ("phase", "ending", "failure", "fault", "redefined", "trial", "run_id", "status", *NOTES)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({n: float for n in COLUMNS if n not in words and n not in FIELDS})
 

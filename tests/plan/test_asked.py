@@ -51,6 +51,22 @@ def test_a_sampler_draws_its_own_seeds():
     assert strays(asked(Space(model="mlp", weight_decay=[0.5])), trial.texts) == ["seed"]
 
 
+@pytest.mark.parametrize("fixed", [2 / 3, 0.1 * 3])
+def test_a_fixed_number_of_many_digits_is_that_of_the_sampled_trials(fixed):
+    space = Space(sampler="random", model="mlp", weight_decay=FloatDistribution(0.1, 1.0), data_fraction=fixed)
+    assert [strays(asked(space), trial.texts) for trial in space.corners()] == [[], []]
+    written = space.corners()[0].replace(data_fraction=fixed)  # with all digits, as some were recorded
+    assert strays(asked(space), written.texts) == []
+
+
+def test_a_sampler_goes_on_after_the_seeds_that_are_written():
+    for seeds, before in (([3, 5], 2), (7, 6)):
+        space = Space(sampler="boundary", model="mlp", weight_decay=FloatDistribution(0.1, 1.0), seed=seeds)
+        trial = Space(model="mlp", weight_decay=0.5).trials()[0]
+        assert strays(asked(space), trial.replace(seed=40).texts) == []
+        assert strays(asked(space), trial.replace(seed=before).texts) == ["seed"]
+
+
 def test_a_field_that_another_network_does_not_have_says_nothing():
     wanted = asked(Space(model=["mlp", "transformer"], heads=2, width=16, modulus=23))
     assert strays(wanted, Space(model="mlp", width=16, modulus=23).trials()[0].texts) == []

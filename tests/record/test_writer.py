@@ -48,6 +48,26 @@ def status(uri: str) -> list[tuple[str, str]]:
     return sorted((run.data.tags["phasemap.trial"], run.info.status) for run in runs(uri))
 
 
+def test_of_two_drivers_that_begin_a_sweep_together_the_first_has_it(uri, monkeypatch):
+    """The other one's parent run comes between this one's search and its own."""
+    create = MlflowClient.create_run
+    rival: list[str] = []
+
+    def late(client, experiment, **given):
+        if not rival:
+            rival.append(create(client, experiment, tags=given["tags"]).info.run_id)
+            time.sleep(0.01)
+        return create(client, experiment, **given)
+
+    monkeypatch.setattr(MlflowClient, "create_run", late)
+    with opened(uri) as recorder:
+        assert recorder.parent == rival[0]
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("sweep")
+    assert experiment is not None
+    assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == rival
+
+
 def test_a_result_becomes_one_finished_run(uri):
     recorder, after = opened(uri), []
     found = result(TRIALS[0], "memorization")
