@@ -25,6 +25,7 @@ TAKEOVER_PROBES = 3  # in a row
 FINE_DELAY = 5  # evaluations in a delay limit, below which phases are misread
 NORMAL = 87.0  # e^-87 is the smallest normal fp32 number
 HIGH = 0.99  # test accuracy of the shares after the grok step
+ROUNDING = 1e-7  # of an accuracy, which is fp32: 9 of 10 right are 0.89999998
 JUMP = (0.1, 0.9)  # test accuracies between which the jump is measured
 FINALS = ("train_accuracy", "test_accuracy", "train_loss", "test_loss")
 EMPTY: Curve = ((), ())
@@ -78,7 +79,8 @@ def phase(
     """
     if diverged:
         return "diverged"
-    if settled_step is not None and final_test_accuracy is not None and final_test_accuracy < trial.grok_threshold:
+    ends_high = final_test_accuracy is None or reaches(final_test_accuracy, trial.grok_threshold)
+    if settled_step is not None and not ends_high:
         return "collapse"
     if grok_step is None:
         return "confusion" if memorization_step is None else "memorization"
@@ -115,15 +117,20 @@ def slow_decay(trial: Trial) -> str | None:
     )
 
 
+def reaches(accuracy: float, threshold: float) -> bool:
+    """Whether an accuracy is at or above a threshold."""
+    return accuracy >= threshold - ROUNDING
+
+
 def is_settled(test_accuracies: Sequence[float], threshold: float, evaluations: int) -> bool:
     """Whether the latest ``evaluations`` accuracies all reach the threshold; looks at no later one."""
     latest = test_accuracies[-evaluations:]
-    return len(latest) == evaluations and all(value >= threshold for value in latest)
+    return len(latest) == evaluations and all(reaches(value, threshold) for value in latest)
 
 
 def first_reaching(curve: Curve, threshold: float) -> int | None:
     """Step of the first evaluation at or above the threshold."""
-    return next((step for step, value in zip(*curve, strict=True) if value >= threshold), None)
+    return next((step for step, value in zip(*curve, strict=True) if reaches(value, threshold)), None)
 
 
 def settled_step(test: Curve, threshold: float, evaluations: int) -> int | None:
@@ -135,7 +142,7 @@ def settled_step(test: Curve, threshold: float, evaluations: int) -> int | None:
 
 def oscillations(test: Curve, threshold: float) -> int:
     """How often an evaluation at or above the threshold is followed at the next by one below 0.5."""
-    return sum(now >= threshold and after < FORGOTTEN for now, after in pairwise(test[1]))
+    return sum(reaches(now, threshold) and after < FORGOTTEN for now, after in pairwise(test[1]))
 
 
 def slingshots(train_loss: Curve, memorization_step: int | None) -> int:
@@ -210,7 +217,7 @@ def high_shares(test: Curve, grok_step: int | None) -> dict[str, object]:
     the steps that remain."""
     later = [(step, value) for step, value in zip(*test, strict=True) if grok_step is not None and step > grok_step]
     middle = (later[-1][0] + (grok_step or 0)) / 2 if later else 0
-    halves = [[v >= HIGH for s, v in later if (s <= middle) == early] for early in (True, False)]
+    halves = [[reaches(v, HIGH) for s, v in later if (s <= middle) == early] for early in (True, False)]
     return {
         f"{name}_high_share": sum(half) / len(half) if half else None
         for name, half in zip(("early", "late"), halves, strict=True)

@@ -48,6 +48,17 @@ def test_steps_of_curves_that_rise() -> None:
     assert values["best_test_accuracy"] == 0.95
 
 
+@pytest.mark.parametrize(("right", "of", "threshold"), [(9, 10, 0.9), (19, 20, 0.95), (7, 10, 0.7), (170, 200, 0.85)])
+def test_a_tie_with_a_threshold_reaches_it(right: int, of: int, threshold: float) -> None:
+    accuracy = float(torch.tensor(float(right)) / of)  # as it is recorded
+    trial = Trial(steps=4_000, grok_threshold=threshold, settle_evaluations=2)
+    curves = {"train_accuracy": curve([1.0] * 4), "test_accuracy": curve([0.1, accuracy, accuracy, accuracy])}
+    outcome = events(trial, curves, diverged=False)
+    assert (outcome["grok_step"], outcome["settled_step"]) == (curve([0.0] * 2)[0][1],) * 2
+    below = float(torch.tensor(float(right * 1_000 - 1)) / (of * 1_000))
+    assert events(trial, curves | {"test_accuracy": curve([below] * 4)}, diverged=False)["grok_step"] is None
+
+
 def test_settled_is_the_first_of_consecutive_ones() -> None:
     assert found(test_accuracy=[0.9, 0.9, 0.5, 0.9, 0.95, 1.0, 0.2])["settled_step"] == 400
     assert found(test_accuracy=[0.9, 0.9])["settled_step"] is None
