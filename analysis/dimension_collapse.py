@@ -75,9 +75,9 @@ def draw(ax: Axes, summary: Summary) -> None:
             markeredgewidth=0.5,
             markersize=5.5,
         )
-    ax.set(xlabel="optimizer steps", ylabel="intrinsic dimension\n(principal components)")
+    ax.set_ylabel("intrinsic dimension\n(principal components)")
     ax.set_ylim(0, None)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    style.steps_along(ax)
     if few:
         ax.legend()
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from phasemap.plan.trial import FIELDS
 from phasemap.record.reader import Sweep, load_curves
@@ -117,8 +116,6 @@ def _draw_pair(ax: Axes, summary: Summary, what: str) -> None:
             strong = run == summary.highlighted
             look = {"alpha": 1.0, "linewidth": 1.5, "label": side} if strong else {"alpha": 0.3, "linewidth": 0.7}
             ax.plot(curve.step, curve.value, linestyle=dash, color=color, zorder=3 if strong else 2, **look)
-    ax.xaxis.set_major_locator(MaxNLocator(5))  # six digits and more still stand apart
     if summary.highlighted in summary.grok_steps:
         ax.axvline(summary.grok_steps[summary.highlighted], color=style.GRAY, linewidth=0.8, linestyle=":")
-    ax.set_xlabel("optimizer steps")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    style.steps_along(ax)

@@ -147,8 +147,8 @@ def _draw_curves(ax: Axes, summary: Summary, keys: dict[str, str], name: str) ->
         _, color, dash, _ = READINGS[keys[str(key)]]
         marker = READINGS[keys[str(key)]][3] if len(curve) == 1 else ""  # a single probe is a point, not a line
         ax.plot(curve.step, curve.value, dash, marker=marker, color=color, linewidth=0.9, alpha=0.7)
-    ax.set(xlabel="optimizer steps", ylabel=name)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set_ylabel(name)
+    style.steps_along(ax)
 
 
 def _say(ax: Axes, column: str) -> None:

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from phasemap.plan.phases import PHASES
@@ -96,6 +97,13 @@ def captions(shown: bool) -> Iterator[None]:
 
 class Absent(ValueError):
     """A figure that this sweep cannot have; the message is what the figure says instead."""
+
+
+def steps_along(ax: Axes) -> None:
+    """Optimizer steps as the horizontal axis; numbers of six digits and more stand apart."""
+    ax.set_xlabel("optimizer steps")
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def with_phases(table: pd.DataFrame) -> pd.DataFrame:

@@ -86,9 +86,9 @@ def draw_dimension(ax: Axes, summary: Summary) -> None:
     """The intrinsic dimension on the same time axis."""
     curve = summary.table[summary.table.key == DIMENSION]
     ax.plot(curve.step, curve.value, color=style.GREEN)
-    ax.set(xlabel="optimizer steps", ylabel="intrinsic dimension\n(components)")
+    ax.set_ylabel("intrinsic dimension\n(components)")
     ax.set_ylim(0, None)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    style.steps_along(ax)
 
 
 @style.applied()

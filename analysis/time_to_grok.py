@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from phasemap.record.reader import Sweep
 
@@ -141,6 +140,5 @@ def _draw_panel(ax: Axes, summary: Summary, title: object) -> None:
             ax.fill_between(curve.step, curve.low, curve.high, step="post", color=color, alpha=0.18, linewidth=0)
         if row.grokked < row.n:
             ax.plot(curve.step.iloc[-1], curve.grokked.iloc[-1], "|", color=color, markersize=6)
-    ax.set(xlabel="optimizer steps", ylabel="share generalized", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
-    ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set(ylabel="share generalized", ylim=(-0.02, 1.04), xlim=(0, summary.budget * 1.02))
+    style.steps_along(ax)
