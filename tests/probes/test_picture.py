@@ -11,6 +11,7 @@ HIDDEN = torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(0)) + 20 
 LABELS = torch.arange(60) % 2
 
 
+@pytest.mark.long
 def test_two_clouds_stay_apart_and_each_point_keeps_its_class() -> None:
     pytest.importorskip("umap", reason="umap-learn is an optional extra")
     (points, _) = picture(HIDDEN, LABELS, torch.ones(2, 60, dtype=torch.bool))

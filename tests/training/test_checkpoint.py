@@ -242,6 +242,7 @@ def test_a_stack_that_fell_back_to_eager_steps_goes_on_by_them(storage):
     assert facts(finish(again)[MLP.id]) == facts(trained([MLP])[MLP.id])
 
 
+@pytest.mark.long
 def test_compiled_steps_do_not_go_on_by_eager_ones_where_the_compiler_is_gone(storage, monkeypatch):
     training = begin((MLP,), compiled=True)
     run_to(training, 20)

@@ -171,6 +171,7 @@ def compiled_alone_and_together(trial: Trial) -> None:
     assert facts(alone[trials[4].id]) == facts(together[trials[4].id])
 
 
+@pytest.mark.long
 def test_compiled_steps_of_shapes_with_equal_tensors_are_not_mixed_up():
     """What the step closes over is not compared before a call, so each shape needs steps of its own."""
     for change in ({}, {"activation": "gelu"}, {"optimizer": "adam"}, {"beta1": 0.5}):
