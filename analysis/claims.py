@@ -465,6 +465,14 @@ def _zone(name: str, claim: str, source: str, measure: Measure) -> Claim:
     )
 
 
+_takes_over = partial(
+    _share,
+    chapter=FATES,
+    kind=MECHANISM,
+    low=MOSTLY[0],
+    high=MOSTLY[1],
+    measure=share(happened("takeover_step", "both_strides_score")),
+)
 CLAIMS: tuple[Claim, ...] = (
     *_task(
         "addition",
@@ -681,32 +689,22 @@ CLAIMS: tuple[Claim, ...] = (
         shown="winning_stride_score",
         **_runs("addition"),
     ),
-    _share(
+    _takes_over(
         name="takeover",
-        chapter=FATES,
-        kind=MECHANISM,
         claim="Transformer of width 32, weight decay 2: an inner stride takes over from an outer one in at least two "
         "thirds of the trials, within 200,000 steps",
         source=f"{TAKEOVER}, weight decay 2, one run",
         published="by step 140,000",
-        low=MOSTLY[0],
-        high=MOSTLY[1],
-        measure=share(happened("takeover_step", "both_strides_score")),
         shown="takeover_step",
         spaces=("takeover_small",),
         select={"weight_decay": 2.0, "width": 32, "steps": [200_000, 1e9]},
     ),
-    _share(
+    _takes_over(
         name="takeover_mlp",
-        chapter=FATES,
-        kind=MECHANISM,
         claim="MLP, p = 97, 60,000 steps in which weights decay as in 300,000 to 400,000 published ones: an inner "
         "stride takes over from an outer one in at least two thirds of the trials",
         source=f"{TAKEOVER}, one run for each of two weight decays",
         published="2 of 2 (by steps 350,000 and 140,000)",
-        low=MOSTLY[0],
-        high=MOSTLY[1],
-        measure=share(happened("takeover_step", "both_strides_score")),
         shown="both_strides_score",
         spaces=("strides_by_modulus",),
         select={"modulus": 97, "steps": [60_000, 1e9]},

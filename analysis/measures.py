@@ -17,7 +17,7 @@ from scipy.special import log_expit
 
 from phasemap.plan.trial import make_trial, train_examples
 from phasemap.tasks.task import overlap
-from phasemap.training.events import ROUNDING
+from phasemap.training.events import reaches
 
 from . import grok_step_law
 from .likelihood import interval, limit
@@ -74,7 +74,7 @@ def share_without(event: str, steps: int) -> Measure:
 
 def ends_high(trials: pd.DataFrame) -> pd.Series:
     """Which trials end at or above their grok threshold."""
-    return trials.final_test_accuracy >= trials.grok_threshold - ROUNDING
+    return reaches(trials.final_test_accuracy, trials.grok_threshold)
 
 
 def is_phase(phase: str) -> Event:

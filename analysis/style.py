@@ -29,6 +29,8 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from phasemap.plan.phases import PHASES
 
+from .statistics import decided
+
 MM = 1 / 25.4
 SINGLE, MIDDLE, DOUBLE = 89 * MM, 120 * MM, 183 * MM  # column widths of journals, inches
 
@@ -114,7 +116,7 @@ def with_phases(table: pd.DataFrame) -> pd.DataFrame:
     """
     if table.empty:
         raise Absent("no finished trial yet")
-    known = table[table.phase.notna()]
+    known = decided(table)
     if known.empty:
         raise Absent("no trial has a phase: each ended before this threshold could be read")
     return known

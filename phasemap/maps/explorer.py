@@ -97,9 +97,8 @@ class Explorer:
     def _seed(self, index: int) -> int:
         """The seeds written in the space, then the numbers after them: one that came again at the same point would be
         the same trial, which says nothing new."""
-        listed = self.space.grid.get("seed") or [self.space.fixed.get("seed", 0)]
-        seed: int = listed[index] if index < len(listed) else max(listed) + 1 + index - len(listed)
-        return seed
+        listed = self.space.seeds
+        return listed[index] if index < len(listed) else max(listed) + 1 + index - len(listed)
 
     def _ask(self, count: int) -> list[dict[str, Any]]:
         if self.space.sampler == "boundary":

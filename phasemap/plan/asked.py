@@ -30,7 +30,7 @@ def asked(space: Space) -> dict[str, dict[str, Any]]:
     domains |= {name: _listed(values) for name, values in space.grid.items()}
     domains |= {name: _range(space, name, axis) for name, axis in space.distributions.items()}
     if space.sampler != "grid":  # the sampler takes as many seeds as it needs, from those written on
-        domains["seed"] = _bounds([*space.grid.get("seed", [space.fixed.get("seed", 0)]), 2**53])
+        domains["seed"] = _bounds([*space.seeds, 2**53])
     if len(json.dumps(domains)) > MOST_CHARACTERS:
         domains |= {name: _bounds(values) for name, values in space.grid.items() if _numbers(values)}
     return domains

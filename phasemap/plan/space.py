@@ -172,6 +172,11 @@ class Space:
         """The fields that have one value, in its field's type; what cannot be read as they are."""
         return {name: self._read_or_raw(name, value) for name, value in self.values.items() if not _is_axis(value)}
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that are written."""
+        return self.grid.get("seed") or [self.fixed.get("seed", CORE["seed"].default)]
+
     def _read_or_raw(self, name: str, value: Any) -> Any:
         try:
             return self.coerce(name, value) if name in self.known else value

@@ -151,7 +151,7 @@ def database(uri: str) -> Path | None:
     return path
 
 
-def search(client: MlflowClient, experiment: str, condition: str, limit: int = 0) -> list[Run]:
+def search(client: MlflowClient, experiment: str, condition: str) -> list[Run]:
     """All runs that meet the condition, oldest first."""
     runs: dict[str, Run] = {}  # while a sweep is written, pages shift, and a run may stand on two
     token = None
@@ -160,14 +160,20 @@ def search(client: MlflowClient, experiment: str, condition: str, limit: int = 0
             [experiment],
             condition,
             ViewType.ACTIVE_ONLY,
-            max_results=limit or PAGE,
+            max_results=PAGE,
             order_by=["attributes.start_time ASC"],
             page_token=token,
         )
         runs |= {run.info.run_id: run for run in page}
         token = page.token
-        if limit or not token:
+        if not token:
             return list(runs.values())
+
+
+def parent_of(client: MlflowClient, experiment: str) -> Run | None:
+    """The run of the sweep itself; the first, where two drivers began it in one moment."""
+    parents = search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
+    return min(parents, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
 
 @contextmanager

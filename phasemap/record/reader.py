@@ -97,9 +97,9 @@ def read(name: str, tracking_uri: str | None = None, everything: bool = False) -
     uri = tracking_uri or default_uri()
     client = store.connect(uri, new=False)
     experiment = _experiment(client, name, uri)
-    parents = store.search(client, experiment, "tags.`phasemap.kind` = 'sweep'")
+    parent = store.parent_of(client, experiment)
     runs = store.search(client, experiment, "tags.`phasemap.kind` = 'trial'")
-    tags = min(parents, key=lambda run: (run.info.start_time, run.info.run_id)).data.tags if parents else {}
+    tags = parent.data.tags if parent else {}
     same = [run for run in runs if _same_code(run.data.tags, tags)]
     asks = [] if everything else list(json.loads(tags.get("phasemap.space", "{}")).values())
     differing = {run.info.run_id: _stray(asks, run.data.params) for run in same}

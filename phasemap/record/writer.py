@@ -258,15 +258,12 @@ class Recorder:
 
     def _parent(self) -> tuple[str, dict[str, str] | None]:
         """The parent run, and its tags if it was there already."""
-        parents = self._search("tags.`phasemap.kind` = 'sweep'", limit=1)
-        if parents:
-            return parents[0].info.run_id, parents[0].data.tags
+        if parent := store.parent_of(self.client, self.experiment):
+            return parent.info.run_id, parent.data.tags
         tags = {"phasemap.kind": "sweep", "mlflow.runName": self.name}
         own = self.client.create_run(self.experiment, tags=tags).info.run_id
-        first = min(
-            self._search("tags.`phasemap.kind` = 'sweep'"), key=lambda run: (run.info.start_time, run.info.run_id)
-        )
-        if first.info.run_id == own:
+        first = store.parent_of(self.client, self.experiment)
+        if first is None or first.info.run_id == own:
             return own, None
         self.client.delete_run(own)  # another driver began the sweep between the search and this
         return first.info.run_id, first.data.tags
@@ -325,8 +322,8 @@ class Recorder:
             elif not trial:
                 self.say(f"run {run.info.run_id} has lost its tag phasemap.trial in MLflow: not counted")
 
-    def _search(self, condition: str, limit: int = 0) -> list[Run]:
-        return store.search(self.client, self.experiment, condition, limit)
+    def _search(self, condition: str) -> list[Run]:
+        return store.search(self.client, self.experiment, condition)
 
     def _write(self, result: Result) -> None:
         if result.trial.id in self.done:
