@@ -86,5 +86,5 @@ class Watched:
 
     def _parent(self) -> dict[str, str]:
         """Tags of the parent run."""
-        parents = store.search(self.client, self.experiment, "tags.`phasemap.kind` = 'sweep'", limit=1)
-        return parents[0].data.tags if parents else {}
+        parent = store.parent_of(self.client, self.experiment)
+        return parent.data.tags if parent else {}
