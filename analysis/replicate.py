@@ -139,8 +139,8 @@ def kept(file: Path) -> pd.DataFrame:
     """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
     that meant something else then are absent and named in ``redefined``."""
     table = pd.read_csv(file, dtype=dict.fromkeys(KINDS, str))
-    words = [name for name in table if KINDS.get(name) is str]
-    table[words] = table[words].fillna("")  # no probe is a choice, and no field without a value
+    for name in (name for name in table if KINDS.get(name) is str):  # no probe is a choice; else an empty cell is of
+        table[name] = table[name].fillna("" if name == "probes" else FIELDS[name].default)  # a trial before the field
     versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
     table["redefined"] = None
     for recorded, rows in table.groupby(versions.fillna("")):

@@ -201,6 +201,18 @@ def test_trials_added_to_a_table_leave_the_values_of_older_definitions_in_it(uri
         assert replicate.kept(file).takeover_step.isna().all()
 
 
+def test_a_row_from_before_a_field_existed_has_its_default_beside_rows_that_have_it(tmp_path):
+    file = tmp_path / "trials_seeds_success_rate.csv"
+    table = frame(success(5, 6)).drop(columns="redefined")
+    table.loc[2:, ["annealing", "subnormals", "probes"]] = None
+    table.to_csv(file, index=False)
+    kept = replicate.kept(file)
+    assert kept.annealing.tolist() == ["none"] * 6
+    assert kept.subnormals.tolist() == ["kept"] * 6
+    assert kept.probes.tolist()[2:] == [""] * 4  # no probe is a choice
+    assert found(seeds_success_rate=kept)["ends_high_addition"].other_settings == ""
+
+
 def test_a_seed_that_ran_for_several_budgets_counts_once_by_its_longest():
     short = [(trial.replace(steps=9_000), outcome) for trial, outcome in success(2, 2)]
     findings = found(seeds_success_rate=frame(success(5, 6)), seeds_addition=frame(short))
