@@ -7,6 +7,7 @@ import torch
 
 from phasemap.probes.picture import picture
 
+# umap-learn compiles for half a minute when it is first called, so that what calls it is long.
 HIDDEN = torch.randn(2, 60, 4, generator=torch.Generator().manual_seed(0)) + 20 * (torch.arange(60) % 2)[None, :, None]
 LABELS = torch.arange(60) % 2
 
@@ -21,6 +22,7 @@ def test_two_clouds_stay_apart_and_each_point_keeps_its_class() -> None:
     assert bool((classes[apart.argmin(1)] == classes).all())
 
 
+@pytest.mark.long
 def test_a_trial_is_laid_out_the_same_alone_and_a_diverged_one_not_at_all() -> None:
     pytest.importorskip("umap", reason="umap-learn is an optional extra")
     chosen = torch.ones(2, 60, dtype=torch.bool)
