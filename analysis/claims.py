@@ -1,7 +1,7 @@
 """The published claims, each with its source, its value and the range that counts as replicating it.
 
 Data alone: ``CLAIMS`` is the one list, in the order of its chapters. What a claim is measured by stands in
-``measures.py``; the verdict and the report are made in ``replicate.py``.
+``measures.py``, the verdict in ``findings.py``; ``replicate.py`` writes the report.
 """
 
 from __future__ import annotations

@@ -1,45 +1,38 @@
 """The replication report: every published claim beside what the recorded trials say, with a verdict.
 
-``python -m analysis replicate`` writes it; no number in it is typed. The claims stand in ``claims.py``.
+``phasemap figures replicate`` writes it; no number in it is typed. The claims stand in ``claims.py``.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from phasemap.fields import Fault
-from phasemap.plan.outcome import DEFINITION_VERSIONS, EVENTS, other_definitions
-from phasemap.plan.space_file import explain, load
 from phasemap.plan.stack import seconds
-from phasemap.plan.trial import FIELDS, KINDS, Trial
-from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from . import caption, style
-from .axis import text
 from .claims import ASKED, CLAIMS, COMPUTED, MECHANISM, PUBLISHED, Claim
-from .measures import NOTHING, chosen
+from .findings import (
+    DOES_NOT,
+    NOT_MEASURED,
+    OTHER,
+    REPLICATES,
+    UNDECIDED,
+    Finding,
+    Summary,
+    files,
+    summarize,
+    trials_of,
+)
 from .statistics import Estimate
+from .trial_tables import gathered, in_store, keep
 
-SPACES = Path(__file__).parents[1] / "search_spaces"
-REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED = "replicates", "does not", "undecided at this n", "not measured"
 COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GRAY, NOT_MEASURED: "#cccccc"}
-OTHER = "other settings"
-OBSERVING = {  # fields that say how long a trial runs and what is looked at besides
-    *("seed", "steps", "probe_every", "log_spaced", "probes", "phases", "delay_limit"),
-}
-ENDING = {"evaluate_every", "stop_when_settled", "settle_evaluations"}  # say where evaluations stand, and the end
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
     OTHER: "The published network at other settings",
@@ -49,48 +42,6 @@ KINDS_OF_EVIDENCE = {
 }
 DECIMALS = {"accuracy": 3, "optimizer steps": 0, "components": 1, "dimensions": 1, "oscillations": 1, "weight decay": 4}
 STORY = (4, 4)  # lines of what holds, and of what does not
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One claim as measured: the estimate (n = 0: no trials), the trials behind it, the settings in which they differ
-    from the published ones, and the verdict."""
-
-    claim: Claim
-    measured: Estimate
-    trials: pd.DataFrame
-    other_settings: str
-    verdict: str
-
-    @property
-    def kind(self) -> str:
-        """One of ``KINDS_OF_EVIDENCE``."""
-        return OTHER if self.claim.kind == PUBLISHED and self.other_settings else self.claim.kind
-
-
-@dataclass(frozen=True)
-class Summary:
-    """``table``: a row for each claim. ``recorded``: ids of all finished trials at hand."""
-
-    table: pd.DataFrame
-    findings: tuple[Finding, ...]
-    recorded: frozenset[str]
-
-
-def summarize(tables: Mapping[str, pd.DataFrame]) -> Summary:
-    """From the finished trials of each sweep (name -> tidy table)."""
-    findings = tuple(_finding(claim, tables) for claim in CLAIMS)
-    recorded = frozenset(trial for table in tables.values() for trial in table.trial)
-    return Summary(pd.DataFrame([_row(f) for f in findings]), findings, recorded)
-
-
-def verdict(measured: Estimate, low: float, high: float) -> str:
-    """Replicates: the whole interval lies in the range. Does not: none of it does. Else undecided."""
-    if measured.n == 0:
-        return NOT_MEASURED
-    if low <= measured.low and measured.high <= high:
-        return REPLICATES
-    return DOES_NOT if measured.high < low or measured.low > high else UNDECIDED
 
 
 def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
@@ -105,61 +56,9 @@ def write(out: Path, tracking_uri: str | None = None) -> list[Path]:
     summary.table.to_csv(paths[1], index=False)
     for name, table in here.items():
         paths.append(pictures / f"trials_{name}.csv")
-        _keep(table, paths[-1])
+        keep(table, paths[-1])
     sheets = {"overview": overview(summary)} | {f.claim.name: figure(f) for f in _drawn(summary)}
     return paths + [_save(sheet, pictures / f"{name}.png") for name, sheet in sheets.items()]
-
-
-def in_store(tracking_uri: str | None = None) -> dict[str, pd.DataFrame]:
-    """The finished trials in this store of each experiment that a claim speaks of, where there are any."""
-    if not tracking_uri and "MLFLOW_TRACKING_URI" not in os.environ and not Path("mlflow.db").exists():
-        return {}  # no store is named, and this folder has none: the tables beside the report alone
-    here = set(experiments(tracking_uri))
-    tables = {name: read(name, tracking_uri, everything=True).finished for name in sorted(_spaces() & here)}
-    return {name: table for name, table in tables.items() if len(table)}
-
-
-def gathered(folder: Path, here: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The trials of this store, and those that other machines left in the tables beside the report, each once."""
-    tables = {}
-    for name in sorted(_spaces()):
-        file = folder / f"trials_{name}.csv"
-        parts = [here[name]] if name in here else []
-        parts += [kept(file)] if file.exists() else []
-        if parts:
-            tables[name] = pd.concat(parts, ignore_index=True).drop_duplicates("trial", ignore_index=True)
-    return tables
-
-
-def _spaces() -> set[str]:
-    return {name for claim in CLAIMS for name in claim.spaces}
-
-
-def kept(file: Path) -> pd.DataFrame:
-    """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
-    that meant something else then are absent and named in ``redefined``."""
-    table = pd.read_csv(file, dtype=dict.fromkeys(KINDS, str))
-    for name in (name for name in table if KINDS.get(name) is str):  # no probe is a choice; else an empty cell is of
-        table[name] = table[name].fillna("" if name == "probes" else FIELDS[name].default)  # a trial before the field
-    versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
-    table["redefined"] = None
-    for recorded, rows in table.groupby(versions.fillna("")):
-        older = other_definitions(recorded)
-        table.loc[rows.index, [*(older & set(table))]] = math.nan
-        table.loc[rows.index, "redefined"] = ",".join(sorted(older)) or None
-    return typed_fields(table.reindex(columns=[*COLUMNS, *(name for name in table if name not in COLUMNS)]))
-
-
-def _keep(here: pd.DataFrame, file: Path) -> None:
-    """Adds trials to a table. The rows of others stay as they are, with the definitions that they were recorded by."""
-    versions = here.redefined.fillna("").map(
-        lambda older: json.dumps({name: n for name, n in DEFINITION_VERSIONS.items() if name not in older.split(",")})
-    )
-    fresh = here.drop(columns=["run_id", "redefined"]).dropna(axis=1, how="all").assign(definitions=versions)
-    if file.exists():
-        before = pd.read_csv(file, dtype=str, keep_default_na=False)
-        fresh = pd.concat([fresh, before[~before.trial.isin(fresh.trial)]], ignore_index=True)
-    fresh.to_csv(file, index=False)
 
 
 def report(summary: Summary) -> str:
@@ -168,7 +67,7 @@ def report(summary: Summary) -> str:
     lines = [
         "# Replication of the published claims",
         "",
-        "Written by `python -m analysis replicate` from the recorded trials; no number here is typed by hand.",
+        "Written by `phasemap figures replicate` from the recorded trials; no number here is typed by hand.",
         "",
         *_story(summary),
         "",
@@ -258,38 +157,17 @@ def _sources(summary: Summary) -> list[str]:
 def _not_run(summary: Summary) -> list[str]:
     """The search spaces with trials that nobody has recorded, what they cost, and the command; counted, not typed."""
     rows = []
-    for file in _files(name for claim in CLAIMS for name in claim.spaces):
-        trials = _trials(file)
+    for file in files(name for claim in CLAIMS for name in claim.spaces):
+        trials = trials_of(file)
         missing = [trial for trial in trials if trial.id not in summary.recorded]
         if missing:
             steps, hours = sum(trial.steps for trial in missing), seconds(missing) / 3600 / 2
-            command = f"`python -m phasemap.sweep search_spaces/{file.name}`"
+            command = f"`phasemap sweep search_spaces/{file.name}`"
             rows.append([command, f"{len(missing):,} of {len(trials):,}", f"{steps:,}", f"{hours:,.1f}"])
     if not rows:
         return []
     head = ["command", "trials not run", "trial-steps", "hours on 2 cores, roughly"]
     return ["## What is not measured yet", "", *_table(head, rows), ""]
-
-
-def _files(names: Iterable[str]) -> list[Path]:
-    """The search spaces of these names; two files may feed one sweep, each named after it."""
-    known = {file.stem: file for file in sorted(SPACES.glob("*.py"))}
-    return [
-        known[stem]
-        for name in dict.fromkeys(names)
-        for stem in (name, f"{name}_small", f"{name}_large")
-        if stem in known
-    ]
-
-
-@cache
-def _trials(file: Path) -> list[Trial]:
-    """None of a file whose library is not installed here; a line says so."""
-    try:
-        return load(file).trials()
-    except Fault as fault:
-        print(explain(f"{file.name}: left out", fault), file=sys.stderr)
-        return []
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -386,76 +264,6 @@ def _overview_row(ax: Axes, finding: Finding, y: int) -> None:
         va="center",
         fontsize=6,
     )
-
-
-def _finding(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Finding:
-    if claim.fact:
-        return _checked(claim, claim.fact())
-    own = [chosen(tables[name], claim.select) for name in claim.spaces if name in tables]
-    own = [trials for trials in own if len(trials)]
-    if not own or not claim.measure:
-        return Finding(claim, NOTHING, pd.DataFrame(), "", NOT_MEASURED)
-    trials = _each_seed_once(pd.concat(own, ignore_index=True), claim.shown)
-    measured = claim.measure(trials)
-    outcome = verdict(measured, claim.low, claim.high)
-    return Finding(claim, measured, trials, _differences(trials, claim) if measured.n else "", outcome)
-
-
-def _each_seed_once(trials: pd.DataFrame, shown: str) -> pd.DataFrame:
-    """Of trials that differ only in how long they ran and what was looked at, the longest: their steps are the same
-    ones. One in which the number shown was measured goes before, unless its absence says that nothing happened."""
-    seen = trials[shown].notna() if shown and shown not in EVENTS else True
-    order = trials.assign(seen=seen).sort_values(["seen", "steps"], ascending=False, kind="stable").index
-    moving = [name for name in FIELDS if name == "seed" or name not in OBSERVING | ENDING]
-    return trials.loc[order].drop_duplicates(moving).sort_index().reset_index(drop=True)
-
-
-def _checked(claim: Claim, values: list[float]) -> Finding:
-    """A fact holds if every value computed lies in its range; it has no interval."""
-    measured = Estimate(values[0], min(values), max(values), len(values))
-    outcome = REPLICATES if claim.low <= measured.low and measured.high <= claim.high else DOES_NOT
-    return Finding(claim, measured, pd.DataFrame(), "", outcome)
-
-
-def _differences(trials: pd.DataFrame, claim: Claim) -> str:
-    """The settings in which the trials differ from the published ones; of what a claim does not name, from those of its
-    search spaces."""
-    parts = []
-    for name, values in (_of_spaces(claim.spaces) | {name: (one,) for name, one in claim.settings.items()}).items():
-        got = [v for v in sorted(trials[name].unique().tolist()) if v not in values]
-        if got and name not in claim.select:
-            instead = ", ".join(text(v) for v in values)
-            parts.append(f"{name.replace('_', ' ')} {', '.join(text(v) for v in got)} instead of {instead}")
-    return f"At other settings: {'; '.join(parts)}" if parts else ""
-
-
-@cache
-def _of_spaces(names: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
-    """What the trials of these search spaces have of each field that moves a training step."""
-    trials = [trial for file in _files(names) for trial in _trials(file)]
-    values = {name: {getattr(trial, name, FIELDS[name].default) for trial in trials} for name in KINDS}
-    return {name: tuple(sorted(found)) for name, found in values.items() if name not in OBSERVING and None not in found}
-
-
-def _row(finding: Finding) -> dict[str, Any]:
-    claim, measured = finding.claim, finding.measured
-    return {
-        "name": claim.name,
-        "chapter": claim.chapter,
-        "claim": claim.claim,
-        "source": claim.source,
-        "published": claim.published,
-        "logs": claim.logs,
-        "kind": finding.kind,
-        "measured": measured.value,
-        "low": measured.low,
-        "high": measured.high,
-        "n": measured.n,
-        "range_low": claim.low,
-        "range_high": claim.high,
-        "other_settings": finding.other_settings,
-        "verdict": finding.verdict,
-    }
 
 
 def _cells(finding: Finding) -> list[str]:

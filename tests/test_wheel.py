@@ -109,7 +109,7 @@ def test_the_wheel_takes_a_user_from_nothing_to_a_map(installed):
 @pytest.mark.long
 def test_the_wheel_carries_every_search_space_and_every_room(installed):
     inside = installed.target / "phasemap"
-    code = "import phasemap.analysis.replicate as r; print(*sorted(p.name for p in r.SPACES.glob('*.py')))"
+    code = "import phasemap.analysis.findings as r; print(*sorted(p.name for p in r.SPACES.glob('*.py')))"
     assert installed.python("-c", code).split() == sorted(path.name for path in (ROOT / "search_spaces").glob("*.py"))
     for source, target in ((ROOT / "phasemap", inside), (ROOT / "analysis", inside / "analysis")):
         here = {path.relative_to(source) for path in source.rglob("*") if path.suffix in (".py", ".html", ".typed")}

@@ -19,6 +19,7 @@ BASE = Trial(
 DECAYS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)
 WIDTHS = (32, 64, 128, 192, 256)
 AXES = ("weight_decay", "width", "seed")
+PUBLISHED = {"width": 128, "depth": 2, "heads": 4, "model": "transformer", "learning_rate": 1e-3, "weight_decay": 1.0}
 
 
 def wd_width(seeds: int = 5) -> list[tuple[Trial, Outcome]]:
@@ -103,3 +104,13 @@ def record(uri: str, name: str, *results: Result, axes: tuple[str, ...] = AXES, 
     with Recorder(name, uri, axes, "space = Space()", **more) as recorder:
         for one in results:
             recorder.result(one)
+
+
+def success(n: int, of: int, **fields: Any) -> list[tuple[Trial, Outcome]]:
+    """The published network over seeds: the first n end high, the others in a dip."""
+    settings: dict[str, Any] = {"steps": 150_000} | PUBLISHED | fields
+    trials = [Trial(seed=s, **settings) for s in range(of)]
+    grown = {"phase": "grokking", "grok_step": 9_000, "final_test_accuracy": 1.0}
+    lost = {"phase": "collapse", "grok_step": 9_000, "final_test_accuracy": 0.3}
+    more = {"ending": "budget", "steps_run": fields.get("steps", 150_000), "oscillations": 15}
+    return [(t, Outcome(**(grown if t.seed < n else lost), **more)) for t in trials]
