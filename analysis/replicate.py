@@ -106,6 +106,7 @@ def _story(summary: Summary) -> list[str]:
     lines = []
     for verdict_, most, word in zip((REPLICATES, DOES_NOT), STORY, ("Holds", "Does not hold"), strict=True):
         findings = [f for f in summary.findings if f.verdict == verdict_ and f.kind not in (ASKED, COMPUTED)]
+        findings.sort(key=lambda finding: finding.kind != PUBLISHED)
         lines += [f"- **{word}.** {_sentence(f)}" for f in _one_of_each_chapter(findings)[:most]]
     for verdict_, words in ((UNDECIDED, "Too few trials to decide"), (NOT_MEASURED, "Nobody knows yet")):
         names = [f.claim.name.replace("_", " ") for f in summary.findings if f.verdict == verdict_]
