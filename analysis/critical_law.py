@@ -86,6 +86,19 @@ def summarize(table: pd.DataFrame, along: str, other: str) -> Summary:
     return replace(summary, caption=_caption(summary, table, edges))
 
 
+def exponent(table: pd.DataFrame, along: str, other: str, side: str, level: float) -> tuple[float, float, float]:
+    """The exponent of the law at one side of generalization, "start" or "end", with its interval of that level.
+
+    Raises:
+        Absent: as ``summarize``, or the trials show no edge at that side.
+    """
+    trials = decided(table)
+    problem, edges = _likeliest(_pooled(trials, along, other, 0.0), along)
+    if side not in edges.sides:
+        raise style.Absent(f"the trials show no {side} of generalization along {along}")
+    return edges.of(side, "slope"), *problem.interval(edges, side, "slope", level)
+
+
 def of_sweep(sweep: Sweep, x: str | None = None, y: str | None = None) -> Summary:
     """The critical values of ``y``, the first axis of numbers if not given, against ``x``, the next one."""
     if sweep.finished.empty:

@@ -12,16 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import log_expit
 
 from phasemap.plan.trial import make_trial, train_examples
 from phasemap.tasks.task import overlap
 from phasemap.training.events import reaches
 
-from . import grok_step_law
-from .likelihood import interval, limit
-from .statistics import LEVEL, Estimate, decided, event_time, is_redefined, median, rate_difference, wilson
+from . import critical_law, grok_step_law
+from .statistics import LEVEL, Estimate, event_time, is_redefined, median, rate_difference, wilson
 from .style import Absent
 
 Measure = Callable[[pd.DataFrame], Estimate]
@@ -135,14 +132,14 @@ def change(outcome: str, first: Mapping[str, Any], other: Mapping[str, Any]) -> 
     return arms
 
 
-def between(first: Mapping[str, Any], other: Mapping[str, Any]) -> Measure:
-    """Share generalized in one arm minus that in the other (Newcombe)."""
+def between(first: Mapping[str, Any], other: Mapping[str, Any], event: Event = generalized) -> Measure:
+    """Share of trials with an event in one arm minus that in the other (Newcombe)."""
 
     def arms(trials: pd.DataFrame) -> Estimate:
         a, b = chosen(trials, first), chosen(trials, other)
         if a.empty or b.empty:
             return NOTHING
-        return rate_difference(int(generalized(a).sum()), len(a), int(generalized(b).sum()), len(b))
+        return rate_difference(int(event(a).sum()), len(a), int(event(b).sum()), len(b))
 
     return arms
 
@@ -174,32 +171,25 @@ def exponent(axis: str, *others: str) -> Measure:
     return fitted
 
 
-def start(axis: str) -> Measure:
-    """Value of an axis at which half of the trials generalize: a logistic rise in its logarithm, with the interval of
-    its profile likelihood; an end beyond the values tried is 0 or infinite."""
+def critical_exponent(along: str, other: str, budgets: tuple[int, ...] = ()) -> Measure:
+    """Exponent of another axis in the law of the value at which half of the trials begin to generalize
+    (``critical_law.py``), 95 %. With ``budgets`` that axis is the number of steps, and each trial is read at each of
+    them. The interval takes them for others then; of 60 made-up sweeps it held the truth in 57."""
 
     def fitted(trials: pd.DataFrame) -> Estimate:
-        known = decided(trials)
-        known = known[known[axis] > 0]  # 0 has no place on a logarithmic axis
-        at, won = np.log(known[axis].to_numpy(float)), generalized(known).to_numpy()
-        if won.all() or not won.any() or len(np.unique(at)) < 2:
+        seen = pd.concat([_read_at(trials, steps) for steps in budgets]) if budgets else trials
+        try:
+            return Estimate(*critical_law.exponent(seen, along, other, "start", LEVEL), len(trials))
+        except Absent:
             return NOTHING
-        low, high = at.min(), at.max()
-        sign, gap = np.where(won, 1.0, -1.0), np.diff(np.unique(at)).min()
-        widths = np.geomspace(gap / 20, high - low, 60)[:, None]  # a steeper rise looks the same
-
-        def best_at(place: float) -> float:
-            return -float(log_expit(sign * (at - place) / widths).sum(1).max())
-
-        places = np.linspace(low, high, 200)
-        near = float(places[np.argmin([best_at(place) for place in places])])
-        bounds = max(low, near - gap / 4), min(high, near + gap / 4)
-        place = min(near, float(minimize_scalar(best_at, bounds=bounds, method="bounded").x), key=best_at)
-        ends = interval(lambda p: 2 * (best_at(p) - best_at(place)), place, gap / 4, limit(LEVEL), (low, high))
-        value, first, last = np.exp([place, *ends]).tolist()
-        return Estimate(value, first, last, len(known))
 
     return fitted
+
+
+def _read_at(trials: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """The trials that were to run so long, as they would be had they ended there."""
+    able = trials[trials.steps >= steps]
+    return able.assign(steps=steps, grok_step=able.grok_step.where(able.grok_step <= steps))
 
 
 def explained(outcome: str, divided_by: str, cells: tuple[str, ...]) -> Measure:
@@ -256,7 +246,7 @@ def overlaps(task: str) -> Callable[[], list[float]]:
     return computed
 
 
-def ceiling(task: str, context: int) -> Callable[[], list[float]]:
-    """The best accuracy that any predictor can reach from so many tokens."""
-    values = {"task": task, "context": context, "data_fraction": 0.3, "model": "transformer"}
+def ceiling(task: str, **fields: int) -> Callable[[], list[float]]:
+    """The best accuracy that any predictor can reach on a task's test examples."""
+    values = {"task": task, "data_fraction": 0.3, "model": "transformer"} | fields
     return lambda: [make_trial(values).shape.examples.ceiling]

@@ -18,6 +18,7 @@ from phasemap.plan.stack import seconds
 from . import caption, style
 from .claims import ASKED, CLAIMS, COMPUTED, MECHANISM, PUBLISHED, Claim
 from .findings import (
+    CHECKED,
     DOES_NOT,
     NOT_MEASURED,
     OTHER,
@@ -33,12 +34,13 @@ from .statistics import Estimate
 from .trial_tables import gathered, in_store, keep
 
 COLORS = {REPLICATES: style.GREEN, DOES_NOT: style.ORANGE, UNDECIDED: style.GRAY, NOT_MEASURED: "#cccccc"}
+VERDICTS = (REPLICATES, DOES_NOT, UNDECIDED, NOT_MEASURED, CHECKED)
 KINDS_OF_EVIDENCE = {
     PUBLISHED: "At the published settings",
     OTHER: "The published network at other settings",
     MECHANISM: "The mechanism at a smaller scale",
     COMPUTED: "Computed from the task",
-    ASKED: "Asked here, without a published value",
+    ASKED: "Asked here: without a published value, or of another network",
 }
 DECIMALS = {"accuracy": 3, "optimizer steps": 0, "components": 1, "dimensions": 1, "oscillations": 1, "weight decay": 4}
 STORY = (4, 4)  # lines of what holds, and of what does not
@@ -134,11 +136,11 @@ def _sentence(finding: Finding) -> str:
 
 def _counts(summary: Summary) -> list[str]:
     """How many of each kind of evidence came out how."""
-    head, rows = ["", *COLORS, "in all"], []
+    head, rows = ["", *VERDICTS, "in all"], []
     for kind, words in KINDS_OF_EVIDENCE.items():
         verdicts = [f.verdict for f in summary.findings if f.kind == kind]
         if verdicts:
-            rows.append([words, *(str(verdicts.count(v)) for v in COLORS), str(len(verdicts))])
+            rows.append([words, *(str(verdicts.count(v)) for v in VERDICTS), str(len(verdicts))])
     return _table(head, rows)
 
 

@@ -102,7 +102,7 @@ def test_the_rule_of_the_strides_follows_the_modulus():
     shape = {"task": "modular_multiplication", "model": "mlp", "steps": 60_000}
     trials = [Trial(seed=s, modulus=p, **shape) for p in (73, 97) for s in range(6)]
     seen = found(strides_by_modulus=frame([(t, Outcome(inner_winning_stride=4.0, phase="grokking")) for t in trials]))
-    assert seen["inner_stride_4"].measured.value == 1
+    assert seen["inner_stride_4_mlp"].measured.value == 1
     assert seen["inner_stride_gcd"].measured.value == 0
     assert seen["inner_stride_half"].measured.value == 1
     assert seen["inner_stride_half"].measured.n == 6
@@ -110,8 +110,9 @@ def test_the_rule_of_the_strides_follows_the_modulus():
 
 def test_a_fact_is_checked_without_a_trial():
     seen = found()
-    for name, value in (("overlap_lfsr_5", 1.0), ("ceiling_16", 0.5), ("ceiling_24", 1.0)):
-        assert (seen[name].measured.value, seen[name].verdict, seen[name].kind) == (value, "replicates", "computed")
+    for name, value in (("overlap_lfsr_5", 1.0), ("ceiling_16", 0.5), ("ceiling_24", 1.0), ("random_labels", 1 / 97)):
+        assert seen[name].measured.value == pytest.approx(value)
+        assert (seen[name].verdict, seen[name].kind) == ("checked", "computed")
 
 
 def test_a_seed_that_ran_for_several_budgets_counts_once_by_its_longest():

@@ -1,14 +1,23 @@
 """What claims are measured by, against laws that made-up trials obey."""
 
 import math
+from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.optimize import minimize
 from synthetic import frame
 
-from analysis.measures import below, change, explained, exponent, happened, is_phase, share, share_within, start
+from analysis.measures import (
+    below,
+    change,
+    critical_exponent,
+    explained,
+    exponent,
+    happened,
+    is_phase,
+    share,
+    share_within,
+)
 from phasemap.plan.outcome import Outcome
 from phasemap.plan.trial import Trial
 
@@ -86,27 +95,32 @@ def test_a_change_is_that_of_the_same_seeds_in_two_arms():
     assert estimate.n == 6
 
 
-def test_a_start_leaves_out_what_has_no_place_on_a_logarithmic_axis():
-    table = rising()
-    none = frame([ended(Trial(weight_decay=0.0, seed=s, **SMALL), math.inf) for s in range(5)])
-    with_zero = start("weight_decay")(pd.concat([table, none], ignore_index=True))
-    assert with_zero.value == start("weight_decay")(table).value
+def waiting(rates, seeds=8, steps=8_000):
+    """Trials that grok once exp(-rate x decay x step) has fallen far enough, a factor of 1.5 apart."""
+    draw = np.random.default_rng(2)
+    trials = [
+        Trial(seed=s, weight_decay=w, learning_rate=r, **{**SMALL, "steps": steps})
+        for r, w, s in product(rates, np.geomspace(0.02, 4, 14), range(seeds))
+    ]
+    return frame(ended(t, 8 * np.exp(0.4 * draw.normal()) / (t.learning_rate * t.weight_decay)) for t in trials)
 
 
-def test_a_start_is_that_of_a_logistic_fit():
-    table = rising()
-    at, won = np.log(table.weight_decay.to_numpy()), table.grok_step.notna().to_numpy()
-    loss = lambda v: np.logaddexp(0, -np.where(won, 1, -1) * (v[0] + v[1] * at)).sum()  # noqa: E731
-    intercept, slope = minimize(loss, (0.0, 1.0)).x
-    estimate = start("weight_decay")(table)
-    assert estimate.value == pytest.approx(math.exp(-intercept / slope), rel=0.01)
-    assert estimate.low < 0.3 < estimate.high < 2 * estimate.low
-    assert estimate.n == 120
+def test_a_critical_value_that_is_one_over_the_budget_has_the_exponent_minus_one():
+    budgets = (500, 1_000, 2_000, 4_000, 8_000)
+    estimate = critical_exponent("weight_decay", "steps", budgets)(waiting([0.01]))
+    assert estimate.low < -1 < estimate.high
+    assert -1.15 < estimate.value < -0.85
+    assert estimate.n == 14 * 8  # each trial once, though it is read at five budgets
 
 
-def test_a_start_beyond_the_values_tried_has_an_open_end_and_none_without_both_fates():
-    assert start("weight_decay")(rising(decays=(0.8, 1.6))).low == 0
-    assert start("weight_decay")(rising(decays=(40.0, 80.0))).n == 0
+def test_a_critical_value_that_is_one_over_the_learning_rate_has_the_exponent_minus_one():
+    estimate = critical_exponent("weight_decay", "learning_rate")(waiting([0.005, 0.01, 0.02], steps=2_000))
+    assert estimate.low < -1 < estimate.high < 0
+
+
+def test_there_is_no_critical_exponent_where_every_trial_generalizes():
+    table = waiting([0.005, 0.01]).assign(grok_step=100.0)
+    assert critical_exponent("weight_decay", "learning_rate")(table).n == 0
 
 
 def clamped(of):

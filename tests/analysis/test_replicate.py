@@ -35,7 +35,7 @@ def test_published_values_stand_in_the_figures():
     summary = findings.summarize({"seeds_success_rate": frame(success(20, 30))})
     finding = next(f for f in summary.findings if f.claim.name == "grok_step_addition")
     drawn = [line for line in replicate.figure(finding).axes[0].lines if line.get_marker() == "D"]
-    assert sorted(np.asarray(drawn[0].get_xdata())) == [9_000, 9_000, 9_000, 10_000]
+    assert sorted(np.asarray(drawn[0].get_xdata())) == [8_000, 9_000, 9_000, 9_000, 10_000]
 
 
 def test_the_command_writes_report_table_and_figures(uri, tmp_path, capsys):
