@@ -80,7 +80,9 @@ def looked_up(table: Tensor, weight: Tensor, tokens: Tensor, concatenated: bool,
     (trials, _, vocabulary, width), length = table.shape, tokens.shape[-1]
     if concatenated:
         tables = table.expand(-1, length, -1, -1).reshape(trials * length, vocabulary, width)
-        projected = product(tables, weight.reshape(trials * length, width, -1), precision)
+        # A user's weights come transposed, and of one trial a reshape is a view: another way through the product.
+        weights = weight.contiguous().view(trials * length, width, -1)
+        projected = product(tables, weights, precision)
     else:
         projected = product(table.reshape(trials, -1, width), weight, precision)
     projected = projected.view(trials, -1, weight.shape[-1])

@@ -189,6 +189,27 @@ def test_alone_it_is_the_same_as_in_stacks_of_several_sizes(way, compiled):
         assert facts(trained(trials[:size], compiled)[trials[0].id]) == facts(alone)
 
 
+class Wide(nn.Module):
+    """The perceptron of the README."""
+
+    def __init__(self, task: Task, width: int):
+        super().__init__()
+        self.table = nn.Embedding(task.vocabulary, width)
+        self.body, self.head = nn.Linear(task.tokens * width, width), nn.Linear(width, task.classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.body(self.table(tokens).flatten(1)).relu())
+
+
+@pytest.mark.product
+@pytest.mark.parametrize(("width", "modulus"), [(32, 7), (32, 23), (64, 13), (96, 11)])
+def test_tables_of_few_tokens_are_the_same_alone_and_in_stacks(width, modulus):
+    """Their product is so small that its way through a library depends on how the weights lie in memory."""
+    shape = {"width": [width], "modulus": modulus, "batch_size": EXAMPLES}
+    space = Space(model=Wide, task="modular_addition", seed=0, steps=20, evaluate_every=10, delay_limit=20, **shape)
+    assert may_be_stacked(space.trials()[0], "cpu", False)
+
+
 def test_it_learns_as_the_plain_way_does(monkeypatch):
     """Weights after 20 steps, within rounding."""
     fast, plain = begin((trial("two tables, +"),)), begin((trial("two tables, +"),))
