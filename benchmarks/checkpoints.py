@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for path in arguments.spaces:
         space = load(path)
-        stack = Plan(slots=2).stacks(space.trials())[0]
+        stack = Plan().stacks(space.trials())[0]
         training = begin(stack.trials)
         training.advance(10)
         with tempfile.TemporaryDirectory(dir=arguments.storage) as folder:

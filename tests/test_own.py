@@ -223,7 +223,17 @@ BAD = {
     "a forward that raises": (
         "self.head(self.body(",
         "self.head(self.nobody(",
-        r"Net must run on a stack of inputs \[3, 2\]",
+        r"line \d+: Net must run on inputs \[3, 2\], got AttributeError: .* 'nobody'; correct its forward",
+    ),
+    "a layer of another width": (
+        "Hidden(width * task.tokens, width)",
+        "Hidden(width, width)",
+        r"got RuntimeError: mat1 and mat2 shapes cannot be multiplied \(3x16 and 8x8\); correct its forward",
+    ),
+    "an assertion without words": (
+        "        return self.head(",
+        "        assert inputs.sum() < 0\n        return self.head(",
+        r"Net must run on inputs \[3, 2\], got AssertionError; correct its forward",
     ),
     "dropout": ("return self.head(", "return torch.nn.functional.dropout(", r"draw nothing in forward"),
     "batch norm": (

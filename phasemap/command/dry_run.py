@@ -11,12 +11,13 @@ from phasemap.command import terminal
 from phasemap.command.options import Options
 from phasemap.fields import Fault
 from phasemap.plan.space import Space
-from phasemap.plan.stack import Plan, Stack
+from phasemap.plan.stack import Plan, cost
 from phasemap.plan.trial import Shape, Trial
 from phasemap.training.events import coarse_delay, slow_decay
 from phasemap.words import count
 
 LISTED = 50  # values of an axis that are printed
+SHORTEST = 10  # seconds: a training that is over sooner is hidden by all else
 
 
 def listed(space: Space) -> list[Trial]:
@@ -57,32 +58,33 @@ def dry_run(name: str, space: Space, options: Options) -> None:
     from phasemap.scheduling import cores, cutting
 
     slots = 1 if options.local else max(1, int(cores.lent() / options.cpus_per_stack))
-    plan = Plan(slots, options.stack_size, options.compile)
-    stacks = plan.stacks(trials)
+    plan = Plan(options.stack_size, options.compile)
     steps = sum(trial.steps for trial in trials)
     cells = len({trial.cell for trial in trials})
-    counts = [count(n, noun) for n, noun in ((len(trials), "trial"), (cells, "cell"), (len(stacks), "stack"))]
-    print(f"{name}: {counts[0]} in {counts[1]}, {counts[2]}, {count(steps, 'trial-step')}, recorded ones included")
-    needed = terminal.duration(cutting.estimate(trials, ["cpu"] * slots, plan))
+    wide = f"{count(len(trials), 'trial')} in {count(cells, 'cell')}, {count(steps, 'trial-step')}"
+    print(f"{name}: {wide}, recorded ones included")
+    needed = cutting.estimate(trials, ["cpu"] * slots, plan)
+    about = f"less than {SHORTEST} s" if needed < SHORTEST else f"about {terminal.duration(needed)}"
     where = f"{count(slots, 'core slot')} of this machine"
-    print(f"  about {needed} of training on {where}, to a factor of two, besides starting and compiling")
+    print(f"  {about} of training on {where}, to a factor of two, besides starting and compiling")
     for axis, values in space.grid.items():
         print(f"  {axis}: {_listing(values)}")
-    print("\n".join(_by_shape(stacks)))
+    print("\n".join(_by_shape(trials, plan)))
     warn(trials)
 
 
-def _by_shape(stacks: list[Stack]) -> Iterator[str]:
-    """A line for each shape: what tells it from the others, its trials and stacks."""
-    shapes = list(dict.fromkeys(stack.shape for stack in stacks))
-    differing = _differing(shapes)
-    for shape in shapes:
-        same = [stack for stack in stacks if stack.shape == shape]
+def _by_shape(trials: list[Trial], plan: Plan) -> Iterator[str]:
+    """A line for each shape: what tells it from the others, its trials, and how large their stacks are at most; towards
+    the end they become smaller, so that all slots end together."""
+    shapes: dict[Shape, list[Trial]] = {}
+    for trial in sorted(trials, key=cost, reverse=True):
+        shapes.setdefault(trial.shape, []).append(trial)
+    differing = _differing([*shapes])
+    for shape, same in shapes.items():
         told = [f"{name} {terminal.short(value)}" for name, value in shape.values if name in differing]
-        label = ", ".join(told) or same[0].trials[0].model
-        sizes = [len(stack.trials) for stack in same]
-        steps = count(sum(stack.trial_steps for stack in same), "trial-step")
-        yield f"  {label}: {count(sum(sizes), 'trial')} in {count(len(same), 'stack')} of up to {max(sizes)}, {steps}"
+        label, most = ", ".join(told) or same[0].model, min(plan.largest(same[0], "cpu"), len(same))
+        steps, size = count(sum(trial.steps for trial in same), "trial-step"), f"up to {most}" if most > 1 else "one"
+        yield f"  {label}: {count(len(same), 'trial')}, {steps}, in stacks of {size}"
 
 
 def _listing(values: list[Any]) -> str:

@@ -346,7 +346,6 @@ def _plan(slots: Slots, options: Options) -> Plan:
         return stack_size.fastest_size(trial, device, most)
 
     return Plan(
-        slots=max(1, slots.count),
         size=options.stack_size,
         compiled=options.compile,
         gpu=bool(slots.gpus),

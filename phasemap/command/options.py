@@ -57,7 +57,8 @@ class Parser(argparse.ArgumentParser):
     """Says of a mistyped option which one it was meant to be."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        parsed, unknown = self.parse_known_args(args, namespace)
+        mixed = all(action.nargs not in (argparse.REMAINDER, argparse.PARSER) for action in self._actions)
+        parsed, unknown = (self.parse_known_intermixed_args if mixed else self.parse_known_args)(args, namespace)
         flags = [flag for action in self._actions for flag in action.option_strings]
         if unknown:
             near = did_you_mean(unknown[0].partition("=")[0], flags)

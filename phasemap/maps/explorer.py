@@ -89,7 +89,7 @@ class Explorer:
         self.asked += trials
         self.write_down(self.asked)
         size = self.plan.size or min(self.plan.best(trial) for trial in trials)
-        return replace(self.plan, size=size).stacks(trials)  # whole: a plan alone would share 8 trials among the slots
+        return replace(self.plan, size=size).stacks(trials)
 
     def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
         return self.space.trial({**self.space.fixed, **row, "seed": self._seed(index)})

@@ -119,6 +119,7 @@ class ModuleNetwork(Network):
     def _tried(self) -> int:
         """Shows the module a few examples, alone and stacked; returns the length of a hidden vector."""
         name, inputs = self.chosen.name, torch.from_numpy(self.task.inputs[:TRIED])
+        self._run_plainly(inputs)
         before = {key: one.clone() for key, one in self.module.named_buffers()}
         stacked = self._stacked({key: one.detach()[None].expand(2, *one.shape) for key, one in self.trained.items()})
         try:
@@ -133,7 +134,7 @@ class ModuleNetwork(Network):
             elif re.search(r"in[- ]?place|running_", str(error)):
                 cure = "keep no running statistics (track_running_stats=False, or another norm)"
             what = f"{place_of(error)}{name} must run on a stack of inputs {list(inputs.shape)}"
-            raise Fault([f"model: {what}, got {type(error).__name__}: {str(error).splitlines()[0]}; {cure}"]) from error
+            raise Fault([f"model: {what}, got {_first_line(error)}; {cure}"]) from error
         wanted = [len(inputs), self.task.classes]
         faults = []
         if list(logits.shape[1:]) != wanted:
@@ -155,6 +156,15 @@ class ModuleNetwork(Network):
         if faults:
             raise Fault([f"model: {self._where}{name} {fault}" for fault in faults])
         return int(hidden.shape[2])
+
+    def _run_plainly(self, inputs: Tensor) -> None:
+        """As torch alone would: a fault of the module's own is reported in torch's words, not in those of a stack."""
+        try:
+            with torch.no_grad():
+                self._module(0)(inputs)
+        except Exception as error:  # whatever a user's forward may raise
+            what = f"{place_of(error)}{self.chosen.name} must run on inputs {list(inputs.shape)}"
+            raise Fault([f"model: {what}, got {_first_line(error)}; correct its forward"]) from error
 
     def _first_layers(self) -> tuple[FirstLayer, ...]:
         """Those that are applied to whole tables: logits, hidden vectors and gradients stay the same."""
@@ -300,3 +310,8 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _first_line(error: Exception) -> str:
+    """The error's type and the first line of its text, which may be empty."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -17,7 +17,6 @@ CPU_BEGIN, GPU_BEGIN = 3e-4, 1e-3  # seconds that the calls of a step take, what
 GPU_CORES = 300  # cores that a GPU does the arithmetic of
 COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
 MEASURE_PAYS = 600  # seconds of training: measuring stacks of a shape takes 1-20 s
-STACKS_PER_SLOT = 4  # at least so many, where there are trials enough, so that all slots end together
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,6 @@ class Slots:
 class Plan:
     """How stacks are made: ``size`` 0 and ``compiled`` "auto" choose by shape."""
 
-    slots: int = 1  # stacks that run at once
     size: int = 0  # trials per stack
     compiled: str = "auto"  # always, never, auto
     gpu: bool = False
@@ -98,11 +96,10 @@ class Plan:
         shapes: dict[Shape, list[Trial]] = {}
         for trial in trials:
             shapes.setdefault(trial.shape, []).append(trial)
-        even = max(1, -(-sum(map(len, shapes.values())) // (self.slots * STACKS_PER_SLOT)))
         stacks = []
         for same in shapes.values():
             compiled = self.compiles(same[0])
-            most = self.size or min(self.best(same[0], seconds(same)), even)
+            most = self.size or self.best(same[0], seconds(same))
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))

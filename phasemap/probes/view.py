@@ -51,12 +51,16 @@ class View:
     start: Callable[[], Tensor]  #: draws the initial weights [K, P]
     last: bool  #: the trials end here
 
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights [K, ...] by their names in the network, as views of ``flat``."""
+        return self.shape.network.layout.split(self.flat)
+
     def logits(self) -> Iterator[tuple[slice, Tensor]]:
         """Block after block of the examples with their logits [K, n, C]: all at once could be too many to hold."""
         network = self.shape.network
-        weights = network.layout.split(self.flat)
         for block in batch.blocks(len(self.inputs)):
-            yield block, network.logits_again(weights, self.inputs[None, block], self.hidden[:, block])
+            yield block, network.logits_again(self.weights, self.inputs[None, block], self.hidden[:, block])
 
     @cached_property
     def vectors(self) -> Tensor:

@@ -47,7 +47,7 @@ def test_laws_are_drawn_along_the_axes_asked_for(uri, tmp_path):
 
 def test_one_figure_by_name_and_one_that_cannot_be(recorded, tmp_path, capsys):
     where = ["--tracking-uri", recorded, "--out", str(tmp_path)]
-    assert main(["sweep", "success_rate", "interactive_map", *where]) == 0
+    assert main(["sweep", *where, "success_rate", "interactive_map"]) == 0  # names may stand after options
     assert capsys.readouterr().err == ""
     assert main(["sweep", "success_rate", "takeover", *where]) == 3
     reason = "a takeover timeline needs inner stride scores: modular multiplication or division"

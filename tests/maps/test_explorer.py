@@ -50,11 +50,11 @@ class Record:
     def __init__(self, fails=lambda trial: False):
         self.asked, self.phases, self.fails = [], {}, fails
 
-    def explorer(self, axes=2, slots=2, trials=64, **settings):
+    def explorer(self, axes=2, trials=64, **settings):
         named: dict[str, Any] = dict(list(AXES.items())[:axes])
         small: dict[str, Any] = {"model": "mlp", "batch_size": 256}  # eight of the widest fit one stack
         space = Space(**named, sampler="boundary", trials=trials, **small, **settings)
-        return Explorer(space, Plan(slots), self.phases.get, lambda trial: None, self.write_down, list(self.asked))
+        return Explorer(space, Plan(), self.phases.get, lambda trial: None, self.write_down, list(self.asked))
 
     def write_down(self, trials):
         self.asked = list(trials)
@@ -73,9 +73,9 @@ def run(record, **settings):
     return record
 
 
-def test_a_batch_is_one_stack_however_many_slots_there_are():
+def test_a_batch_is_one_stack():
     record = Record()
-    explorer = record.explorer(slots=8)
+    explorer = record.explorer()
     for _ in range(6):
         (stack,) = explorer.more()
         assert len(stack.trials) == 8

@@ -85,8 +85,8 @@ def test_doubled_values_are_refused_even_if_written_differently():
         ({"weight_decay": [-1, 1]}, "weight_decay: must not be negative, got -1.0; use 0 or more"),
         ({"weight_decay": [math.nan, 1]}, "weight_decay: must be a finite number, got nan; remove it"),
         ({"weight_decay": math.nan}, "weight_decay: must be a finite number, got nan; remove it"),
-        ({"width": "wide"}, "width: must be of type int, got 'wide'; write it as 128 is"),
-        ({"width": [64, "wide"]}, "width: must be of type int, got 'wide'; write it as 128 is"),
+        ({"width": "wide"}, "width: must be of type int, got 'wide'; write a whole number such as 128"),
+        ({"width": [64, "wide"]}, "width: must be of type int, got 'wide'; write a whole number such as 128"),
     ],
 )
 def test_a_cell_that_breaks_a_rule_is_refused(values, message):
@@ -155,7 +155,7 @@ def test_all_faults_of_the_command_line_come_at_once():
     assert found[0].startswith("--set widht: not a field of a trial, got '3' (did you mean width?); ")
     assert found[1] == "--set width: must read field=value or field=value,value; write it so"
     assert found[2] == "--set depth=: must read field=value or field=value,value; write it so"
-    assert found[3] == "--set steps: must be of type int, got 'few'; write it as 15000 is"
+    assert found[3] == "--set steps: must be of type int, got 'few'; write a whole number such as 15000"
 
 
 def test_faults_of_the_command_line_do_not_hide_those_of_its_values():

@@ -183,10 +183,10 @@ def test_unknown_fields_and_wrong_types_come_at_once():
     faults = refusal(widht=64, depth=2.5, clone_blocks=1, task=3, seed="many")
     assert faults[0] == "widht: not a field of a trial, got 64 (did you mean width?); docs/search-spaces.md lists all"
     assert faults[1:] == [
-        "depth: must be of type int, got 2.5; write it as 2 is",
-        "clone_blocks: must be of type bool, got 1; write it as False is",
-        "task: must be of type str, got 3; write it as 'modular_addition' is",
-        "seed: must be of type int, got 'many'; write it as 0 is",
+        "depth: must be of type int, got 2.5; write a whole number such as 2",
+        "clone_blocks: must be of type bool, got 1; write True or False",
+        "task: must be of type str, got 3; write text such as 'modular_addition'",
+        "seed: must be of type int, got 'many'; write a whole number such as 0",
     ]
 
 

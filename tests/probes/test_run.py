@@ -34,6 +34,14 @@ def length(view: View) -> dict:
     return {"length": view.flat.norm(dim=1)}
 
 
+def test_a_probe_sees_each_weight_by_its_name(view):
+    assert all(len(one) == 3 for one in view.weights.values())
+    together = torch.cat([one.flatten(1) for one in view.weights.values()], 1)
+    torch.testing.assert_close(together.norm(dim=1), view.flat.norm(dim=1))
+    name = max(view.weights)
+    assert view.one(1).weights[name].equal(view.weights[name][1:2])
+
+
 def fails_for(view: View, guilty: int):
     """A probe that cannot bear the weights of one trial."""
     cursed = view.flat[guilty]

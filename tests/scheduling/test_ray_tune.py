@@ -34,7 +34,7 @@ def test_a_worker_goes_on_with_the_shape_it_has_compiled(two_workers, tmp_path, 
     recorded: list[Result] = []
     pairs = []
     work = Work(record=recorded.append, fail=print, say=print, slots=2)
-    work.add(Plan(slots=2, size=2).stacks(trials))
+    work.add(Plan(size=2).stacks(trials))
     tell = ray_tune.WorkSearcher.on_trial_complete
 
     def noting(searcher, trial_id, result=None, error=False):
@@ -63,7 +63,7 @@ def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_p
     recorded: list[Result] = []
     said: list[str] = []
     work = Work(record=recorded.append, fail=print, say=said.append, slots=2)
-    work.add(Plan(slots=2, size=1, compiled="never").stacks(trials))
+    work.add(Plan(size=1, compiled="never").stacks(trials))
     stopped = []
 
     def stop_one() -> None:
@@ -84,7 +84,7 @@ def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_p
 
 def test_an_error_of_the_work_ends_the_run_at_once(two_workers, tmp_path):
     work = Work(record=print, fail=print, say=print, slots=2)
-    work.add(Plan(slots=2, size=1, compiled="never").stacks([MLP.replace(steps=10**7)]))
+    work.add(Plan(size=1, compiled="never").stacks([MLP.replace(steps=10**7)]))
 
     def check() -> None:
         if work.trial_steps:
@@ -99,7 +99,7 @@ def test_the_reason_of_a_workers_end_is_its_error(two_workers, tmp_path, monkeyp
     """An import that fails in the worker alone."""
     died = []
     work = Work(record=print, fail=lambda trial, reason: died.append(reason), say=print, slots=2)
-    work.add(Plan(slots=2, size=1, compiled="never").stacks([MLP]))
+    work.add(Plan(size=1, compiled="never").stacks([MLP]))
     monkeypatch.setattr(queue, "ALONE_TRIES", 1)
     monkeypatch.setattr(ray_tune.StackTrainable, "setup", lambda trainable, config: __import__("no_such_module"))
     ray_tune.run(work, str(tmp_path / "checkpoints"), 60, ONE_CORE, "cpu", tmp_path / "tune")
