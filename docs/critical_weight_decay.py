@@ -36,7 +36,7 @@ scale with its width? [How to read the figures](../how-to-read-figures.md).
 
 ## What was run
 
-`python -m phasemap.sweep search_spaces/dense_wd_width.py`: the network of `wd_width.py` (one hidden layer, mod 59)
+`phasemap sweep search_spaces/dense_wd_width.py`: the network of `wd_width.py` (one hidden layer, mod 59)
 at 48 weight decays from 0.05 to 6, 12 widths from 8 to 96 and 5 seeds, {trials:,} trials of at most 2,000 steps, of
 which {won} generalized ([the table](../../benchmarks/data/README.md)). `python docs/critical_weight_decay.py` made this
 page, its figures and the tables beside them from these trials.
