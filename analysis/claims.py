@@ -856,7 +856,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         name="reverse_scaling_small",
         chapter=SEQUENCES,
-        kind=MECHANISM,
+        kind=ASKED,  # published is no loss at 25 times the weights, and one at 100 times
         claim="lfsr_31, 16 tokens shown, transformers of 2 layers, 1,000 steps at learning rate 0.001: the last test "
         "accuracy at width 128 is lower by 0.1 or more than at width 32 (median over the seeds)",
         source=f"{LEARNABILITY}, README, core findings 3; learning rate, batch and weight decay change with the size",
