@@ -28,9 +28,9 @@ SEEDS = range(6)  # of the training sets on which a fact is checked
 DRAWS = 2_000  # of a bootstrap
 
 
-def middle(column: str) -> Measure:
-    """Median of an outcome over the trials that have it."""
-    return lambda trials: median(trials[column].dropna())
+def middle(column: str, least: int = 1) -> Measure:
+    """Median of an outcome over the trials that have it and were to run so many steps at least."""
+    return lambda trials: median(trials[trials.steps >= least][column].dropna())
 
 
 def time_to(event: str) -> Measure:

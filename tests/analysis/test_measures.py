@@ -15,6 +15,7 @@ from analysis.measures import (
     exponent,
     happened,
     is_phase,
+    middle,
     share,
     share_within,
 )
@@ -83,6 +84,13 @@ def test_a_share_within_some_steps_is_of_the_trials_whose_budget_reaches_so_far(
     estimate = share_within("grok_step", 2_000)(frame(short + whole))
     assert estimate.value == pytest.approx(1 / 3)
     assert estimate.n == 3
+
+
+def test_a_median_is_of_the_trials_that_were_to_run_long_enough():
+    table = rising(seeds=6, decays=(0.1,)).assign(best_test_accuracy=[0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
+    table["steps"] = [300] * 3 + [1_000] * 3
+    assert middle("best_test_accuracy", 1_000)(table).value == 0.8
+    assert middle("best_test_accuracy", 2_000)(table).n == 0
 
 
 def test_a_change_is_that_of_the_same_seeds_in_two_arms():
