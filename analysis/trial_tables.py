@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from phasemap.plan.outcome import DEFINITION_VERSIONS, other_definitions
-from phasemap.plan.trial import FIELDS, KINDS
+from phasemap.plan.trial import KINDS
 from phasemap.record.reader import COLUMNS, experiments, read, typed_fields
 
 from .claims import CLAIMS
@@ -42,9 +42,8 @@ def kept(file: Path) -> pd.DataFrame:
     """A table as ``write`` left it, perhaps years ago: fields that it does not know have their defaults, and outcomes
     that meant something else then are absent and named in ``redefined``."""
     table = pd.read_csv(file, dtype=dict.fromkeys(KINDS, str))
-    for name in (name for name in table if KINDS.get(name) is str):
-        # An empty cell is that of a trial from before the field; of the probes it means none.
-        table[name] = table[name].fillna("" if name == "probes" else FIELDS[name].default)
+    if "probes" in table:
+        table["probes"] = table["probes"].fillna("")  # none; any other empty cell is of a trial from before the field
     versions = table.pop("definitions") if "definitions" in table else pd.Series(None, table.index, dtype=object)
     table["redefined"] = None
     for recorded, rows in table.groupby(versions.fillna("")):

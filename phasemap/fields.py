@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -66,10 +65,8 @@ class Field:
             return _read(self.kind, value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             like = "" if self.default is REQUIRED or self.kind is bool else f" such as {self.default!r}"
-            if self.kind is int and (ends := re.fullmatch(r"(\d+)-(\d+)", str(value))):
-                like = f", or {ends[1]}..{ends[2]} for all of these"
-            cure = f"write {SPELLED[self.kind]}{like}"
-            raise Fault([f"{self.name}: must be of type {self.kind.__name__}, got {value!r}; {cure}"]) from None
+            law = f"must be of type {self.kind.__name__}, got {value!r}; write {SPELLED[self.kind]}{like}"
+            raise Fault([f"{self.name}: {law}"]) from None
 
     def broken(self, value: Any) -> list[str]:
         """The rules that the value, already of the field's type, breaks."""

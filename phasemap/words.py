@@ -1,4 +1,4 @@
-"""Words of messages: a number with its noun, and the name that a mistyped one was meant to be."""
+"""Words of messages: a number with its noun, an error in a line, and the name that a mistyped one was meant to be."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from difflib import get_close_matches
 def count(number: int, noun: str) -> str:
     """ "1 trial", "2,000 trials"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def first_line(error: BaseException) -> str:
+    """The error's type and the first line of its text, which may be empty."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:

@@ -1,8 +1,8 @@
 """Do larger networks lose what smaller ones learn? lfsr_31 at two widths, each at three learning rates, six seeds.
 
 The published comparison (50 % at 0.3 million weights, 0.5 % at 33 million) changes learning rate, batch and weight
-decay with the size. Here only width and learning rate move. A mechanism at a smaller scale. The
-published log stands at 0.509 by step 500 and moves no more, so that 1,000 steps are enough to see what is learned.
+decay with the size. Here only width and learning rate move. A mechanism at a smaller scale. The published log stands at
+0.509 by step 500 and moves no more, so that 1,000 steps are enough to see what is learned.
 36 trials of 1,000 steps, 36,000 trial-steps: about 45 minutes on 2 cores.
 Smaller: --set width=32 --set learning_rate=0.001 --set seed=0 (1 trial, 1,000 trial-steps, 1 minute).
 """

@@ -27,6 +27,7 @@ from phasemap.networks.first_layer import FirstLayer, find, known
 from phasemap.networks.network import Group, Layout, Network, Piece, Start
 from phasemap.plan.source import place, place_of
 from phasemap.tasks.task import Task
+from phasemap.words import first_line
 
 if TYPE_CHECKING:
     from phasemap.plan.component import Component
@@ -134,7 +135,7 @@ class ModuleNetwork(Network):
             elif re.search(r"in[- ]?place|running_", str(error)):
                 cure = "keep no running statistics (track_running_stats=False, or another norm)"
             what = f"{place_of(error)}{name} must run on a stack of inputs {list(inputs.shape)}"
-            raise Fault([f"model: {what}, got {_first_line(error)}; {cure}"]) from error
+            raise Fault([f"model: {what}, got {first_line(error)}; {cure}"]) from error
         wanted = [len(inputs), self.task.classes]
         faults = []
         if list(logits.shape[1:]) != wanted:
@@ -164,7 +165,7 @@ class ModuleNetwork(Network):
                 self._module(0)(inputs)
         except Exception as error:  # whatever a user's forward may raise
             what = f"{place_of(error)}{self.chosen.name} must run on inputs {list(inputs.shape)}"
-            raise Fault([f"model: {what}, got {_first_line(error)}; correct its forward"]) from error
+            raise Fault([f"model: {what}, got {first_line(error)}; correct its forward"]) from error
 
     def _first_layers(self) -> tuple[FirstLayer, ...]:
         """Those that are applied to whole tables: logits, hidden vectors and gradients stay the same."""
@@ -310,8 +311,3 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _first_line(error: Exception) -> str:
-    """The error's type and the first line of its text, which may be empty."""
-    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

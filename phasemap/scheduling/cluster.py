@@ -40,6 +40,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from phasemap.numerics import matmul
 from phasemap.plan.stack import Slots
 from phasemap.scheduling import cores
+from phasemap.words import first_line
 
 TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 KIND = "accelerator_type:"  # of a node's resources: Ray's name for the model of its GPUs
@@ -206,8 +207,8 @@ def _join(address: str, quiet: dict[str, Any]) -> None:
         ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises many kinds here
         raise ValueError(
-            f"--address {address}: a Ray cluster must answer there, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0][:200]}; start it with `ray start --head`, and give this machine the "
+            f"--address {address}: a Ray cluster must answer there, got "
+            f"{first_line(error)[:200]}; start it with `ray start --head`, and give this machine the "
             "cluster's token (~/.ray/auth_token or RAY_AUTH_TOKEN) if it has one"
         ) from error
 
