@@ -7,6 +7,7 @@ wants a random token, which only this command and what it starts know.
 # ruff: noqa: E402 - Ray reads its environment when imported
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -79,10 +80,24 @@ def connect(address: str | None, wanted: Resources) -> None:
 
 def leave() -> None:
     """Disconnects; a cluster that was started here ends."""
-    ray.shutdown()
+    with _nothing_collected():
+        ray.shutdown()
     if _before:
         _restore_token()
         _read_token()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Ray ends the process, with status 1, where the garbage collector of another thread frees a reference to one of
+    its objects at the moment that it shuts down."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def connect_again(address: str | None, wanted: Resources) -> None:

@@ -93,6 +93,52 @@ def test_nothing_listens_beyond_this_machine_and_only_the_token_opens(tmp_path):
         process.wait()
 
 
+SHUT_DOWN_SLOWLY = """
+    import gc, threading, time
+
+    worker = ray._private.worker.global_worker
+    over = threading.Event()
+
+    class Slow:
+        'Ray core that comes back from its shutdown a second later, as where another thread holds the lock of Python.'
+
+        def __init__(self, real):
+            self.real = real
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def shutdown_driver(self):
+            self.real.shutdown_driver()
+            over.set()
+            time.sleep(1)
+
+    def cycle():
+        made = [ray.put(1)]
+        made.append(made)
+        return made
+
+    def collects():
+        over.wait()
+        held.clear()
+        made = [[] for _ in range(300_000)]
+
+    worker.core_worker = Slow(worker.core_worker)
+    held = {"garbage once let go": cycle()}
+    cycle()  # garbage from now on
+    other = threading.Thread(target=collects)
+    other.start()
+    cluster.leave()
+    other.join()
+    print("left", gc.isenabled())
+"""
+
+
+@pytest.mark.long
+def test_garbage_of_another_thread_does_not_end_the_process_while_ray_shuts_down(tmp_path):
+    assert output(SHUT_DOWN_SLOWLY, tmp_path) == "left True\n"
+
+
 @pytest.mark.long
 def test_each_start_has_a_token_of_its_own_and_leaves_the_users_as_it_was(tmp_path):
     told = output(
