@@ -104,8 +104,8 @@ class Claim:
     shown: str = ""
 
 
-JUMP = "Generalization comes late and suddenly"
-LOSS = "What was reached does not last"
+JUMP = "How late and how suddenly generalization comes"
+LOSS = "How long it lasts"
 FATES = "Weight decay and the takeover"
 SHAPE = "Dimension and rank"
 SEQUENCES = "Which sequences can be learned"

@@ -1,8 +1,8 @@
 """Phases by budget: the share of trials in each phase, had training ended earlier, with Wilson intervals and n.
 
 A trial's first 2,000 steps are those of a trial of 2,000 steps, so that one long trial shows its phase at every shorter
-budget: read anew from its logged curves. A phase rule of the user's is not read anew; its trials of several budgets are
-compared as recorded.
+budget: read again from its logged curves. A phase rule of the user's is not read again; its trials of several budgets
+are compared as recorded.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def summarize(table: pd.DataFrame, curves: pd.DataFrame, panel: str | None = Non
     if own.empty:
         raise style.Absent("no curves were recorded")
     read = [_at(trials, own, budget) for budget in _budgets(own.step, trials.steps.max())]
-    where = "Read anew, at each budget, from the curves that each configuration's longest trial logged"
+    where = "Read again, at each budget, from the curves that each configuration's longest trial logged"
     return _summary(pd.concat(read), table, panel, where)
 
 
@@ -61,7 +61,7 @@ def recorded(table: pd.DataFrame, panel: str | None = None) -> Summary:
     trials = decided(table)
     if trials.steps.nunique() < 2:
         raise style.Absent(
-            "phases of a rule of one's own, and those of trials with annealing, are not read anew: it needs trials of "
+            "phases of a rule of your own, and those of trials with annealing, are not read again: it needs trials of "
             "several budgets (axis steps)"
         )
     return _summary(trials.assign(budget=trials.steps), table, panel, "Trials of several budgets, as recorded")

@@ -1,4 +1,4 @@
-"""Probability map: how likely a trial is to grok at each point of one or two axes, and how sure that is.
+"""Probability map: how likely a trial is to generalize at each point of one or two axes, and how sure that is.
 
 Contours at 0.1, 0.5 and 0.9 with the band of the middle one, the trials themselves, and the entropy
 of the phases. The fit is ``phasemap.maps.phase_map``; the positions as numbers: ``boundary_position.py``.

@@ -104,13 +104,13 @@ def _drawn(summary: Summary) -> list[Finding]:
 
 
 def _story(summary: Summary) -> list[str]:
-    """What holds, what does not, what nobody knows yet: ten lines."""
+    """What replicates, what does not, what is not measured: ten lines."""
     lines = []
-    for verdict_, most, word in zip((REPLICATES, DOES_NOT), STORY, ("Holds", "Does not hold"), strict=True):
+    for verdict_, most, word in zip((REPLICATES, DOES_NOT), STORY, ("Replicates", "Does not replicate"), strict=True):
         findings = [f for f in summary.findings if f.verdict == verdict_ and f.kind not in (ASKED, COMPUTED)]
         findings.sort(key=lambda finding: finding.kind != PUBLISHED)
         lines += [f"- **{word}.** {_sentence(f)}" for f in _one_of_each_chapter(findings)[:most]]
-    for verdict_, words in ((UNDECIDED, "Too few trials to decide"), (NOT_MEASURED, "Nobody knows yet")):
+    for verdict_, words in ((UNDECIDED, "Too few trials to decide"), (NOT_MEASURED, "Not measured")):
         names = [f.claim.name.replace("_", " ") for f in summary.findings if f.verdict == verdict_]
         if names:
             lines.append(f"- **{words}** ({len(names)}): {', '.join(names)}.")
@@ -166,10 +166,17 @@ def _not_run(summary: Summary) -> list[str]:
         if missing:
             steps, hours = sum(trial.steps for trial in missing), seconds(missing) / 3600 / 2
             command = f"`phasemap sweep search_spaces/{file.name}`"
-            rows.append([command, f"{len(missing):,} of {len(trials):,}", f"{steps:,}", f"{hours:,.1f}"])
+            rows.append(
+                [
+                    command,
+                    f"{len(missing):,} of {len(trials):,}",
+                    f"{steps:,}",
+                    f"{hours:,.1f}" if hours >= 0.1 else "< 0.1",
+                ]
+            )
     if not rows:
         return []
-    head = ["command", "trials not run", "trial-steps", "hours on 2 cores, roughly"]
+    head = ["command", "trials not run", "trial-steps", "hours on 2 cores, uncompiled, to a factor of two"]
     return ["## What is not measured yet", "", *_table(head, rows), ""]
 
 

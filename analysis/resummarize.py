@@ -33,7 +33,7 @@ def resummarize(sweep: Sweep, **settings: float) -> Sweep:
     it has no phase then, is censored at its last step in times, and left out of shares.
 
     Raises:
-        ValueError: not a threshold, or out of range; or the phases are those of a rule of one's own.
+        ValueError: not a threshold, or out of range; or the phases are those of a rule of your own.
     """
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:

@@ -1,4 +1,4 @@
-"""A network of one's own against the same network by hand: trial-steps per second on one core, ratios of one run.
+"""A network of your own against the same network by hand: trial-steps per second on one core, ratios of one run.
 
     python benchmarks/own_networks.py [--seconds 3] [--rounds 5] [--only mlp]
 

@@ -1,6 +1,7 @@
-"""The documentation as a site, from the Markdown that the forge shows: ``sphinx-build -W -c docs . site``.
+"""The documentation as a site, from the Markdown that a code host shows: ``sphinx-build -W -c docs . site``.
 
-The source is the whole checkout: the README is the first page, and every relative link is the same on forge and site.
+The source is the whole checkout: the README is the first page, and every relative link is the same
+there and on the site.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "docker/README.md", "benchmarks/data/README.md"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
-myst_heading_anchors = 4  # the forge's; a link to one that is not there fails the build
+myst_heading_anchors = 4  # as a code host's; a link to one that is not there fails the build
 suppress_warnings = ["misc.highlighting_failure"]  # a command with … in it is no correct shell
 
 autodoc_member_order = "bysource"
@@ -39,11 +40,12 @@ html_show_sphinx = False
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 
-NAVIGATION = {  # page -> caption -> the pages below it, which the forge lists in no place
+NAVIGATION = {  # page -> caption -> the pages below it, which a code host lists in no place
     "README": {
         "Start": [
             "First map <self>",
             "docs/search-spaces",
+            "docs/shipped-spaces",
             "docs/extend",
             "docs/how-do-i",
             "docs/how-to-read-figures",

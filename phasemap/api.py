@@ -79,8 +79,9 @@ class Results:
         """One of the figures that ``phasemap figures NAME`` draws.
 
         Args:
+            name: a figure; ``phasemap figures --help`` lists them.
             outcome: the number of an ``outcome_map``, any column of ``table`` that was measured.
-            x: axis of a map or a law, as is ``y``; if not given, the first ones that vary.
+            x, y: axes of a map or a law; if not given, the first ones that vary.
 
         Raises:
             ValueError: there is no such figure, outcome or axis, or this sweep cannot have it.
@@ -151,12 +152,12 @@ def network(
 ) -> Kept:
     """A trial's network as it stood at a kept step: ``network(tokens)`` are logits, ``network.hidden(tokens)`` vectors.
 
-    A built-in network and task are rebuilt from the configuration. Those of one's own are code, which the record knows
+    A built-in network and task are rebuilt from the configuration. Those of your own are code, which the record knows
     by its fingerprint: they are taken from a space, or from the space file that the record keeps.
 
     Args:
         trial, step, tracking_uri: as of ``weights``.
-        space: where the classes and functions of one's own stand.
+        space: where the classes and functions of your own stand.
         execute: run the recorded space file for them, as any Python file.
 
     Raises:
@@ -180,11 +181,11 @@ def _parts(kept: KeptTrial, space: Space | None, execute: bool, uri: str | None)
         space = _recorded_space(kept.run_id, uri)
     if space is None:
         listed = ", ".join(name.partition(" ")[2] for name in kept.code)
-        what = f"trial {kept.trial}: needs the code of {listed}, which is of one's own, got none"
+        what = f"trial {kept.trial}: needs the code of {listed}, which is not built in, got none"
         raise Fault([f"{what}; pass space=, or execute=True to run the space file that the record keeps"])
     faults = [
         f"{name}: must be the code that trial {kept.trial} was recorded under, got {space.code.get(name, 'none')} "
-        f"(recorded {code}); pass the space of then"
+        f"(recorded {code}); pass the space that it was run from"
         for name, code in kept.code.items()
         if space.code.get(name) != code
     ]

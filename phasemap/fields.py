@@ -56,7 +56,7 @@ class Field:
     rules: tuple[Rule, ...] = ()
 
     def coerce(self, value: object) -> Any:
-        """The value in the field's own type; text is parsed, so that the command line can speak too.
+        """The value in the field's own type; text is parsed, so that values can come from the command line.
 
         Raises:
             Fault: it cannot be read so.

@@ -1,4 +1,7 @@
-"""The map of wd_width.py from 128 trials placed where its phases meet, instead of a grid of 200."""
+"""The map of wd_width.py from 128 trials placed where its phases meet, instead of a grid of 200.
+
+128 trials of 2,000 steps, at most 256,000 trial-steps: about 4 minutes on 2 cores; a trial ends where it generalizes.
+"""
 
 from optuna.distributions import FloatDistribution
 

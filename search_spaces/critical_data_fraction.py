@@ -4,7 +4,7 @@ Addition mod 59 with an MLP of one layer, weight decay 0.8, a budget of 2,000 st
 data_fraction along it and width as the other axis. If grok step ~ width^a x data_fraction^b, the critical share at one
 budget goes as width^(-a/b): grok_step_exponents.py measures a and b.
 `--set sampler=boundary --set critical=data_fraction --set target=0.1` seeks the same line with fewer trials.
-396 trials of 2,000 steps, at most 792,000 trial-steps: about 5 minutes on 2 cores; a trial ends where it groks.
+396 trials of 2,000 steps, at most 792,000 trial-steps: about 5 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set width=64 --set seed=0,1 (22 trials, 44,000 trial-steps, seconds).
 """
 

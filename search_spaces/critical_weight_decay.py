@@ -9,7 +9,7 @@ grok threshold and beta2 could not be found.
 A mechanism at a smaller scale: an MLP of one layer of 64 on addition mod 59, and a budget of 2,000 steps. All of these
 values are ours. A critical weight decay belongs to a budget, so learning rate is an axis too: if weight decay acts as
 learning rate x weight decay, the critical one falls as learning rate^-1.
-210 trials of 2,000 steps, at most 420,000 trial-steps: about 3 minutes on 2 cores; a trial ends where it groks.
+210 trials of 2,000 steps, at most 420,000 trial-steps: about 3 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set learning_rate=0.01 --set seed=0,1 (20 trials, 40,000 trial-steps, seconds).
 """
 

@@ -3,7 +3,7 @@
 The network and task of critical_weight_decay.py, which varies the learning rate. Verma 2026 (arXiv 2605.20441) derives
 critical weight decay = -ln(1 - p) / (learning rate x kappa x steps): then it means nothing without its budget. A trial
 that groks at some step says what each smaller budget would have seen.
-72 trials of 8,000 steps, at most 576,000 trial-steps: about 2 minutes on 2 cores; a trial ends where it groks.
+72 trials of 8,000 steps, at most 576,000 trial-steps: about 2 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set steps=2000 --set seed=0,1 (24 trials, 48,000 trial-steps, half a minute).
 """
 

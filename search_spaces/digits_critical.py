@@ -2,7 +2,7 @@
 
 Feeds critical_law: 200 images, mean squared error, a budget of 5,000 steps; needs scikit-learn. Without weight decay no
 such network generalizes.
-192 trials of 5,000 steps, at most 960,000 trial-steps: about 8 minutes on 2 cores; a trial ends where it groks.
+192 trials of 5,000 steps, at most 960,000 trial-steps: about 8 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set width=64 --set seed=0,1 (16 trials, 80,000 trial-steps, a minute).
 """
 

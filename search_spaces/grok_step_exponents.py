@@ -11,7 +11,7 @@ the budget are censored, not left out. At width 48 a weight decay of 1.4 is too 
 once it had run, and bends the law; the claims take all widths, as none was left out of the published ones. At the
 other two a straight line in the logarithms is refused all the same (p < 0.001, 256 trials), so that the exponents are
 averages over these axes.
-384 trials of 2,500 steps, at most 960,000 trial-steps: about 4 minutes on 2 cores; a trial ends where it groks.
+384 trials of 2,500 steps, at most 960,000 trial-steps: about 4 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set seed=0 --set width=48,128 (128 trials, 320,000 trial-steps, about a minute).
 """
 

@@ -6,7 +6,7 @@ run_main_experiments.sh: addition mod 113 from two one-hot vectors, an MLP of tw
 step 150, read off the figure, which names StableMax besides; the script has cross-entropy there. The script asks for
 beta2 0.99 and epsilon 1e-25, but its OrthoGrad rebuilds AdamW with torch's 0.999 and 1e-8, which are used here.
 The arm without the orthogonal gradient is ours to compare with. Figures 1b and 1c: grokking_edge_long.py.
-16 trials of 300 steps, 4,800 trial-steps: about 5 minutes on 2 cores; a trial ends where it groks.
+16 trials of 300 steps, 4,800 trial-steps: about 5 minutes on 2 cores; a trial ends where it generalizes.
 Smaller: --set seed=0 --set modulus=59 (2 trials, 600 trial-steps, seconds).
 """
 

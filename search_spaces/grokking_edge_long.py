@@ -4,7 +4,8 @@ Prieto et al. 2025 (arXiv 2501.04697), figures 1b (StableMax: test accuracy pass
 figure) and 1c (softmax: 0 to the end), by LucasPrietoAl/grokking-at-the-edge-of-numerical-stability 0cc9e8d,
 run_main_experiments.sh: the network and task of grokking_edge.py, losses in float64 and all else in fp32, AdamW's
 epsilon 1e-25, one run each. beta2 is 0.999 for StableMax there, as here, and 0.99 for the softmax: --set beta2=0.99.
-16 trials of at most 80,000 steps, at most 1,280,000 trial-steps: about 5 hours on 2 cores; a trial ends where it groks.
+16 trials of at most 80,000 steps, at most 1,280,000 trial-steps: about 5 hours on 2 cores; a trial ends
+where it generalizes.
 Smaller: --set seed=0 --set loss=stablemax_float64 (1 trial, at most 80,000 trial-steps).
 """
 

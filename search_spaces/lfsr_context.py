@@ -2,7 +2,7 @@
 
 A window of 16 to 23 tokens leaves one bit of the next token open (ceiling 50 %), 24 and more leave none
 (100 %). Feeds the learnability ladder and success against context.
-36 trials of 100,000 steps, 3,600,000 trial-steps: about 11,200 minutes (186 hours) on 2 cores; a GPU's work.
+36 trials of 100,000 steps, 3,600,000 trial-steps: about 186 hours on 2 cores; a GPU's work.
 Smaller: --set context=16,24 --set seed=0 --set steps=1000 (2 trials, 2,000 trial-steps, 5 minutes).
 """
 

@@ -9,7 +9,7 @@ the logarithm of the median grok step is linear in the scale of the logits, R^2 
 Two differences: they hold the norm from step 500 on and leave the biases out of weight decay and norm; here the norm is
 held from the first step and the biases belong to both. Their scale is the norm of a logit vector, ours the deviation
 of its numbers, both divided by the temperature.
-144 trials of 20,000 steps, at most 2,880,000 trial-steps: hours on 2 cores; a trial ends where it groks.
+144 trials of 20,000 steps, at most 2,880,000 trial-steps: hours on 2 cores; a trial ends where it generalizes.
 Smaller: --set seed=0 --set temperature=1.7 --set steps=6000 (4 trials, 24,000 trial-steps, some minutes).
 """
 

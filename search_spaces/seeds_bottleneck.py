@@ -2,7 +2,7 @@
 
 Feeds the bottleneck floor. Published, one run each: no grokking at r <= 8; at 16 addition groks at
 17,500 and multiplication at 39,000 steps.
-108 trials of 50,000 steps, 5,400,000 trial-steps: about 1,280 minutes (21 hours) on 2 cores.
+108 trials of 50,000 steps, 5,400,000 trial-steps: about 21 hours on 2 cores.
 Smaller: --set task=modular_addition --set bottleneck=0,8,16 --set seed=0,1 --set steps=20000
 (6 trials, 120,000 trial-steps, 29 minutes).
 """

@@ -2,7 +2,7 @@
 
 Run it and seeds_capacity_small.py with `--name seeds_capacity`: one sweep, one table, one map.
 Published, one run: 51.75 % test and 56.4 % train accuracy, no stable structure.
-4 trials of 1,000,000 steps, 4,000,000 trial-steps: about 8,900 minutes (148 hours) on 2 cores; a GPU's work.
+4 trials of 1,000,000 steps, 4,000,000 trial-steps: about 148 hours on 2 cores; a GPU's work.
 Smaller: --set seed=0,1 --set steps=2000 (2 trials, 4,000 trial-steps, 9 minutes; too short to grok).
 """
 

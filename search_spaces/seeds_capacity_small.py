@@ -3,7 +3,7 @@
 Run it and seeds_capacity_large.py with `--name seeds_capacity`: one sweep, one table, one map. A space is
 a grid, and the two shapes are two corners of it; axes of one value name what differs between the files.
 Feeds reverse scaling (success and final accuracy against parameters) and the takeover timeline.
-4 trials of 1,000,000 steps, 4,000,000 trial-steps: about 950 minutes (16 hours) on 2 cores.
+4 trials of 1,000,000 steps, 4,000,000 trial-steps: about 16 hours on 2 cores.
 Smaller: --set seed=0,1 --set steps=30000 (2 trials, 60,000 trial-steps, 15 minutes).
 """
 

@@ -2,7 +2,7 @@
 
 Feeds the takeover timeline and the phase called collapse. Published, one run: 73.4 % at the end after
 3.4 % at 3.56 million steps.
-8 trials of 5,000,000 steps, 40,000,000 trial-steps: about 9,500 minutes (159 hours) on 2 cores; a GPU's work.
+8 trials of 5,000,000 steps, 40,000,000 trial-steps: about 159 hours on 2 cores; a GPU's work.
 Smaller: --set weight_decay=2.0 --set seed=0,1 --set steps=50000 (2 trials, 100,000 trial-steps, 24 minutes).
 """
 

@@ -3,7 +3,7 @@
 Feeds the learnability ladder: accuracy beside its ceiling and the overlap of test with train. Published,
 one run each: 100 % for periodic, lfsr_5 and lcg_simple (every test window stands in train), 50 % for
 lfsr_31, 0.4 % for lcg_glibc, 0.3 % for csprng. `--set split=distinct` parts distinct windows instead.
-36 trials of 100,000 steps, 3,600,000 trial-steps: about 7,500 minutes (125 hours) on 2 cores; a GPU's work.
+36 trials of 100,000 steps, 3,600,000 trial-steps: about 125 hours on 2 cores; a GPU's work.
 Smaller: --set seed=0 --set steps=1000 (6 trials, 6,000 trial-steps, 13 minutes).
 """
 

@@ -2,7 +2,7 @@
 
 Feeds the success rate with its Wilson interval and the time-to-grok curves. The published "67 %" rests
 on three seeds a task. Also counts oscillations (published: 12-20 in 150,000 steps).
-64 trials of 150,000 steps, 9,600,000 trial-steps: about 2,300 minutes (38 hours) on 2 cores; a GPU's work.
+64 trials of 150,000 steps, 9,600,000 trial-steps: about 38 hours on 2 cores; a GPU's work.
 Smaller: --set seed=0..3 --set steps=15000 (8 trials, 120,000 trial-steps, 29 minutes).
 """
 

@@ -2,7 +2,7 @@
 
 Feeds the takeover timeline. Published, one run per weight decay: outer stride at 1.0 by 20,000 steps and
 gone by 140,000 (weight decay 2.0) or 350,000 (1.5), then inner stride 4; no story at 1.0 and 5.0.
-32 trials of 1,000,000 steps, 32,000,000 trial-steps: about 7,600 minutes (127 hours) on 2 cores; a GPU's work.
+32 trials of 1,000,000 steps, 32,000,000 trial-steps: about 127 hours on 2 cores; a GPU's work.
 Smaller: --set weight_decay=2.0 --set seed=0,1 --set steps=50000 (2 trials, 100,000 trial-steps, 24 minutes).
 """
 

@@ -136,7 +136,7 @@ def test_a_network_of_ones_own_comes_back_from_its_space_and_runs_no_code_unaske
     assert here("--keep-weights", "final", space="own.py") == 0
     trial = phasemap.load("own").trial[0]
     assert set(phasemap.weights(trial)) == {"table.weight", "head.weight", "head.bias"}
-    with pytest.raises(Fault, match=f"trial {trial}: needs the code of Net, which is of one's own, got none; pass"):
+    with pytest.raises(Fault, match=f"trial {trial}: needs the code of Net, which is not built in, got none; pass"):
         phasemap.network(trial)
     space = load(folder / "own.py")
     tokens = torch.tensor([[1, 2], [3, 4]])

@@ -1,4 +1,4 @@
-"""The one door: a network, a task, a probe and a phase rule of the user's, from one file, on every path."""
+"""A network, a task, a probe and a phase rule of the user's, from one file, on every path."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ def test_what_cannot_travel_is_refused(folder):
     text = text.replace("    a, b = (grid", "    assert LOCK\n    a, b = (grid")
     (folder / "space_file.py").write_text(text)
     with pytest.raises(
-        Fault, match=r"shifted_sum must be able to travel to other processes, got TypeError: cannot pickle"
+        Fault, match=r"shifted_sum must be picklable, to be sent to other processes, got TypeError: cannot pickle"
     ):
         again(folder).trials()
 
@@ -320,7 +320,7 @@ def test_what_cannot_travel_is_refused(folder):
 def test_a_name_of_ours_is_refused(folder):
     text = (folder / "space_file.py").read_text().replace("shifted_sum", "modular_addition")
     (folder / "space_file.py").write_text(text)
-    with pytest.raises(Fault, match=r"modular_addition is a name of ours; rename yours"):
+    with pytest.raises(Fault, match=r"modular_addition is the name of a built-in one; rename yours"):
         again(folder).trials()
 
 

@@ -29,7 +29,7 @@ def listed(space: Space) -> list[Trial]:
 
 
 def check_probes(space: Space, trials: list[Trial]) -> None:
-    """Tries the probes of one's own on fresh weights.
+    """Tries the probes of your own on fresh weights.
 
     Raises:
         Fault: what went wrong; a probe that fails later costs its numbers alone.
@@ -74,7 +74,7 @@ def dry_run(name: str, space: Space, options: Options) -> None:
 
 
 def _by_shape(trials: list[Trial], plan: Plan) -> Iterator[str]:
-    """A line for each shape: what tells it from the others, its trials, and how large their stacks are at most; towards
+    """A line for each shape: what tells it from the others, its trials, and how large their stacks are at most; toward
     the end they become smaller, so that all slots end together."""
     shapes: dict[Shape, list[Trial]] = {}
     for trial in sorted(trials, key=cost, reverse=True):

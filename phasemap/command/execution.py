@@ -87,7 +87,8 @@ def check_device(options: Options) -> None:
 
     if got := without_gpu():
         raise ValueError(
-            f"--device: cuda needs a GPU that torch can use, got {got}; repair that, or leave --device out"
+            f"--device: cuda needs a GPU that torch can use, got {got}; install a build of torch for it, or leave "
+            "--device out"
         )
 
 

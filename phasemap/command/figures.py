@@ -1,4 +1,4 @@
-"""The one door from phasemap to its figures, by name.
+"""The one place where phasemap imports its figures, by name.
 
 The package of figures stands at the top of a checkout and lands inside phasemap in a wheel: ``phasemap.analysis`` is
 its name in both. The name ``analysis`` may be the user's own, in the working directory.

@@ -40,7 +40,7 @@ class Options:
     device: Annotated[Literal["auto", "cpu", "cuda"], "where stacks train"] = "auto"
     checkpoint_every: Annotated[float, "seconds between checkpoints of a stack", NOT_NEGATIVE] = 60.0
     keep_weights: Annotated[str, "weights kept of each trial: final, log, every:N or steps, joined by +", STEPS] = ""
-    keep_state: Annotated[bool, "keep what a longer budget of the same trials goes on from"] = False
+    keep_state: Annotated[bool, "keep the final states, from which a longer budget continues"] = False
     retrain: Annotated[bool, "train recorded trials again for the weights or states asked for now"] = False
     figures: Annotated[bool, "draw figures while it runs and at the end"] = True
 

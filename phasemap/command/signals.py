@@ -20,7 +20,7 @@ Given = ParamSpec("Given")
 @contextmanager
 def heeded() -> Iterator[None]:
     """SIGTERM and a terminal that goes away are answered as Ctrl-C is. Only a main thread may handle signals; a kernel
-    goes on afterwards, with its own handlers."""
+    goes on afterward, with its own handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

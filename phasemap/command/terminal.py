@@ -199,7 +199,7 @@ def _painted(text: str, phase: str, names: tuple[str, ...]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """A duration in words."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6_000:

@@ -34,7 +34,7 @@ class Watched:
         self.experiment = experiment.experiment_id
         self._seen: dict[str, tuple[Trial, str]] = {}
         self._after = self._looks = 0
-        self._sign: float | None = None  # time of the driver's last sign of life, by its own clock
+        self._sign: float | None = None  # time of the driver's last heartbeat, by its own clock
         self._heard = 0.0  # when that came, by ours
 
     def status(self, space: Space) -> terminal.Status:
@@ -58,7 +58,7 @@ class Watched:
         return terminal.Status(self.name, total, field, failed, terminal.Pace(**news) if news else None)
 
     def is_running(self) -> bool:
-        """Whether a driver lives: its process, or if that is elsewhere, a sign of life within a minute."""
+        """Whether a driver lives: its process, or if that is elsewhere, a heartbeat within a minute."""
         driver = driver_of(self._parent())
         if driver is None:
             return False
@@ -66,7 +66,7 @@ class Watched:
         return silence < DEAD_AFTER if here is None else here
 
     def _silence(self, driver: dict[str, Any]) -> float:
-        """Seconds since the driver's last sign of life by the clock of this process: the driver's may differ, and jump.
+        """Seconds since the driver's last heartbeat by the clock of this process: the driver's may differ, and jump.
         Where it seems old when it is first met, another is waited for."""
         now, sign = time.monotonic(), driver["time"]
         if self._sign is None:

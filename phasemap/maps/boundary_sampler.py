@@ -16,7 +16,9 @@ from phasemap.maps.planner import Planner
 
 
 class BoundarySampler(optuna.samplers.BaseSampler):
-    """``Planner`` as an Optuna sampler: a study whose objective returns the phase (a whole number) maps the phases.
+    """Seeks boundaries (the straddle of Bryan et al. 2005) as an Optuna sampler.
+
+    A study whose objective returns the phase (a whole number) maps the phases.
 
     The direction of the study plays no role. Float, int and categorical distributions mix freely; categories that are
     numbers are ordered. Trials that are running count as pending, so ``study.ask`` may be called any number of times
@@ -25,9 +27,13 @@ class BoundarySampler(optuna.samplers.BaseSampler):
 
     Args:
         space: name -> distribution; other parameters are drawn at random.
-        seed, startup, method, failed_label: as in ``Planner``.
+        seed: with the history, fixes every choice.
+        startup: trials of the Sobol design that comes first.
+        method: "straddle", "neighbors", or "auto": neighbors on 5 axes and more.
+        failed_label: None: a failed trial is not asked for again and counts for no phase. A whole number: failing is a
+            phase of its own.
         phase_attribute: user attribute holding the phase; the trial's (first) value if left out.
-        target: ``stop_when_certain`` ends the study once ``Planner.uncertainty`` is below this.
+        target: ``stop_when_certain`` ends the study once the mean uncertainty of the map, 0 to 1, is below this.
     """
 
     def __init__(

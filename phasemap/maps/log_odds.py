@@ -115,7 +115,7 @@ class Reading:
     def edges(self, odds: np.ndarray) -> np.ndarray:
         """Draws of log-odds [draws, M] that are positive beyond the boundary: of every second draw where the phase is
         as likely as not, of the others the middle between its rates on either side. A sharp edge has both at one
-        place; a map smoother than the edge runs ahead of it by the first, towards the rate nearer to one half."""
+        place; a map smoother than the edge runs ahead of it by the first, toward the rate nearer to one half."""
         excess = self.excess(odds)
         excess[1::2] = odds[1::2]
         return excess

@@ -45,7 +45,10 @@ class Boundary(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class PhaseMap:
-    """Phase probabilities over ``axes``, from trials that may repeat a point, be missing, or disagree."""
+    """Phase probabilities over ``axes``, from trials that may repeat a point, be missing, or disagree.
+
+    Each phase has log-odds against the rest, a logistic Gaussian process (Rasmussen and Williams 2006, chapter 3).
+    """
 
     axes: Axes
     phases: tuple[Any, ...]
@@ -73,6 +76,9 @@ class PhaseMap:
             axes: the coordinates; plain unit axes if left out.
             phases: the columns of ``probability``; the labels met, sorted, if left out.
             kernels: one for each phase, from ``kernels`` of an earlier map, to skip the search for the best.
+
+        Raises:
+            ValueError: no trial has a label, or one has a label that ``phases`` lacks.
         """
         points = np.asarray(points, float)
         axes = axes or unit_axes(points.shape[1])
@@ -159,6 +165,9 @@ class PhaseMap:
                 three in ten of the draws lack is not reported. Between two values tried on the line whose trials all
                 agree, one way below and the other above, the boundary may stand anywhere: the interval ends no sooner
                 than they.
+
+        Raises:
+            ValueError: the axis is unknown or has no order, a phase is unknown, or ``fixed`` lacks an axis.
         """
         found = self.crossings(axis, phases, fixed, level)
         return [self._boundary(axis, phases, fixed, crossing) for crossing in found]
@@ -211,7 +220,11 @@ class PhaseMap:
     def boundary_position(
         self, axis: str, phases: Sequence[Any], fixed: Mapping[str, Any] | None = None, level: float = 0.9
     ) -> Boundary | None:
-        """The one boundary on a line (see ``boundaries``): the best determined if there are several, None if none."""
+        """The one boundary on a line (see ``boundaries``): the best determined if there are several, None if none.
+
+        Raises:
+            ValueError: as of ``boundaries``.
+        """
         found = self.crossings(axis, phases, fixed, level)
         best = min(found, key=lambda one: one.high - one.low, default=None)
         return None if best is None else self._boundary(axis, phases, fixed, best)

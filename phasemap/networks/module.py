@@ -73,7 +73,7 @@ class ModuleNetwork(Network):
         self.chosen, self.own, self.precision = chosen, own, precision
         if precision != "fp32":
             raise Fault(
-                [f"precision: must be fp32 for a network of one's own ({chosen.name}), got {precision!r}; use fp32"]
+                [f"precision: must be fp32 for a network of your own ({chosen.name}), got {precision!r}; use fp32"]
             )
         self.module = self._module(0)
         adopt(self.module)

@@ -174,7 +174,7 @@ class Network:
         return self.readout(weights, hidden)
 
     def cost(self, batch: int) -> float:
-        """Multiply-adds of one training step of one trial, roughly: by default, thrice one per weight and example."""
+        """Multiply-adds of one training step of one trial, roughly: by default, three per weight and example."""
         return 3.0 * batch * self.parameters + 2e6
 
     def outputs(self, batch: int) -> int:

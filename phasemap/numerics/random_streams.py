@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SPLIT, BATCHES, WEIGHTS = 1, 2, 3  # purposes: streams of one seed that never meet
-NOISE, DROPOUT = 4, 5  # drawn anew at every step
+NOISE, DROPOUT = 4, 5  # drawn again at every step
 WRONG = 6  # labels
 LAST = 2**63 - 1  # a key behind all others
 STEP = -0x61C8864680B583EB  # of splitmix64, between the keys of two examples
@@ -26,7 +26,7 @@ GROUPS = 8  # lengths of epochs in a stack up to which trials are drawn in group
 
 
 def _mix(z: Tensor) -> Tensor:
-    """The splitmix64 finaliser (Steele et al. 2014) on int64, which wraps as uint64 does."""
+    """The splitmix64 finalizer (Steele et al. 2014) on int64, which wraps as uint64 does."""
     z = (z ^ (z >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     z = (z ^ (z >> 27 & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     return z ^ (z >> 31 & 0x1FFFFFFFF)
@@ -111,7 +111,7 @@ class Dropout:
         self.share, self.key, self.used = share, key, 0
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x [K, ...], masked anew at every call."""
+        """x [K, ...], masked again at every call."""
         count = x[0].numel()
         kept = torch.ops.phasemap.kept(self.key, self.used, count, round(self.share * 2**32))
         self.used += -(-count // 2)

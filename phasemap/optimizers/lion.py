@@ -24,7 +24,7 @@ class Lion(Optimizer):
 
     def __init__(
         self,
-        lion_beta1: Annotated[float, "share of the mean in the sign that is followed", SHARE_BELOW_ONE] = 0.9,
+        lion_beta1: Annotated[float, "weight of the mean gradient in the step's direction", SHARE_BELOW_ONE] = 0.9,
         lion_beta2: Annotated[float, "decay of the mean gradient of lion", SHARE_BELOW_ONE] = 0.99,
     ):
         self.beta1, self.beta2 = lion_beta1, lion_beta2

@@ -19,7 +19,7 @@ class SGD(Optimizer):
     def __init__(
         self,
         momentum: Annotated[float, "decay of the summed gradients; 0: none", SHARE_BELOW_ONE] = 0.0,
-        nesterov: Annotated[bool, "the step looks ahead along the momentum"] = False,
+        nesterov: Annotated[bool, "Nesterov momentum"] = False,
     ):
         self.momentum, self.nesterov = momentum, nesterov
         self.state = ("momentum",) if momentum else ()

@@ -1,4 +1,4 @@
-"""The door: a task, a network, an optimizer, a probe or a phase rule, ours or the user's, as a component.
+"""A task, a network, an optimizer, a probe or a phase rule, built in or the user's, as a component.
 
 A component is a function or a class whose parameters are fields of a trial. Ours are the public functions and classes
 of ``tasks/``, ``networks/`` and ``optimizers/``, listed by the names of the files, so that adding one is adding a file.
@@ -39,7 +39,8 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Component:
-    """``code`` is the fingerprint of its source, empty for ours. ``target`` is absent where only a record names it."""
+    """``code`` is the fingerprint of its source, empty for a built-in one. ``target`` is absent where only a record
+    names it."""
 
     kind: str
     name: str
@@ -82,7 +83,7 @@ def _unpacked(kind: str, name: str, code: str, content: bytes) -> Component:
 
 
 def component(kind: str, value: Any) -> Component:
-    """The component that a space's value means: a name of ours, a dotted name, or the thing itself.
+    """The component that a space's value means: the name of a built-in one, a dotted name, or the thing itself.
 
     Raises:
         Fault: no such thing, or its parameters cannot be fields.
@@ -102,7 +103,12 @@ def users(kind: str, name: str, target: Any) -> Component:
     from phasemap.plan.source import fingerprint, place
 
     if name in names(kind):
-        raise Fault([f"{kind}: {place(target)}{name} is a name of ours; rename yours, so that records tell them apart"])
+        raise Fault(
+            [
+                f"{kind}: {place(target)}{name} is the name of a built-in one; rename yours, so that records tell "
+                "them apart"
+            ]
+        )
     return Component(kind, name, fingerprint(target), _fields(kind, target), target)
 
 
@@ -227,7 +233,7 @@ def build_optimizer(chosen: Component, own: tuple[tuple[str, Any], ...]) -> Opti
 
 def _built(chosen: Component, own: Mapping[str, Any]) -> Any:
     if chosen.target is None:
-        raise Fault([f"{chosen.kind}: {chosen.name} is known by its name alone; run it from its space file"])
+        raise Fault([f"{chosen.kind}: {chosen.name} is recorded without its code; run it from its space file"])
     try:
         return chosen.target(**own)
     except Fault:

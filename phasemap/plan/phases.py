@@ -1,4 +1,4 @@
-"""What a trial's phase may be: the five of ours, or the names of a rule of the user's.
+"""What a trial's phase may be: the six built-in phases, or the names of the user's rule.
 
 A rule is a function ``rule(curves, outcomes)``; its return annotation, a ``Literal``, lists the names it may return.
 """

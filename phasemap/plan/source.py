@@ -68,8 +68,8 @@ def pack(target: Any) -> bytes:
     except Exception as error:  # pickling calls whatever the object wants
         raise Fault(
             [
-                f"{place(target)}{target.__name__} must be able to travel to other processes, got "
-                f"{type(error).__name__}: {error}; make what cannot inside a function, not beside it"
+                f"{place(target)}{target.__name__} must be picklable, to be sent to other processes, got "
+                f"{type(error).__name__}: {error}; create what is not inside the function, instead of beside it"
             ]
         ) from error
     finally:

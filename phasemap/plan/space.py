@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -41,6 +43,7 @@ INSTEAD = {
     "probe": "",
     "phases": CORE["phases"].default,
 }  # of one that cannot be read: what else is wrong is still seen
+LIKE_A_RANGE = re.compile(r"(\d+)\s*(?:-|–|:|\.\.+)\s*(\d+)")  # 0-9, 0:9, 0...9, 9..0
 HEEDED = {  # settings -> the samplers that they have an effect on
     "trials": SAMPLERS[1:],
     "sampler_seed": SAMPLERS[1:],
@@ -197,7 +200,8 @@ class Space:
     def _cells(self) -> tuple[list[Trial], list[str]]:
         """Trials of all combinations of what is sound, and every fault of axes and cells."""
         made, faults = [], self.faults()
-        sound = {name: values for name in self.values if (values := self._sound_values(name))}
+        meant = {name: _meant(name, self.known, self.values) for name in self.values}
+        sound = {meant[name]: values for name in self.values if (values := self._sound_values(name, meant[name]))}
         if any(kind in self.values and kind not in sound for kind in SLOTS):
             return [], faults
         if (count := math.prod(map(len, sound.values()))) > MOST_TRIALS:
@@ -400,14 +404,12 @@ class Space:
                     faults.append(f"--set {name}: must be of type {kind.__name__}, got {listed!r}; correct it")
                 continue
             try:
-                parsed = [
-                    _parsed(name, one.strip(), fields, self.namespace)
-                    for part in listed.split(",")
-                    for one in _range(part)
-                ]
-                values[name] = parsed if len(parsed) > 1 else parsed[0]
+                values[name] = _parsed(name, listed, fields, self.namespace)
             except Fault as fault:
                 faults += [f"--set {one}" for one in fault.faults]
+                if (meant := _meant(name, fields, values)) != name:
+                    with suppress(Fault):
+                        values[meant] = _parsed(meant, listed, fields, self.namespace)
         changed = Space(**settings, **values)
         object.__setattr__(changed, "namespace", self.namespace)
         object.__setattr__(changed, "given", tuple(dict.fromkeys([*self.given, *(name for _, name, *_ in pairs)])))
@@ -452,16 +454,16 @@ class Space:
             if count > 1
         ]
 
-    def _sound_values(self, name: str) -> list[Any]:
-        """What can be read of an axis or a fixed value, each once, so that one fault does not hide others. Of an axis
-        that is too long the first one will do."""
+    def _sound_values(self, name: str, meant: str) -> list[Any]:
+        """What can be read of an axis or a fixed value as the field ``meant``, each once, so that one fault does not
+        hide others. Of an axis that is too long the first one will do."""
         value, sound = self.values[name], []
         if name == "probes" and isinstance(value, str):
             strange = strange_probes(value, self.parts)
             return ["+".join(one for one in value.split("+") if one not in strange)]
         for one in _listed(value[:1] if _is_axis(value) and _too_long(value) else value):
             try:
-                sound += [self.coerce(name, one)] if name not in SLOTS or not self._strange(name, one) else []
+                sound += [self.coerce(meant, one)] if name not in SLOTS or not self._strange(name, one) else []
             except Fault:
                 continue
         return list(dict.fromkeys(sound))
@@ -542,10 +544,28 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, range)) else [value]
 
 
-def _parsed(name: str, text: str, known: Mapping[str, Field], namespace: Mapping[str, Any]) -> Any:
+def _meant(name: str, known: Mapping[str, Field], taken: Mapping[str, Any]) -> str:
+    """The field that a mistyped name is nearest to, so that one mistake does not break a further rule."""
+    near = name if name in known else nearest(name, known)
+    return near if near and near not in taken else name
+
+
+def _parsed(name: str, listed: str, known: Mapping[str, Field], namespace: Mapping[str, Any]) -> Any:
+    """What ``value[,value…]`` says: a list where it is more than one."""
+    one_by_one = [part.strip() for long in listed.split(",") for part in _range(long)]
+    parsed = [_parsed_one(name, text, known, namespace) for text in one_by_one]
+    return parsed if len(parsed) > 1 else parsed[0]
+
+
+def _parsed_one(name: str, text: str, known: Mapping[str, Field], namespace: Mapping[str, Any]) -> Any:
     if name in SLOTS and text not in names(name) and callable(namespace.get(text)):
         return namespace[text]
-    return text if name in (*SLOTS, "probes", "phases") else coerce(name, text, known)
+    if name in (*SLOTS, "probes", "phases"):
+        return text
+    if name in known and known[name].kind is int and (ends := LIKE_A_RANGE.fullmatch(text)):
+        low, high = sorted(map(int, ends.groups()))
+        raise Fault([f"{name}: a range must read smallest..largest, got {text!r}; write {low}..{high}"])
+    return coerce(name, text, known)
 
 
 def _may_be_empty(name: str, settings: Mapping[str, Any], known: Mapping[str, Field]) -> bool:

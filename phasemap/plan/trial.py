@@ -90,10 +90,10 @@ class Core:
     orthogonal_gradient: Annotated[bool, "the gradient without its part along the weights"] = False
     gradient_clip: Annotated[float, "largest norm of a step's gradient; 0: no clipping", NOT_NEGATIVE] = 0.0
     norm_clamp: Annotated[float, "norm that the weights are rescaled to after each step; 0: none", NOT_NEGATIVE] = 0.0
-    weight_noise: Annotated[float, "deviation of the noise on the weights of each step", NOT_NEGATIVE] = 0.0
+    weight_noise: Annotated[float, "standard deviation of normal noise on the weights at each step", NOT_NEGATIVE] = 0.0
     batch_size: Annotated[int, "examples a step; 0: the full training set", NOT_NEGATIVE] = 512
     precision: Annotated[Literal["fp32", "tf32", "bf16"], "operands of matrix products; sums are fp32"] = "fp32"
-    subnormals: Annotated[Literal["kept", "flushed"], "below 1.2e-38: as IEEE has them, or 0 while training"] = "kept"
+    subnormals: Annotated[Literal["kept", "flushed"], "numbers below 1.2e-38: kept, or 0 while training"] = "kept"
     seed: Annotated[int, "draws split, batches and initial weights", SEED] = 0
     steps: Annotated[int, "the budget", POSITIVE_COUNT] = 15_000
     evaluate_every: Annotated[int, "steps between two evaluations", POSITIVE_COUNT] = 1_000
@@ -105,7 +105,9 @@ class Core:
     grok_threshold: Annotated[float, "test accuracy that counts as generalization", ACCURACY] = 0.9
     memorization_threshold: Annotated[float, "train accuracy that counts as memorization", ACCURACY] = 0.9
     delay_limit: Annotated[int, "least lag of test behind train that counts as grokking", NOT_NEGATIVE] = 1_000
-    settle_evaluations: Annotated[int, "consecutive evaluations that settle", POSITIVE_COUNT] = 5
+    settle_evaluations: Annotated[
+        int, "consecutive evaluations >= grok_threshold that settle a trial", POSITIVE_COUNT
+    ] = 5
 
 
 # Fields whose default adds nothing to a training step. Among trials that all have another value they may differ: each
@@ -365,7 +367,7 @@ def unknown(name: str, value: object, known: Iterable[str]) -> str:
 
 
 def coerce(name: str, value: object, known: Mapping[str, Field] = FIELDS) -> Any:
-    """The value in the field's own type; text is parsed, so that the command line can speak too.
+    """The value in the field's own type; text is parsed, so that values can come from the command line.
 
     Raises:
         Fault: no such field, or not readable.

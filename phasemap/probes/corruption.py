@@ -1,6 +1,6 @@
 """What a network answers on the training examples whose label was replaced (the field ``label_noise``).
 
-It learns the wrong label by heart, or answers by the rule against its own training label: Doshi et al. 2023, "To grok
+It memorizes the wrong label, or answers by the rule against its own training label: Doshi et al. 2023, "To grok
 or not to grok", arXiv 2310.13061, who call the second inversion.
 """
 

@@ -1,4 +1,4 @@
-"""Persistent homology of the hidden vectors: how many pieces, how many loops.
+"""Persistent homology of the hidden vectors: connected components and loops.
 
 Needs ripser (Bauer 2021, https://doi.org/10.1007/s41468-021-00071-5), which is not installed with
 phasemap: ``pip install ripser``. It works on the CPU, one trial after the other, and takes up to
@@ -20,8 +20,8 @@ from phasemap.probes.view import Numbers, View
 
 NEEDS = ("ripser", "ripser")
 OUTCOMES = {
-    "betti0": "pieces: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end",
-    "betti1": "loops: the same in dimension 1",
+    "betti0": "components: Vietoris-Rips bars longer than 0.1 over 500 hidden test vectors, Euclidean, at the end",
+    "betti1": "independent loops: the same in dimension 1",
 }
 
 POINTS = 500
@@ -32,8 +32,8 @@ LONG = 0.1
 class Homology:
     """Bars longer than 0.1, the endless one included; [K] float64, NaN where a value is not finite."""
 
-    beta0: Tensor  # pieces
-    beta1: Tensor  # loops
+    beta0: Tensor  # connected components
+    beta1: Tensor  # independent loops
 
 
 def homology(hidden: Tensor, chosen: Tensor) -> Homology:

@@ -6,8 +6,8 @@ from phasemap.probes.dimension import twonn_dimension
 from phasemap.probes.view import Numbers, View
 
 CURVES = {
-    "twonn_dimension": "Facco: dimension from the ratio of the two nearest neighbor distances (a curve with the probe "
-    "twonn)",
+    "twonn_dimension": "TwoNN (Facco): dimension from the ratio of the two nearest neighbor distances (a curve with "
+    "the probe twonn)",
 }
 
 

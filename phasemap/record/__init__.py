@@ -1,1 +1,1 @@
-"""MLflow: one run per trial, and what its pages show. This room alone imports MLflow."""
+"""MLflow: one run per trial, and what its pages show. This package alone imports MLflow."""

@@ -128,7 +128,7 @@ class Background:
         parting.join(PARTING)
 
     def _loop(self) -> None:
-        beat = Job(self.claim.beat, "a sign of life")
+        beat = Job(self.claim.beat, "a heartbeat")
         while True:
             try:
                 job = self._queue.get(timeout=HEARTBEAT)

@@ -1,7 +1,7 @@
-"""One driver per sweep: a claim on the parent run, signs of life, and a fence against a driver that slept.
+"""One driver per sweep: a claim on the parent run, heartbeats, and a fence against a driver that slept.
 
 A claim is a random token that is written when a sweep is taken, and never again; whoever reads another's there has lost
-the sweep. It is read before each sign of life and before a trial is set FINISHED. What the last driver left RUNNING is
+the sweep. It is read before each heartbeat and before a trial is set FINISHED. What the last driver left RUNNING is
 deleted after the claim, so a driver that slept between that reading and FINISHED is refused by the store.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-HEARTBEAT = 10.0  # seconds between two signs of life of a driver
+HEARTBEAT = 10.0  # seconds between two heartbeats of a driver
 DEAD_AFTER = 60.0  # seconds without one after which a driver elsewhere counts as dead
 LISTEN = 25.0  # seconds in which a driver that lives shows another one, whatever the clocks of two machines say
 DRIVER, CLAIM = "phasemap.driver", "phasemap.claim"  # tags of the parent run
@@ -43,7 +43,7 @@ class Claim:
         self.client, self.name, self.parent = client, name, parent
         self.token = secrets.token_hex(8)
         self.began, self.start = time.time(), time.monotonic()
-        self.news: Callable[[], Mapping[str, Any]] = dict  # goes with each sign of life, for those who watch
+        self.news: Callable[[], Mapping[str, Any]] = dict  # goes with each heartbeat, for those who watch
         self.me = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -53,7 +53,7 @@ class Claim:
         other = driver_of(client.get_run(parent).data.tags)
         if other and self._is_alive(other):
             raise Held(
-                f"sweep {name}: is being run by process {other['pid']} on {other['host']} (last sign of life "
+                f"sweep {name}: is being run by process {other['pid']} on {other['host']} (last heartbeat "
                 f"{max(0.0, time.time() - other['time']):.0f} s ago); wait for it, stop it, or choose another --name"
             )
         client.set_tag(parent, CLAIM, self.token)
@@ -66,7 +66,7 @@ class Claim:
         client.update_run(parent, status="RUNNING")
 
     def beat(self) -> None:
-        """A sign of life.
+        """A heartbeat.
 
         Raises:
             Lost: the sweep is another's.
@@ -82,8 +82,8 @@ class Claim:
         if run.data.tags.get(CLAIM) != self.token:
             other = driver_of(run.data.tags) or {"pid": "?", "host": "?"}
             raise Lost(
-                f"sweep {self.name}: process {other['pid']} on {other['host']} has taken it over, for this driver gave "
-                "no sign of life; this driver stops and records nothing more"
+                f"sweep {self.name}: process {other['pid']} on {other['host']} has taken it over, for this driver sent "
+                "no heartbeat; this driver stops and records nothing more"
             )
 
     def release(self, status: str) -> None:
@@ -103,12 +103,12 @@ class Claim:
         if here is not None:
             return here and other["pid"] != self.me["pid"]
         recent = abs(time.time() - other["time"]) < DEAD_AFTER
-        if recent and other["host"] != self.me["host"]:  # one of the same name may be a container that began anew
+        if recent and other["host"] != self.me["host"]:  # one of the same name may be a container that began again
             return True
         return self._beats(other)
 
     def _beats(self, other: dict[str, Any]) -> bool:
-        """Whether a driver elsewhere shows another sign of life. The time it wrote does not tell: clocks differ, and
+        """Whether a driver elsewhere sends another heartbeat. The time it wrote does not tell: clocks differ, and
         jump."""
         end = time.monotonic() + LISTEN
         while time.monotonic() < end:

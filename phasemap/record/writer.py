@@ -244,7 +244,7 @@ class Recorder:
                     raise
         if experiment.lifecycle_stage == "deleted":
             raise ValueError(
-                f"experiment {self.name}: must not be deleted, found it in the store's bin; "
+                f"experiment {self.name}: was deleted in MLflow; "
                 f"restore it with `mlflow experiments restore -x {experiment.experiment_id}` or choose another --name"
             )
         if (

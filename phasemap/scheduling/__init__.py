@@ -1,1 +1,1 @@
-"""Stacks on the cores and GPUs of Ray, or in this process. This room alone imports Ray."""
+"""Stacks on the cores and GPUs of Ray, or in this process. This package alone imports Ray."""

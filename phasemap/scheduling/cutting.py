@@ -3,7 +3,7 @@
 A stack of K trials takes a step in ``seconds(K)``, which differs by shape and device and is learned from reports. What
 waits would end first at some time T if every slot, the busy ones from when they are free, took as many trials as it
 can end until then; bisection gives T, and the slot that asks takes its share. So stacks have the size that is
-best on their device while much is left, shrink towards the end so that all slots end together, and a slot that is too
+best on their device while much is left, shrink toward the end so that all slots end together, and a slot that is too
 slow to end one trial before T gets none. A trial's numbers do not depend on its stack: cutting is free to choose.
 """
 

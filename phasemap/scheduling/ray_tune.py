@@ -204,7 +204,7 @@ class Watch(tune.Callback):
         # a driver that itself stood still has heard nobody: that is nobody's fault
         for stack, silence in self.work.overdue(set(running), min(waited, 2 * LOOK_EVERY)):
             trial = running[stack]
-            self.searcher.silent[trial.trial_id] = f"its worker gave no sign of life for {silence:.0f} s and was killed"
+            self.searcher.silent[trial.trial_id] = f"its worker sent no report for {silence:.0f} s and was killed"
             if trial.temporary_state.ray_actor:
                 ray.kill(trial.temporary_state.ray_actor)
 

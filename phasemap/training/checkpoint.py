@@ -2,7 +2,7 @@
 
 A trial's file does not depend on the stack it trained in, so after a crash the trials may be
 stacked otherwise. Files are written beside and moved, bear their own digest, and are read as data,
-never as code. What is torn or foreign, or was made by another engine, product, device or torch, whose last bits
+never as code. What is damaged or foreign, or was made by another engine, product, device or torch, whose last bits
 differ, is refused, and the trial starts again.
 """
 
@@ -178,7 +178,7 @@ class Storage:
             return None
         head = len(MAGIC) + 32
         if not raw.startswith(MAGIC) or hashlib.sha256(raw[head:]).digest() != raw[len(MAGIC) : head]:
-            say(f"checkpoint {self.place}/{name} is torn or not ours: refused, the trial starts again")
+            say(f"checkpoint {self.place}/{name} is damaged or not phasemap's: refused, the trial starts again")
             return None
         try:
             content: dict[str, Any] = torch.load(io.BytesIO(raw[head:]), weights_only=True)

@@ -113,7 +113,7 @@ def slow_decay(trial: Trial) -> str | None:
         return None
     return (
         "subnormals: in so many steps weight decay shrinks unused weights below the normal fp32 numbers, where a CPU's "
-        "steps take up to ten times as long; subnormals=flushed counts them as 0"
+        "steps take ten times as long and more; subnormals=flushed counts them as 0"
     )
 
 

@@ -1,7 +1,7 @@
 """A longer budget goes on from a shorter one, to the same bits as in one go; what cannot is named.
 
 Two trials that differ in ``steps`` alone take the same steps as far as both go, unless something follows from the
-budget: rates that fall towards its end, the distance of the probes (``probe_every`` 0), or compiled steps, which only
+budget: rates that fall toward its end, the distance of the probes (``probe_every`` 0), or compiled steps, which only
 budgets above a length have (their origin tells).
 """
 

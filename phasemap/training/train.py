@@ -369,7 +369,7 @@ def probing(trial: Trial, step: int) -> bool:
 
 @contextlib.contextmanager
 def flushing(small: bool) -> Iterator[None]:
-    """With ``small`` numbers below 1.2e-38 count as 0 in this thread, and again as before afterwards. For training
+    """With ``small`` numbers below 1.2e-38 count as 0 in this thread, and again as before after it. For training
     alone: LAPACK, which probes call, would round otherwise."""
     before = bool(torch.tensor(2e-38) / 4 == 0)
     torch.set_flush_denormal(small)

@@ -61,7 +61,7 @@ def load(kept: Storage, step: int | None = None) -> tuple[int, dict[str, Tensor]
     if content is None:
         wanted = "weights" if step is None else f"weights of step {step}"
         there = f"those of {', '.join(map(str, steps))}" if steps else "none"
-        raise ValueError(f"{kept.place}: must hold {wanted}, got {there}; name one that is there, or keep them anew")
+        raise ValueError(f"{kept.place}: must hold {wanted}, got {there}; name one that is there, or keep them again")
     return int(chosen or 0), safetensors.torch.load(content)
 
 

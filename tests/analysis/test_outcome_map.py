@@ -185,7 +185,7 @@ def test_a_wrong_name_is_one_message_and_a_number_nobody_has_another(numbers):
     for setting in ("width", "phase"):
         with pytest.raises(ValueError, match=f"must be a recorded number, got '{setting}'"):
             outcome_map.summarize(numbers, setting, "weight_decay")
-    with pytest.raises(style.Absent, match=r"no finished trial has a betti1 \(loops"):
+    with pytest.raises(style.Absent, match=r"no finished trial has a betti1 \(independent loops"):
         outcome_map.summarize(numbers, "betti1", "weight_decay")
     with pytest.raises(style.Absent, match="no finished trial yet"):
         outcome_map.summarize(numbers.iloc[:0], "roughness", "weight_decay")

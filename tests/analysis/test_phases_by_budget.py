@@ -1,4 +1,4 @@
-"""Phases at shorter budgets: those that trials of these budgets have, read anew from the curves of longer ones."""
+"""Phases at shorter budgets: those that trials of these budgets have, read again from the curves of longer ones."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_lines_of_equal_shares_stand_beside_each_other():
 def test_the_first_steps_of_a_longer_trial_with_annealing_are_not_those_of_a_shorter_one(recorded):
     sweep = read("sweep", recorded)
     annealed = dataclasses.replace(sweep, trials=sweep.trials.assign(annealing="cosine"))
-    with pytest.raises(style.Absent, match="trials with annealing, are not read anew"):
+    with pytest.raises(style.Absent, match="trials with annealing, are not read again"):
         phases_by_budget.of_sweep(annealed)
 
 

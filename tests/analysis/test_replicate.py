@@ -25,9 +25,12 @@ def test_the_page_says_how_many_verdicts_chance_may_turn():
 def test_the_report_opens_with_what_holds_and_what_does_not_and_what_nobody_knows():
     page = replicate.report(findings.summarize({"seeds_success_rate": frame(success(29, 30, width=128))}))
     opening = page.split("![")[0]
-    assert "**Holds.** Addition: median step at which test accuracy reaches 0.9 (published: 8,000 to 10,000" in opening
-    assert "**Does not hold.** Addition: two thirds of the seeds" in opening
-    assert "**Nobody knows yet** (" in opening
+    assert (
+        "**Replicates.** Addition: median step at which test accuracy reaches 0.9 (published: 8,000 to 10,000"
+        in opening
+    )
+    assert "**Does not replicate.** Addition: two thirds of the seeds" in opening
+    assert "**Not measured** (" in opening
     assert len(opening.strip().splitlines()) <= 4 + 10
 
 

@@ -59,7 +59,7 @@ FAULTS = ("worker", "node", "driver", "server", "database", "everything")
 KILLS = int(os.environ.get("PHASEMAP_KILLS", "6"))  # each fault in turn, so once each
 SEED = int(os.environ.get("PHASEMAP_SEED", "0"))
 OPTIONS = ("--stack-size", "2", "--checkpoint-every", "1")
-AWAY = DEAD_AFTER + 5  # seconds the tracking server is gone: the driver's signs of life are overdue
+AWAY = DEAD_AFTER + 5  # seconds the tracking server is gone: the driver's heartbeats are overdue
 
 
 @pytest.fixture(scope="module")

@@ -106,6 +106,16 @@ def test_faults_of_all_axes_come_at_once_and_each_once():
     assert [fault.split(":")[0] for fault in found] == ["widht", "depth", "seed", "weight_decay"]
 
 
+def test_a_mistyped_name_is_one_fault_and_counts_as_the_field_that_was_meant():
+    message = (
+        "evalute_every: not a field of a trial, got {} (did you mean evaluate_every?); docs/search-spaces.md lists all"
+    )
+    assert faults(Space(steps=200, evalute_every=100).trials) == [message.format(100)]
+    assert faults(Space(steps=200).override, ["evalute_every=100"]) == ["--set " + message.format("'100'")]
+    found = faults(Space(steps=200, evalute_every=300).trials)  # what was meant breaks a rule of its own
+    assert [fault.split(":")[0] for fault in found] == ["evalute_every", "evaluate_every"]
+
+
 def test_settings_are_checked():
     assert faults(Space(sampler="magic").check)[0].startswith("sampler: must be one of grid, boundary, ")
     assert faults(Space(trials=0).check) == ["trials: must be a whole number of at least 1, got 0; raise it"]
@@ -148,6 +158,13 @@ def test_the_command_line_reaches_the_samplers_settings():
     changed = Space(weight_decay=[0.1, 1]).override(["sampler=sobol", "trials=16", "sampler_seed=3", "target=0.1"])
     assert (changed.sampler, changed.trials_wanted, changed.sampler_seed, changed.target) == ("sobol", 16, 3, 0.1)
     assert changed.axes == ("weight_decay",)
+
+
+@pytest.mark.parametrize("written", ["0-3", "0:3", "0...3", "3..0", "0 - 3"])
+def test_a_range_that_is_written_otherwise_is_shown_as_it_must_be(written):
+    assert faults(Space().override, [f"seed={written}"]) == [
+        f"--set seed: a range must read smallest..largest, got {written!r}; write 0..3"
+    ]
 
 
 def test_all_faults_of_the_command_line_come_at_once():

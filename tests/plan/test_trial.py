@@ -57,7 +57,7 @@ def test_every_field_is_part_of_the_identity(name):
     elif name == "start_from":
         other = "0123456789abcdef@100"
     elif name == "phases":
-        pytest.skip("a rule of one's own is a component: see test_own.py")
+        pytest.skip("a rule of your own is a component: see test_own.py")
     else:
         other = not default if isinstance(default, bool) else default / 2 if default > 1 else default + 1
     start = Trial(task="lfsr_5") if name == "context" else Trial(model="mlp") if name == "embedding" else Trial()

@@ -1,4 +1,4 @@
-"""Logits made by hand: pure waves, a table learned by heart, both at once; and the paper's own projections."""
+"""Logits made by hand: pure waves, a memorized table, both at once; and the paper's own projections."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_a_driver_that_slept_just_before_finished_is_refused_by_the_store(uri, e
 
 
 def written(uri: str, **changes: object) -> str:
-    """A sweep whose driver wrote a sign of life and never let go, with these changes; returns the parent run."""
+    """A sweep whose driver wrote a heartbeat and never let go, with these changes; returns the parent run."""
     Recorder("sweep", uri, ("seed",), "").close("FINISHED")
     life = {"host": "there", "pid": os.getppid(), "start": claim.process_start(os.getppid()), "time": time.time()}
     run = parent(uri).info.run_id
@@ -175,7 +175,7 @@ def test_a_driver_elsewhere_lives_and_dies_by_its_signs_of_life_however_its_cloc
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(Held, match=r"is being run by process \d+ on there \(last sign of life \d+ s ago\); wait"):
+        with pytest.raises(Held, match=r"is being run by process \d+ on there \(last heartbeat \d+ s ago\); wait"):
             Recorder("sweep", uri, ("seed",), "")
     finally:
         beating.set()
@@ -189,7 +189,7 @@ def test_a_driver_in_another_container_of_the_same_name_is_not_looked_for_among_
     assert claim.lives_here(here | {"pid": os.getppid()}) is False  # a number that was given to another process since
     assert claim.lives_here(here | {"processes": os.readlink("/proc/self/ns/pid")}) is False
     assert claim.lives_here(here | {"processes": "pid:[1]"}) is None
-    written(uri, **here, processes="pid:[1]")  # killed a moment ago, and its container begins anew
+    written(uri, **here, processes="pid:[1]")  # killed a moment ago, and its container begins again
     Recorder("sweep", uri, ("seed",), "").close("FINISHED")
 
 

@@ -402,7 +402,7 @@ def test_an_experiment_in_the_bin_is_refused_with_the_way_out(uri):
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.create_experiment("sweep"))
     with pytest.raises(
-        ValueError, match=r"^experiment sweep: must not be deleted, .*mlflow experiments restore -x \d+"
+        ValueError, match=r"^experiment sweep: was deleted in MLflow; .*mlflow experiments restore -x \d+"
     ):
         opened(uri)
 

@@ -77,7 +77,7 @@ def test_a_stopped_worker_is_noticed_and_its_stack_runs_again(two_workers, tmp_p
     stopping.join()
     assert sorted(result.trial.id for result in recorded) == sorted(trial.id for trial in trials)
     (line,) = said
-    assert "gave no sign of life for " in line
+    assert "sent no report for " in line
     assert line.endswith("runs again from its last checkpoint")
     assert stopped[0] not in trainers([os.getpid()])
 

@@ -1,4 +1,4 @@
-"""What is interrupted and resumed equals what was not, to the last bit; what is torn is refused."""
+"""What is interrupted and resumed equals what was not, to the last bit; what is damaged is refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def refused(storage: Storage) -> str:
 def test_a_torn_file_is_refused_and_reported(storage, keep):
     file = saved(storage)
     file.write_bytes(file.read_bytes()[:keep])
-    assert refused(storage) == f"checkpoint {file} is torn or not ours: refused, the trial starts again"
+    assert refused(storage) == f"checkpoint {file} is damaged or not phasemap's: refused, the trial starts again"
 
 
 @pytest.mark.parametrize("place", [0, 5, len(MAGIC), len(MAGIC) + 31, len(MAGIC) + 32, 700, -1])
@@ -145,19 +145,19 @@ def test_a_flipped_bit_is_noticed(storage, place):
     content = bytearray(file.read_bytes())
     content[place] ^= 1
     file.write_bytes(content)
-    assert refused(storage).endswith("is torn or not ours: refused, the trial starts again")
+    assert refused(storage).endswith("is damaged or not phasemap's: refused, the trial starts again")
 
 
 def test_a_file_with_something_behind_it_is_refused(storage):
     file = saved(storage)
     file.write_bytes(file.read_bytes() + b"\0")
-    assert "is torn or not ours" in refused(storage)
+    assert "is damaged or not phasemap's" in refused(storage)
 
 
 def test_a_foreign_file_is_refused(storage):
     file = saved(storage)
     torch.save({"trial": MLP.id, "step": 3}, file)
-    assert "is torn or not ours" in refused(storage)
+    assert "is damaged or not phasemap's" in refused(storage)
 
 
 def test_a_checkpoint_of_another_trial_is_refused(storage):

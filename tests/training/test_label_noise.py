@@ -63,7 +63,7 @@ def test_tests_of_their_own_keep_their_labels():
 def test_train_accuracy_counts_the_labels_trained_on_and_test_accuracy_the_rules():
     trial = NOISY.replace(steps=400, evaluate_every=400, probe_every=400, width=64, weight_decay=0.0)
     result = trained([trial])[trial.id]
-    assert result.outcome.final_train_accuracy == 1  # the wrong ones are learned by heart
+    assert result.outcome.final_train_accuracy == 1  # the wrong ones are memorized
     assert (result.outcome.corrupted_accuracy, result.outcome.restored_accuracy) == (1, 0)
     assert result.outcome.final_train_loss < 0.1
     training = begin((trial,))

@@ -284,7 +284,7 @@ def test_evaluation_knows_no_noise(fields):
     assert point[1] == pytest.approx(loss.item(), rel=1e-6)
 
 
-# ------------------------------------------------------------------ a network of one's own
+# ------------------------------------------------------------------ a network of your own
 
 
 class Net(torch.nn.Module):
