@@ -25,7 +25,6 @@ TENSORS = {
     "networks",
     "training",
     "probes",
-    "scheduling.stack_size",
     "scheduling.worker",
 }  # folders, or files
 DOOR = "phasemap.command.figures"

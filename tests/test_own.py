@@ -203,6 +203,11 @@ BAD = {
         "steps: int = 3",
         r"parameter steps of Net needs a name of its",
     ),
+    "a field of the built-in optimizer": (
+        'kind: Literal["a", "b"] = "a"',
+        "epsilon: float = 1e-5",
+        r"parameter epsilon of Net needs a name of its own, got one that is of adamw; rename it",
+    ),
     "NaN": ("inputs=np.stack([a, b], 1)", "inputs=np.stack([a, b * np.nan], 1)", r"inputs must be finite, got NaN"),
     "labels": ("% size)", "% size - 1)", r"labels must lie from 0 to classes - 1, got -1"),
     "no task": (

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from phasemap.command.dry_run import check_probes, listed, warn
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.fields import Fault
-from phasemap.plan.asked import asked, strays
+from phasemap.plan.asked import asked
 from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Slots
@@ -104,8 +104,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if self.space.sampler != "grid":
-            wanted = asked(self.space)
-            self.trials = [one for one in self.recorder.asked(self.space) if not strays(wanted, one.texts)]
+            self.trials = self.recorder.asked(self.space)
         self.missing = [trial for trial in self.trials if trial.id not in self.recorder.done]
 
     def ask_again(self, retrain: bool) -> None:
@@ -187,8 +186,11 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
+    options, why = _usable(options)
     with terminal.Doing(f"{sweep.name}: {_beginning(options)}"):
         work = _prepared(sweep, options, storage)
+    if why and _counts_gpus():
+        print(f"{sweep.name}: Ray counts a GPU that torch cannot use ({why}); stacks train on the CPU")
     print(_opening(sweep, work), flush=True)
     try:
         with terminal.Screen(lambda: _status(sweep, work)) as display:
@@ -208,6 +210,23 @@ def _trained(sweep: Sweep, options: Options, storage: str) -> int:
     trained = f"{count(work.trial_steps, 'trial-step')} in {terminal.duration(elapsed)}"
     print(f"{trained}; slots {work.busy():.0%} busy with training")
     return FAILURES if work.trials_failed else OK
+
+
+def _usable(options: Options) -> tuple[Options, str]:
+    """Where the machine itself may choose, a GPU that torch cannot use is none; and why."""
+    from phasemap.scheduling.worker import ON_CPU
+    from phasemap.training.train import without_gpu
+
+    if options.device != "auto" or options.local or _address(options) or os.environ.get(ON_CPU):
+        return options, ""
+    why = without_gpu()
+    return (replace(options, device="cpu"), why) if why else (options, "")
+
+
+def _counts_gpus() -> bool:
+    from phasemap.scheduling import cluster
+
+    return cluster.gpus() > 0
 
 
 def _beginning(options: Options) -> str:
@@ -339,20 +358,7 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
 
 
 def _plan(slots: Slots, options: Options) -> Plan:
-    from phasemap.scheduling import stack_size
-
-    device = "cuda" if slots.gpus else "cpu"
-
-    def measure(trial: Trial, most: int) -> int:
-        return stack_size.fastest_size(trial, device, most)
-
-    return Plan(
-        size=options.stack_size,
-        compiled=options.compile,
-        gpu=bool(slots.gpus),
-        memory=slots.memory,
-        measure=measure if stack_size.can_measure(device) else None,
-    )
+    return Plan(size=options.stack_size, compiled=options.compile, gpu=bool(slots.gpus), memory=slots.memory)
 
 
 def _run_all(work: Work, options: Options, storage: str, keep: Keep) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import optuna
+from scipy.stats import qmc
 
+from phasemap.fields import Fault
 from phasemap.maps.axes import Axes
 from phasemap.maps.critical import GENERALIZED, Critical
 from phasemap.maps.planner import Planner
@@ -23,6 +25,9 @@ from phasemap.plan.trial import STACKED, Trial
 
 LARGEST_BATCH = 8  # trials asked for at once: more make each less telling
 CHECK_EVERY = 8  # results between two looks at the target
+MOST_REFUSED = 1_000  # points that break a rule, until the sweep ends
+
+Row = dict[str, Any]  # a value of every axis but the seed
 
 
 @dataclass
@@ -45,6 +50,9 @@ class Explorer:
     value_of: Callable[[str], float | None]
     write_down: Callable[[list[Trial]], None]
     asked: list[Trial] = field(default_factory=list)
+    _refused: list[Row] = field(default_factory=list)  # points that break a rule
+    _open: dict[str, optuna.Trial] = field(default_factory=dict)  # Optuna's own, by our trial's id, without a result
+    _study: optuna.Study | None = None
     _looked_at: int = 0
     _certain: bool = False
 
@@ -80,19 +88,35 @@ class Explorer:
         return [trial for trial in self.asked if self.phase_of(trial.id) is None]
 
     def more(self) -> list[Stack]:
-        """The next stack, or nothing once the budget is spent or the map is certain enough."""
-        left = self.space.trials_wanted - len(self.asked)
-        if left <= 0 or self._is_certain():
-            return []
-        rows = self._ask(min(LARGEST_BATCH, left))
-        trials = [self._trial(row, len(self.asked) + i) for i, row in enumerate(rows)]
-        self.asked += trials
-        self.write_down(self.asked)
-        size = self.plan.size or min(self.plan.best(trial) for trial in trials)
-        return replace(self.plan, size=size).stacks(trials)
+        """The next stack, or nothing once the budget is spent or the map is certain enough.
 
-    def _trial(self, row: Mapping[str, Any], index: int) -> Trial:
-        return self.space.trial({**self.space.fixed, **row, "seed": self._seed(index)})
+        Raises:
+            Fault: of the last point, where so many break a rule that the sampler finds no other.
+        """
+        while (left := self.space.trials_wanted - len(self.asked)) > 0 and not self._is_certain():
+            before = len(self.asked)
+            self._ask(min(LARGEST_BATCH, left))
+            self.write_down(self.asked)
+            if trials := [trial for trial in self.asked[before:] if self.phase_of(trial.id) is None]:
+                size = self.plan.size or min(self.plan.best(trial) for trial in trials)
+                return replace(self.plan, size=size).stacks(trials)
+        return []
+
+    def _ask(self, count: int) -> None:
+        """Adds up to so many trials; a point that breaks a rule counts as visited, and another one comes next time."""
+        rows = self._near_boundaries(count) if self.space.sampler == "boundary" else self._rows(count)
+        for row, frozen in rows:
+            try:
+                seed = self._seed(len(self.asked))
+                trial = self.space.trial({**self.space.fixed, **row, "seed": seed})
+            except Fault:
+                self._refused.append(row)
+                if len(self._refused) >= MOST_REFUSED:
+                    raise
+                continue
+            self.asked.append(trial)
+            if frozen:
+                self._open[trial.id] = frozen
 
     def _seed(self, index: int) -> int:
         """The seeds written in the space, then the numbers after them: one that came again at the same point would be
@@ -100,18 +124,28 @@ class Explorer:
         listed = self.space.seeds
         return listed[index] if index < len(listed) else max(listed) + 1 + index - len(listed)
 
-    def _ask(self, count: int) -> list[dict[str, Any]]:
-        if self.space.sampler == "boundary":
-            rows = self.axes.values(self._near_boundaries(count))
-        else:
-            study = self._study()
-            rows = [study.ask(self.distributions).params for _ in range(count)]
-        return [{name: self._tidy(name, value) for name, value in row.items()} for row in rows]
+    def _rows(self, count: int) -> list[tuple[Row, optuna.Trial | None]]:
+        if self.space.sampler == "sobol":
+            return self._of(self._sobol(count))
+        study = self._told()
+        asked = [study.ask(self.distributions) for _ in range(count)]
+        return [(self._tidied(frozen.params), frozen) for frozen in asked]
 
-    def _near_boundaries(self, count: int) -> np.ndarray:
+    def _of(self, points: np.ndarray) -> list[tuple[Row, optuna.Trial | None]]:
+        return [(self._tidied(row), None) for row in self.axes.values(points)]
+
+    def _sobol(self, count: int) -> np.ndarray:
+        """The next points of one Sobol sequence: Optuna's begins again with every study."""
+        sequence = qmc.Sobol(len(self.axes.axes), rng=np.random.default_rng(self.space.sampler_seed))
+        so_far = len(self.asked) + len(self._refused)
+        points: np.ndarray = sequence.random(2 ** (so_far + count - 1).bit_length())
+        return self.axes.spread(points[so_far : so_far + count])
+
+    def _near_boundaries(self, count: int) -> list[tuple[Row, optuna.Trial | None]]:
         points, labels = self._known()
         shared = [name for name in self.axes.names if name not in STACKED]
-        return self._planner.ask(count, points, labels, self._points(self.unfinished()), shared)
+        visited = np.concatenate([self._points(self.unfinished()), self.axes.unit(self._refused)])
+        return self._of(self._planner.ask(count, points, labels, visited, shared))
 
     def _known(self) -> tuple[np.ndarray, list[int | None]]:
         """Points and labels of the recorded trials."""
@@ -121,26 +155,28 @@ class Explorer:
     def _points(self, trials: list[Trial]) -> Any:
         return self.axes.unit([{name: getattr(trial, name) for name in self.axes.names} for trial in trials])
 
-    def _study(self) -> optuna.Study:
-        """Optuna's view of the sweep, made again from what was asked for and recorded."""
+    def _told(self) -> optuna.Study:
+        """Optuna's view of the sweep. For a sampler by name it is made again from what was asked for and recorded, so
+        that an ask is a function of seed and history; a sampler object remembers in its study what it gave."""
+        if self._study is None or isinstance(self.space.sampler, str):
+            self._study = self._new_study()
+            self._open = {}
+            for trial in self.asked:
+                self._study.enqueue_trial({name: getattr(trial, name) for name in self.axes.names})
+                self._open[trial.id] = self._study.ask(self.distributions)
+        for trial_id in [one for one in self._open if self.phase_of(one) is not None]:
+            value = self.value_of(trial_id)
+            state = None if value is not None else optuna.trial.TrialState.FAIL
+            self._study.tell(self._open.pop(trial_id), value, state=state)
+        return self._study
+
+    def _new_study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = self.space.sampler_seed + len(self.asked)  # an ask is a function of seed and history
-        kinds: dict[str, Callable[[], optuna.samplers.BaseSampler]] = {
-            "sobol": lambda: optuna.samplers.QMCSampler(seed=self.space.sampler_seed, warn_independent_sampling=False),
-            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
-        }
-        named = self.space.sampler
-        sampler = kinds[named]() if isinstance(named, str) else named
-        study = optuna.create_study(sampler=sampler, direction=self.space.direction)  # type: ignore[arg-type]
-        for trial in self.asked:
-            study.enqueue_trial({name: getattr(trial, name) for name in self.axes.names})
-            frozen = study.ask(self.distributions)
-            if self.phase_of(trial.id) is not None:
-                value = self.value_of(trial.id)
-                state = None if value is not None else optuna.trial.TrialState.FAIL
-                study.tell(frozen, value, state=state)
-        return study
+        named, words = self.space.sampler, [self.space.sampler_seed, len(self.asked), len(self._refused)]
+        if isinstance(named, str):
+            kind = optuna.samplers.RandomSampler if named == "random" else optuna.samplers.TPESampler
+            named = kind(seed=int(np.random.SeedSequence(words).generate_state(1)[0]))
+        return optuna.create_study(sampler=named, direction=self.space.direction)  # type: ignore[arg-type]
 
     def _is_certain(self) -> bool:
         recorded = sum(self.phase_of(trial.id) is not None for trial in self.asked)
@@ -160,7 +196,13 @@ class Explorer:
             return None
         return int(phase in GENERALIZED) if self._critical else names.index(phase)
 
+    def _tidied(self, row: Mapping[str, Any]) -> Row:
+        return {name: self._tidy(name, value) for name, value in row.items()}
+
     def _tidy(self, name: str, value: Any) -> Any:
-        """Six digits: what a person can type again."""
-        value = self.space.coerce(name, value)
-        return float(f"{value:.6g}") if isinstance(value, float) else value
+        """Of a continuous axis, six digits, what a person can type again, within its ends; a listed value as it is."""
+        value, axis = self.space.coerce(name, value), self.space.distributions.get(name)
+        if not isinstance(value, float) or axis is None or hasattr(axis, "choices"):
+            return value
+        low, high = self.space.coerce(name, axis.low), self.space.coerce(name, axis.high)
+        return min(max(float(f"{value:.6g}"), low), high)

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +18,9 @@ from typing import Any
 
 from phasemap import probes as probing
 from phasemap.fields import Fault, Field
-from phasemap.plan.component import Component, component, names
+from phasemap.plan.component import Component, built_in, component, names
 from phasemap.plan.idle import idle
-from phasemap.plan.outcome import DEFINITIONS
+from phasemap.plan.outcome import DEFINITIONS, WORDS
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place
 from phasemap.plan.trial import (
@@ -38,6 +38,7 @@ from phasemap.words import did_you_mean, nearest
 
 MOST_VALUES = 100_000  # of one axis
 MOST_TRIALS = 1_000_000
+MOST_TRIED = 1_000  # cells of a sampled sweep that are checked before it starts
 SAMPLERS = ("grid", "boundary", "sobol", "random", "tpe")
 INSTEAD = {
     "probe": "",
@@ -276,8 +277,15 @@ class Space:
             faults.append(f"sampler: {self.sampler} needs an axis to explore, got none; add one")
         if not isinstance(self.trials_wanted, int) or self.trials_wanted < 1:
             faults.append(f"trials: must be a whole number of at least 1, got {self.trials_wanted!r}; raise it")
-        if self.objective not in DEFINITIONS and not any(part.kind == "probe" for part in self.parts):
-            faults.append(f"objective: must be an outcome of a trial, got {self.objective!r}; use grok_step, say")
+        known = self.objective in DEFINITIONS or any(part.kind == "probe" for part in self.parts)
+        if not known or self.objective in WORDS:
+            faults.append(
+                f"objective: must be a number among a trial's outcomes, got {self.objective!r}; use grok_step, say"
+            )
+        if not isinstance(self.sampler_seed, int) or self.sampler_seed < 0:
+            faults.append(f"sampler_seed: must be a whole number of at least 0, got {self.sampler_seed!r}; raise it")
+        if not self.critical and not 0 <= self.target < 1:
+            faults.append(f"target: must lie in [0, 1), got {self.target!r}; use 0.05, say, or 0 for none")
         if self.direction not in ("minimize", "maximize"):
             faults.append(f"direction: must be minimize or maximize, got {self.direction!r}; choose one of these")
         return faults + self._idle_settings() + self._critical_faults() + self._library_faults() + self._part_faults()
@@ -355,16 +363,34 @@ class Space:
         ]
 
     def _corner_faults(self) -> list[str]:
-        """Rules broken at either end of an axis, the others at their starts."""
-        ends, faults, made = self._ends(), [], []
-        start = {name: both[0] for name, both in ends.items()}
-        for name, both in ends.items():
-            for end in both:
-                try:
-                    made.append(self.trial({**self.fixed, **start, name: end}))
-                except Fault as fault:
-                    faults += fault.faults
-        return list(dict.fromkeys(faults + self._idle(made)))
+        """Rules broken by what the axes may hold, each once: continuous ones at their ends, the others value by value,
+        in every combination unless these are too many."""
+        faults, made = [], []
+        for cell in self._tried():
+            try:
+                made.append(self.trial({**self.fixed, **cell}))
+            except Fault as fault:
+                faults += fault.faults
+        laws = {fault.partition(", got ")[0]: fault for fault in reversed(faults + self._idle(made))}
+        return list(reversed(laws.values()))
+
+    def _tried(self) -> Iterable[dict[str, Any]]:
+        held = self._held()
+        if math.prod(map(len, held.values())) <= MOST_TRIED:
+            return (dict(zip(held, cell, strict=True)) for cell in itertools.product(*held.values()))
+        start = {name: values[0] for name, values in held.items()}
+        return ({**start, name: value} for name, values in held.items() for value in values)
+
+    def _held(self) -> dict[str, tuple[Any, ...]]:
+        """Of each axis its values, of a continuous one both ends."""
+        held = self._ends() | {name: tuple(values) for name, values in self.grid.items()}
+        for name, axis in self.distributions.items():
+            if hasattr(axis, "choices"):
+                held[name] = tuple(axis.choices)
+            elif isinstance(axis.low, int):
+                values = range(axis.low, axis.high + 1, axis.step)
+                held[name] = tuple(values[:: -(-len(values) // MOST_TRIED)])
+        return held
 
     def _ends(self) -> dict[str, tuple[Any, ...]]:
         """The first and the last value of each axis."""
@@ -437,7 +463,7 @@ class Space:
         if name not in self.known:
             return [unknown(name, value, self.known)]
         if _is_distribution(value):
-            return []
+            return _distribution_faults(self.known[name], value)
         if not _is_axis(value):
             value = [value]
         if not len(value):
@@ -509,18 +535,24 @@ def _read(values: Mapping[str, Any]) -> tuple[tuple[Component, ...], tuple[str, 
     if "phases" in plain:
         plain["phases"] = named("phases", plain["phases"])
     users = tuple(part for part in parts.values() if part.code)
-    return users, tuple(problems + _clashes(users)), plain
+    return users, tuple(problems + _clashes(users, _built_in(plain))), plain
 
 
-def _clashes(parts: Iterable[Component]) -> list[str]:
-    """Fields of the user's components that something else has already."""
-    owners: dict[str, Component] = {}
+def _built_in(plain: Mapping[str, Any]) -> list[Component]:
+    """The components of ours that the values choose."""
+    named = [(kind, one) for kind in SLOTS for one in _listed(plain.get(kind, CORE[kind].default))]
+    return [built_in(kind, one) for kind, one in named if one in names(kind)]
+
+
+def _clashes(parts: Sequence[Component], others: Sequence[Component]) -> list[str]:
+    """Fields of the user's components that something else has already: one value would go to both."""
     faults = []
-    for part in parts:
+    for n, part in enumerate(parts):
         for field in part.fields:
-            other = owners.setdefault(field.name, part)
-            if field.name in CORE or field.name in DEFINITIONS or other.kind != part.kind:
-                whose = "of every trial" if field.name in CORE else f"of {other.name}"
+            owners = [one for one in (*others, *parts[:n]) if field.name in (own.name for own in one.fields)]
+            other = next((one for one in owners if one.kind != part.kind), None)
+            if field.name in CORE or field.name in DEFINITIONS or other:
+                whose = "of every trial" if field.name in CORE else f"of {other.name}" if other else ""
                 whose = "an outcome" if field.name in DEFINITIONS else whose
                 faults.append(
                     f"{part.kind}: {place(part.target)}parameter {field.name} of {part.name} needs a name of its own, "
@@ -576,6 +608,16 @@ def _may_be_empty(name: str, settings: Mapping[str, Any], known: Mapping[str, Fi
 
 def _is_distribution(value: Any) -> bool:
     return type(value).__name__.endswith("Distribution") and hasattr(value, "single")
+
+
+def _distribution_faults(field: Field, axis: Any) -> list[str]:
+    if field.name == "seed":
+        return [f"seed: must be a value or a list, got {axis!r}; leave it out: every trial has a seed of its own"]
+    if axis.single():
+        return [f"{field.name}: an axis needs two values, got {axis!r}; write the value itself"]
+    if field.kind is int and isinstance(getattr(axis, "low", 0), float):
+        return [f"{field.name}: must be whole numbers, got {axis!r}; use an IntDistribution"]
+    return []
 
 
 def _is_axis(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from phasemap.plan.outcome import Curve, Result
@@ -16,7 +16,6 @@ SECONDS_PER_COST = 4e-11  # of one core, by eager steps
 CPU_BEGIN, GPU_BEGIN = 3e-4, 1e-3  # seconds that the calls of a step take, whatever the stack
 GPU_CORES = 300  # cores that a GPU does the arithmetic of
 COMPILE_PAYS = 2_000  # steps: a compiled one takes two thirds of the time; compiling takes 5-30 s once per shape
-MEASURE_PAYS = 600  # seconds of training: measuring stacks of a shape takes 1-20 s
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,6 @@ class Plan:
     compiled: str = "auto"  # always, never, auto
     gpu: bool = False
     memory: float = math.inf  # bytes a stack may take
-    measure: Callable[[Trial, int], int] | None = None  # the best size here, up to the second argument
 
     def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
         """All trials in stacks of one shape each, the most expensive first so that no slot ends late."""
@@ -99,16 +97,14 @@ class Plan:
         stacks = []
         for same in shapes.values():
             compiled = self.compiles(same[0])
-            most = self.size or self.best(same[0], seconds(same))
+            most = self.size or self.best(same[0])
             count = -(-len(same) // most)
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))
 
-    def best(self, trial: Trial, work: float = 0.0) -> int:
-        """Trials that train fastest together, by measurement where ``work`` seconds of training repay it."""
+    def best(self, trial: Trial) -> int:
+        """Trials that train fastest together, of those that fit."""
         fits = max(1, int(min(self.memory / memory(trial), GPU_LARGEST)))
-        if self.measure and work >= MEASURE_PAYS:
-            return self.measure(trial, fits)
         return min(best_size(trial, self.gpu), fits)
 
     def largest(self, trial: Trial, device: str) -> int:

@@ -24,7 +24,9 @@ from phasemap.record import client as store  # first: it sets what MLflow reads 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from phasemap.plan.asked import Asked
+from phasemap.fields import Fault
+from phasemap.plan.asked import Asked, strays
+from phasemap.plan.asked import asked as asked_of
 from phasemap.plan.keep import Keep
 from phasemap.plan.outcome import DEFINITION_VERSIONS, PICTURE_FILE, Curve, Outcome, Result
 from phasemap.plan.phases import PHASES
@@ -102,6 +104,7 @@ class Recorder:
         self.origin = origin(file) if file else {}  # tags of every run
         self.client = self._answered(lambda: store.connect(uri))
         self.failed: dict[str, str] = {}
+        self._others: list[dict[str, Any]] = []  # what samplers asked for in other settings of the sweep
         self._creating = ""  # id of the trial whose run was created last
         try:
             self.experiment = self._answered(self._experiment)
@@ -167,13 +170,29 @@ class Recorder:
         self._jobs.put(Job(lambda: self._write_failure(trial, reason), f"failed trial {trial.id}"))
 
     def asked(self, space: Space) -> list[Trial]:
-        """Trials a sampler has asked for in earlier runs of the sweep, in its order. Where its list is out of reach
-        (a moved folder, a deleted parent run), the trials that are recorded."""
+        """Trials a sampler has asked for in earlier runs of the sweep, in its order, of those that the space asks for;
+        the others stay in the list. Where it is out of reach (a moved folder, a deleted parent run), the trials that
+        are recorded."""
+        mine, wanted = [], asked_of(space)
+        for values in self._listed():
+            trial = None
+            if not strays(wanted, {name: str(value) for name, value in values.items()}):
+                with suppress(Fault):  # a field that the user's code has lost since
+                    trial = space.trial(values)
+            if trial:
+                mine.append(trial)
+            else:
+                self._others.append(values)
+        return mine
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """The values of all trials that samplers have asked for."""
         listed = "phasemap.asked" in self.client.get_run(self.parent).data.tags
         try:
             if any(file.path == ASKED for file in self.client.list_artifacts(self.parent)):
                 with tempfile.TemporaryDirectory() as folder:
-                    return [space.trial(one) for one in json.loads(Path(self._download(ASKED, folder)).read_text())]
+                    values: list[dict[str, Any]] = json.loads(Path(self._download(ASKED, folder)).read_text())
+                    return [dict(one) for one in values]
             why = "it is gone"
         except (OSError, ValueError, TypeError, AttributeError, MlflowException) as error:
             listed, why = True, store.short(error)
@@ -181,11 +200,11 @@ class Recorder:
             return []
         self.say(f"{self.name}: the sampler's list of trials cannot be read ({why}); it goes on from those recorded")
         runs = self._search("tags.`phasemap.kind` = 'trial' and attributes.status = 'FINISHED'")
-        return [space.trial(run.data.params) for run in runs if run.data.tags.get("phasemap.trial") in self.done]
+        return [dict(run.data.params) for run in runs if run.data.tags.get("phasemap.trial") in self.done]
 
     def write_down(self, asked: list[Trial]) -> None:
-        """Queues the list of all trials a sampler has asked for."""
-        text = json.dumps([dict(trial.values) for trial in asked])
+        """Queues the list of all trials a sampler has asked for, behind those of other settings of the sweep."""
+        text = json.dumps([*self._others, *(dict(trial.values) for trial in asked)])
 
         def write() -> None:
             self.client.log_text(self.parent, text, ASKED)

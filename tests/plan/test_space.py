@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from small import faults, written
 
 from phasemap.fields import Fault
@@ -123,6 +123,59 @@ def test_settings_are_checked():
     assert faults(Space(sampler="boundary").check) == [message]
     message = "weight_decay: the grid sampler takes lists only, got a distribution; write a list, or choose a sampler"
     assert faults(Space(weight_decay=FloatDistribution(0.1, 3)).check) == [message]
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (
+            {"width": IntDistribution(16, 256, log=True)},
+            "width: must be a multiple of heads (4), got 17; use 16 or 20",
+        ),
+        ({"width": [16, 18, 32]}, "width: must be a multiple of heads (4), got 18; use 16 or 20"),
+        ({"width": [64, 100], "heads": [4, 8]}, "width: must be a multiple of heads (8), got 100; use 96 or 104"),
+        ({"weight_decay": [0.1, -1, 3]}, "weight_decay: must not be negative, got -1.0; use 0 or more"),
+        (
+            {"activation": CategoricalDistribution(["relu", "gleu", "gelu"])},
+            "activation: must be one of relu, gelu, square, tanh, sigmoid, silu, got 'gleu'; choose one of these (did "
+            "you mean gelu?)",
+        ),
+        (
+            {"width": FloatDistribution(16, 64)},
+            "width: must be whole numbers, got FloatDistribution(high=64.0, log=False, low=16.0, step=None); use an "
+            "IntDistribution",
+        ),
+        (
+            {"weight_decay": FloatDistribution(1, 1)},
+            "weight_decay: an axis needs two values, got FloatDistribution(high=1.0, log=False, low=1.0, step=None); "
+            "write the value itself",
+        ),
+        (
+            {"seed": IntDistribution(1, 9), "weight_decay": [1, 2]},
+            "seed: must be a value or a list, got IntDistribution(high=9, log=False, low=1, step=1); leave it out: "
+            "every trial has a seed of its own",
+        ),
+    ],
+)
+@pytest.mark.parametrize("sampler", ["boundary", "sobol"])
+def test_a_value_that_a_sampler_might_choose_and_that_breaks_a_rule_is_refused_at_the_start(axes, message, sampler):
+    assert faults(Space(**axes, sampler=sampler).check) == [message]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"target": 5}, "target: must lie in [0, 1), got 5; use 0.05, say, or 0 for none"),
+        ({"target": -0.1}, "target: must lie in [0, 1), got -0.1; use 0.05, say, or 0 for none"),
+        ({"sampler_seed": -1}, "sampler_seed: must be a whole number of at least 0, got -1; raise it"),
+        (
+            {"objective": "phase"},
+            "objective: must be a number among a trial's outcomes, got 'phase'; use grok_step, say",
+        ),
+    ],
+)
+def test_a_setting_of_the_sampler_that_would_fail_midway_is_refused_at_the_start(setting, message):
+    assert faults(Space(weight_decay=[0.1, 1], sampler="boundary", **setting).check) == [message]
 
 
 def test_settings_may_be_numbers_of_numpy():

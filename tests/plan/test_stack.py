@@ -54,27 +54,6 @@ def test_no_stack_is_planned_that_would_not_fit():
     assert max(len(stack.trials) for stack in Plan(memory=1).stacks(many)) == 1  # it must be tried
 
 
-def test_a_shape_with_hours_of_work_is_measured_and_one_with_minutes_is_not():
-    asked = []
-
-    def measure(trial, most):
-        asked.append(trial.width)
-        return 5
-
-    short, long = Trial(model="mlp", width=16, steps=100), Trial(steps=100_000)
-    stacks = Plan(measure=measure).stacks([one.replace(seed=s) for one in (short, long) for s in range(20)])
-    assert asked == [128]
-    assert {len(stack.trials) for stack in stacks if stack.trials[0].width == 128} == {5}
-
-
-def test_a_size_given_by_hand_is_not_measured():
-    def measure(trial, most):
-        raise AssertionError
-
-    trials = [Trial(steps=100_000, seed=seed) for seed in range(4)]
-    assert {len(stack.trials) for stack in Plan(size=2, measure=measure).stacks(trials)} == {2}
-
-
 def test_the_most_expensive_stack_comes_first():
     stacks = Plan(size=4).stacks(TRIALS)
     prices = [seconds(stack.trials) for stack in stacks]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from small import MLP, facts, trained
+from small import MLP, facts, space_text, trained
 
+from phasemap import sweep
 from phasemap.plan.stack import Plan
 from phasemap.scheduling import cluster, cores, ray_tune
 from phasemap.scheduling.queue import Work
@@ -83,3 +84,18 @@ def test_shares_of_a_gpu_are_slots_of_their_own_and_cores_beside_them_see_none(t
     assert all(sees in ("0", "1") for device, sees, _ in places if device == "cuda")
     assert all(sees == "" for device, sees, _ in places if device == "cpu")
     assert as_alone(recorded)
+
+
+def test_a_gpu_that_ray_counts_and_torch_cannot_use_trains_nothing(tmp_path, monkeypatch, capsys):
+    import ray
+
+    start = ray.init
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(ray, "init", lambda *args, **more: start(*args, num_gpus=1, **more))
+    (tmp_path / "space.py").write_text(space_text(seed=[0, 1, 2]))
+    assert sweep.main(["space.py", "--no-figures"]) == 0
+    told = capsys.readouterr().out
+    assert "space: Ray counts a GPU that torch cannot use (" in told
+    assert "space: 3 of 3 trials recorded" in told
