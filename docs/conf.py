@@ -21,9 +21,10 @@ author = "The phasemap maintainers"
 copyright = f"2026, {author}"
 release = phasemap.__version__
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md", "docker/README.md", "benchmarks/data/README.md"]
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+include_patterns = ["*.md", "docs/**.md", "docs/example.ipynb", "docker/README.md", "benchmarks/data/README.md"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 
+nb_execution_mode = "off"  # its outputs are recorded; a test runs it
 myst_heading_anchors = 4  # as a code host's; a link to one that is not there fails the build
 suppress_warnings = ["misc.highlighting_failure"]  # a command with … in it is no correct shell
 
@@ -46,6 +47,7 @@ NAVIGATION = {  # page -> caption -> the pages below it, which a code host lists
             "First map <self>",
             "docs/search-spaces",
             "docs/shipped-spaces",
+            "docs/example",
             "docs/extend",
             "docs/how-do-i",
             "docs/how-to-read-figures",

@@ -79,7 +79,9 @@ def test_an_outcome_that_no_trial_has_is_named_on_the_terminal_too(recorded, tmp
     asked = ["--outcome", "betti1", "--outcome", "final_test_accuracy"]
     assert main(["sweep", "outcome_map", *asked, "--tracking-uri", recorded, "--out", str(tmp_path)]) == 0
     told = capsys.readouterr().err
-    assert told.startswith("sweep: outcome_map_betti1 cannot be drawn, because no finished trial has a betti1 (independent loops")
+    assert told.startswith(
+        "sweep: outcome_map_betti1 cannot be drawn, because no finished trial has a betti1 (independent loops"
+    )
 
 
 def test_bad_names_get_one_message(recorded, tmp_path, capsys):
