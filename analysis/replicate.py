@@ -260,11 +260,15 @@ def _overview_row(ax: Axes, finding: Finding, y: int) -> None:
         (v - claim.low) / (claim.high - claim.low)
         for v in (measured.low, measured.value, measured.high, *sorted(set(claim.points)))
     )
+    beyond: dict[float, list[str]] = {}  # values off the scale, by where they are marked
     for point in points:
         spot = min(max(point, -1.4), 2.4)
         ax.plot(spot, y - 0.22, "D", color=style.PURPLE, markersize=3, fillstyle="none", markeredgewidth=0.7)
         if spot != point:
-            ax.annotate(f"{point * (claim.high - claim.low) + claim.low:.3g}", (spot, y - 0.22), fontsize=5)
+            beyond.setdefault(spot, []).append(f"{point * (claim.high - claim.low) + claim.low:.3g}")
+    for spot, values in beyond.items():
+        place = (spot, y - 0.22)
+        ax.annotate(", ".join(values), place, (3, 0), textcoords="offset points", va="center", fontsize=5)
     ours = finding.kind == PUBLISHED
     _draw_estimate(ax, Estimate(value, low, high, measured.n), y, COLORS[finding.verdict], (-1.5, 2.5), ours)
     ax.annotate(
