@@ -49,7 +49,7 @@ class Axis:
     """One field of a trial as a coordinate in [0, 1].
 
     ``choices`` empty: every number from ``low`` to ``high``, evenly in the logarithm if ``log``.
-    ``choices`` of numbers: ordered, spaced as they are spaced, or evenly in the logarithm, or by rank.
+    ``choices`` of numbers: ordered, in the logarithm if ``log``, else as ``spacing`` finds them spaced.
     Other choices: unordered, any two of them equally far apart.
     """
 
@@ -58,12 +58,14 @@ class Axis:
     high: float = 1.0
     log: bool = False
     choices: tuple[Any, ...] = ()
+    stepped: bool = False  # the choices are the steps of a range, of which a few may stand for all
 
     def __post_init__(self) -> None:
         if not self.choices and not self.low < self.high:
             raise ValueError(f"{self.name}: low < high must hold, got {self.low!r} and {self.high!r}; swap them")
-        if not self.choices and self.log and self.low <= 0:
-            raise ValueError(f"{self.name}: a log axis must start above 0, got {self.low!r}; raise it or use log=False")
+        start = self.choices[0] if self.choices else self.low
+        if self.log and self.ordered and start <= 0:
+            raise ValueError(f"{self.name}: a log axis must start above 0, got {start!r}; raise it or use log=False")
 
     @cached_property
     def ordered(self) -> bool:
@@ -72,7 +74,9 @@ class Axis:
     @cached_property
     def spacing(self) -> Spacing:
         """Of the choices; words have ranks alone."""
-        return spacing(self.choices) if self.ordered else "rank"
+        if not self.ordered:
+            return "rank"
+        return "log" if self.log else spacing(self.choices)
 
     @cached_property
     def positions(self) -> np.ndarray:
@@ -90,7 +94,10 @@ class Axis:
             return self.positions[[self.choices.index(v) for v in values]]
         numbers = np.asarray(values, float)
         if self.choices:
-            return np.interp(numbers, np.array(self.choices, float), self.positions)
+            choices = np.array(self.choices, float)
+            if self.log:
+                numbers, choices = np.log(numbers), np.log(choices)
+            return np.interp(numbers, choices, self.positions)
         low, high = self._ends
         return ((np.log(numbers) if self.log else numbers) - low) / (high - low)
 
@@ -115,10 +122,32 @@ class Axis:
         return self.positions[np.searchsorted(middles, units)]
 
     def spread(self, uniform: np.ndarray) -> np.ndarray:
-        """Uniform draws in [0, 1) -> allowed unit coordinates, every choice equally often."""
+        """Uniform draws in [0, 1) -> allowed unit coordinates: every choice equally often, or evenly in the logarithm
+        if ``log``."""
         if not self.choices:
             return uniform
-        return self.positions[np.minimum((uniform * len(self.choices)).astype(int), len(self.choices) - 1)]
+        if self.log and self.ordered:
+            chosen = np.searchsorted(self._shares, uniform, side="right")
+        else:
+            chosen = (uniform * len(self.choices)).astype(int)
+        return self.positions[np.minimum(chosen, len(self.choices) - 1)]
+
+    def line(self, most: float) -> np.ndarray:
+        """Even unit coordinates, about ``most``: centers of cells, at least 4, or choices, both ends among them."""
+        if not self.choices:
+            size = max(4, int(most))
+            return (np.arange(size) + 0.5) / size
+        if len(self.choices) <= most:
+            return self.positions
+        return np.unique(self.snap(np.linspace(0, 1, max(2, int(most)))))
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        """Share of the axis up to and with each choice, [choices]: each has half the gap on either side, an end one
+        as much beyond it as before it, or it would come half as often as its neighbor."""
+        gaps = np.diff(self.positions) if len(self.choices) > 1 else np.ones(1)
+        upto = np.cumsum(np.append(gaps[:1], gaps) + np.append(gaps, gaps[-1:]))
+        return upto / upto[-1]
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -166,16 +195,22 @@ class Axes:
         return np.stack([axis.snap(points[:, i]) for i, axis in enumerate(self.axes)], 1)
 
     def spread(self, uniform: np.ndarray) -> np.ndarray:
-        """Uniform draws [N, D] -> points that can be tried, every choice equally often."""
+        """Uniform draws [N, D] -> points that can be tried, as even as the draws."""
         return np.stack([axis.spread(uniform[:, i]) for i, axis in enumerate(self.axes)], 1)
 
     def lattice(self, most: int = 4096) -> np.ndarray:
-        """An even lattice of at most about ``most`` points, [M, D]: cell centers, or the choices of an axis."""
-        discrete = math.prod(len(axis.choices) for axis in self.axes if axis.choices)
-        free = sum(not axis.choices for axis in self.axes)
-        size = max(4, int((most / discrete) ** (1 / free))) if free else 0
-        lines = [axis.positions if axis.choices else (np.arange(size) + 0.5) / size for axis in self.axes]
-        return np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, len(lines))
+        """An even lattice of at most about ``most`` points, [M, D]: cell centers, or the choices of an axis.
+
+        Where these are too many, steps of a range are thinned first: they share evenly with the continuous axes. Lists
+        are thinned where they leave no 4 points to each of those, words never.
+        """
+        listed = [axis for axis in self.axes if axis.choices and axis.ordered and not axis.stepped]
+        rest = [axis for axis in self.axes if axis.stepped or not axis.choices]
+        lines = {axis.name: axis.positions for axis in self.axes if not axis.ordered}
+        for axes, share in ((listed, most / 4 ** len(rest)), (rest, most)):
+            level = _level([len(axis.choices) or math.inf for axis in axes], share / _points(lines))
+            lines |= {axis.name: axis.line(level) for axis in axes}
+        return np.stack(np.meshgrid(*(lines[name] for name in self.names), indexing="ij"), -1).reshape(-1, len(lines))
 
     def features(self, points: np.ndarray, lengthscales: Sequence[float]) -> np.ndarray:
         """Points [N, D] -> [N, F], so that Euclidean distance is in lengthscales; unordered choices are one-hot."""
@@ -194,6 +229,20 @@ def unit_axes(count: int) -> Axes:
     return Axes(tuple(Axis(f"x{i}") for i in range(count)))
 
 
+def _points(lines: Mapping[str, np.ndarray]) -> int:
+    return math.prod(len(line) for line in lines.values())
+
+
+def _level(lengths: Sequence[float], most: float) -> float:
+    """The length to which the longer ones must be cut for the product of all to be at most ``most``."""
+    for i, length in enumerate(sorted(lengths)):
+        level = most ** (1 / (len(lengths) - i))
+        if length > level:
+            return level
+        most /= length
+    return math.inf
+
+
 def _from_distribution(name: str, distribution: Any) -> Axis:
     if hasattr(distribution, "choices"):
         return Axis(name, choices=_in_order(distribution.choices))
@@ -201,11 +250,12 @@ def _from_distribution(name: str, distribution: Any) -> Axis:
     if step is None:
         return Axis(name, float(low), float(high), distribution.log)
     count = round((high - low) / step) + 1
-    if distribution.log:
-        index = np.unique(np.round((np.geomspace(low, high, min(count, MOST_CHOICES)) - low) / step))
+    if distribution.log and count > MOST_CHOICES:
+        index = np.unique(np.round((np.geomspace(low, high, MOST_CHOICES) - low) / step))
     else:
         index = np.unique(np.linspace(0, count - 1, min(count, MOST_CHOICES)).round())
-    return Axis(name, choices=tuple(type(step)(low + int(i) * step) for i in index), log=distribution.log)
+    choices = tuple(type(step)(low + int(i) * step) for i in index)
+    return Axis(name, choices=choices, log=distribution.log, stepped=True)
 
 
 def _in_order(values: Sequence[Any]) -> tuple[Any, ...]:

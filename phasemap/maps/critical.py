@@ -1,7 +1,7 @@
 """When a sweep that seeks one number has it: where along an axis generalization becomes as likely as not.
 
-At each value of the other axes. The trials are placed by ``planner.py``, for which a trial has generalized or
-has not; here their map is read until every interval is as narrow as was asked for.
+At each value of the other axes, or a few where they are ranges. The trials are placed by ``planner.py``, for which a
+trial has generalized or has not; here their map is read until every interval is as narrow as was asked for.
 
 Letters: N trials, D axes.
 """
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from phasemap.maps.axes import Axes
+from phasemap.maps.axes import Axes, Axis
 from phasemap.maps.phase_map import PhaseMap
 
 GENERALIZED = ("comprehension", "grokking", "collapse")  # phases of a trial that has generalized at some step
-PLACES = (0.1, 0.5, 0.9)  # of a continuous axis, the lines at which the critical value is sought
+PLACES = (0.1, 0.5, 0.9)  # of a range, the lines at which the critical value is sought; a list is sought at each value
 STARTUP = 16  # labeled trials before the first look
 LEVEL = 0.9
 Labels = Sequence[int | None]
@@ -70,5 +70,11 @@ class Critical:
 
     def _others(self) -> list[dict[str, Any]]:
         others = [axis for axis in self.axes.axes if axis.name != self.name]
-        places = [axis.choices or tuple(axis.value(place) for place in PLACES) for axis in others]
+        places = [_places(axis) for axis in others]
         return [dict(zip((a.name for a in others), values, strict=True)) for values in itertools.product(*places)]
+
+
+def _places(axis: Axis) -> tuple[Any, ...]:
+    """Values of another axis at which the critical value is sought."""
+    few = len(axis.choices) <= len(PLACES) or not axis.stepped
+    return axis.choices if axis.choices and few else tuple(axis.value(place) for place in PLACES)

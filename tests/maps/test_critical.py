@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from phasemap.fields import Fault
 from phasemap.maps.axes import Axes, Axis
@@ -48,6 +49,26 @@ def test_a_sharp_critical_value_is_met_and_held_on_every_line(first):
         assert any(low - 0.01 <= at <= high + 0.01 for low, high in line.spans)
         assert line.width <= 0.15
     assert [line.fixed for line in critical.lines(points, labeled(points))] == [{"width": w} for w in (16, 32, 64)]
+
+
+@pytest.mark.parametrize(
+    ("other", "widths"),
+    [
+        (FloatDistribution(16, 256, log=True), [21.1, 64, 194]),
+        (IntDistribution(16, 256, log=True), [21, 64, 194]),
+        (IntDistribution(16, 256), [40, 136, 232]),
+        (IntDistribution(16, 240, step=16), [32, 128, 224]),
+        (IntDistribution(1, 3), [1, 2, 3]),
+        (CategoricalDistribution([16, 20, 24, 28, 32, 40]), [16, 20, 24, 28, 32, 40]),
+        (CategoricalDistribution(["relu", "gelu", "square", "tanh"]), ["relu", "gelu", "square", "tanh"]),
+    ],
+)
+def test_a_range_is_sought_at_a_few_places_and_a_list_at_each_value(other, widths):
+    axes = Axes.from_distributions({"weight_decay": FloatDistribution(0.01, 10, log=True), "width": other})
+    points = axes.spread(np.random.default_rng(0).random((32, 2)))
+    lines = Critical(axes, "weight_decay", 0.1).lines(points, (points[:, 0] > 0.5).astype(int).tolist())
+    sought = [line.fixed["width"] for line in lines]
+    assert sought == (widths if isinstance(widths[0], str) else pytest.approx(widths, abs=0.1))
 
 
 @pytest.mark.parametrize(
