@@ -155,13 +155,16 @@ def test_a_target_ends_the_sweep_before_its_budget():
 
 @pytest.mark.parametrize("sampler", ["sobol", "random", "tpe", "boundary", optuna.samplers.QMCSampler(seed=1)])
 def test_every_trial_of_continuous_axes_is_another_point(sampler):
-    axes = {"weight_decay": FloatDistribution(0.1, 10, log=True), "learning_rate": FloatDistribution(1e-4, 1e-2)}
+    axes: dict[str, Any] = {
+        "weight_decay": FloatDistribution(0.1, 10, log=True),
+        "learning_rate": FloatDistribution(1e-4, 1e-2),
+    }
     asked = sampled(sampler, 64, **axes)
     assert len({(trial.weight_decay, trial.learning_rate) for trial in asked}) == 64
 
 
 def test_a_sobol_sweep_covers_its_axes_evenly_however_often_it_is_stopped():
-    axes = {"label_noise": FloatDistribution(0.0, 1.0), "weight_decay": FloatDistribution(0.0, 1.0)}
+    axes: dict[str, Any] = {"label_noise": FloatDistribution(0.0, 1.0), "weight_decay": FloatDistribution(0.0, 1.0)}
     asked = sampled("sobol", 64, **axes)
     boxes = Counter((int(trial.label_noise * 8), int(trial.weight_decay * 8)) for trial in asked)
     assert set(boxes.values()) == {1}  # a (0, 6, 2)-net has a point in each of 8 x 8 boxes
@@ -169,14 +172,17 @@ def test_a_sobol_sweep_covers_its_axes_evenly_however_often_it_is_stopped():
 
 
 def test_random_sweeps_of_neighboring_seeds_share_no_point():
-    axes = {"weight_decay": FloatDistribution(0.1, 10)}
+    axes: dict[str, Any] = {"weight_decay": FloatDistribution(0.1, 10)}
     points = [{trial.weight_decay for trial in sampled("random", 24, sampler_seed=seed, **axes)} for seed in (0, 8)]
     assert not points[0] & points[1]
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "random", "tpe", "boundary"])
 def test_listed_values_and_the_ends_of_an_axis_are_kept_to_the_last_digit(sampler):
-    axes = {"weight_decay": np.geomspace(0.1, 10, 6), "learning_rate": FloatDistribution(0.00123457499, 0.00123457501)}
+    axes: dict[str, Any] = {
+        "weight_decay": np.geomspace(0.1, 10, 6),
+        "learning_rate": FloatDistribution(0.00123457499, 0.00123457501),
+    }
     asked = sampled(sampler, 24, **axes)
     space = Space(**axes, sampler=sampler, model="mlp", modulus=11, batch_size=256)
     assert {trial.weight_decay for trial in asked} <= set(space.grid["weight_decay"])
@@ -185,7 +191,8 @@ def test_listed_values_and_the_ends_of_an_axis_are_kept_to_the_last_digit(sample
 
 def test_a_point_that_breaks_a_rule_is_passed_over():
     """Too many combinations to try all before the start: two widths at every 1,000th number of heads."""
-    record, axes = Record(), {"width": [60, 64], "heads": IntDistribution(1, 4), "weight_decay": [0.1, 1.0]}
+    record = Record()
+    axes: dict[str, Any] = {"width": [60, 64], "heads": IntDistribution(1, 4), "weight_decay": [0.1, 1.0]}
     space = Space(**axes, sampler="sobol", trials=24, modulus=11, batch_size=256)
     explorer = Explorer(space, Plan(), record.phases.get, lambda trial: None, record.write_down, [])
     asked = ended(record, explorer).asked
@@ -196,7 +203,7 @@ def test_a_point_that_breaks_a_rule_is_passed_over():
 
 def test_a_space_without_a_point_that_may_be_tried_ends_with_its_fault():
     space = Space(width=[61, 67], heads=[4], weight_decay=[0.1, 1.0], sampler="random", trials=8)
-    explorer = Explorer(space, Plan(), {}.get, lambda trial: None, lambda trials: None, [])
+    explorer = Explorer(space, Plan(), lambda trial: None, lambda trial: None, lambda trials: None, [])
     with pytest.raises(Fault, match="width: must be a multiple of heads"):
         explorer.more()
 
