@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -44,7 +45,10 @@ def run(space: Space, name: str, **given: Any) -> Results:
 
     check_name(name)
     chosen = options(given)
-    status = execute(name, space, chosen, _source(space), sys.argv[0] or "python")
+    from phasemap.numerics import matmul  # brings torch
+
+    with matmul.threads_restored():
+        status = execute(name, space, chosen, _source(space), sys.argv[0] or "python")
     return Results(name, chosen.tracking_uri or None, status)
 
 
@@ -199,8 +203,21 @@ def _recorded_space(run_id: str, uri: str | None) -> Space:
     from phasemap.record import reader
 
     source = reader.space_source(run_id, uri)
-    given = [line.removeprefix("# --set ") for line in source.splitlines() if line.startswith("# --set ")]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "recorded_space.py"
+        file = Path(folder).resolve() / "recorded_space.py"
         file.write_text(source, encoding="utf-8")
-        return read(file).override(given)
+        try:
+            return read(file).override(_overrides(source))
+        finally:
+            if str(file.parent) in sys.path:  # put there for what stands beside a space file: nothing, here
+                sys.path.remove(str(file.parent))
+
+
+OVERRIDE = "# --set "  # begins the lines that the command appends to a recorded space file, one for each --set
+
+
+def _overrides(source: str) -> list[str]:
+    """What ``--set`` gave. The command's lines are the last, and no line break ends them; a comment of the file's own
+    that begins so has one, as the last line of a text file does."""
+    lines = itertools.takewhile(lambda line: line.startswith(OVERRIDE), reversed(source.split("\n")))
+    return [line.removeprefix(OVERRIDE) for line in lines][::-1]

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from small import space_text
 
 import phasemap
-from phasemap import sweep
+from phasemap import api, sweep
 from phasemap.fields import Fault
 from phasemap.plan.space_file import load
 from phasemap.record import reader
@@ -149,6 +149,24 @@ def test_a_network_of_ones_own_comes_back_from_its_space_and_runs_no_code_unaske
     (folder / "other.py").write_text(OWN.replace("sum(1)", "mean(1)"))
     with pytest.raises(Fault, match=f"model Net: must be the code that trial {trial} was recorded under"):
         phasemap.network(trial, space=load(folder / "other.py"))
+
+
+def test_a_recorded_space_is_run_with_what_the_command_gave_and_no_comment_of_its_own(folder):
+    note = "# --set width=32 takes half of the time"
+    (folder / "own.py").write_text(f"{note}\n{OWN}\n{note}\n")
+    for name, given in (("plain", []), ("set", ["--set", "modulus=5", "--set", "width=4"])):
+        assert here("--keep-weights", "final", "--name", name, *given, space="own.py") == 0
+        before = list(sys.path)
+        found = phasemap.network(phasemap.load(name).trial[0], execute=True)
+        assert sys.path == before
+        assert found(torch.tensor([[1, 2]])).shape == (1, 5 if given else 7)
+        assert found.weights["table.weight"].shape == ((5, 4) if given else (7, 8))
+
+
+def test_a_space_that_no_line_break_ends_is_run_with_what_the_command_gave():
+    for text in ("space = 1\n", "space = 1"):
+        assert api._overrides(text) == []
+        assert api._overrides(f"# --set a=1\n{text}\n# --set b=2\n# --set c=3") == ["b=2", "c=3"]
 
 
 def test_a_longer_budget_goes_on_and_the_short_one_stays(folder, capsys):

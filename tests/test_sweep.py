@@ -247,6 +247,18 @@ def test_a_storage_that_cannot_be_written_is_refused_before_anything_is_trained(
     assert runs(stored) == runs(stored, "FAILED") == []
 
 
+def test_a_number_of_threads_that_is_none_is_refused_before_anything_is_trained(stored):
+    words = [sys.executable, "-m", "phasemap.sweep", "tiny.py", "--local", "--no-figures"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "many"}
+    done = subprocess.run(words, cwd=stored, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if line and "libgomp" not in line]  # which says its own
+    (line,) = told
+    assert line.startswith("OMP_NUM_THREADS: must be a number of threads, ")
+    assert line.endswith("got 'many'; set it to 1, or unset it")
+    assert runs(stored) == runs(stored, "FAILED") == []
+
+
 def test_phases_that_the_evaluations_cannot_tell_are_warned_of_before_the_start(folder, capsys):
     coarse = ["tiny.py", "--dry-run", "--set", "delay_limit=40"]
     assert sweep.main(coarse) == 0
@@ -260,19 +272,25 @@ def test_watching_a_mistyped_sweep_names_the_one_that_was_meant(again, capsys):
     assert "(did you mean tiny?)" in capsys.readouterr().err
 
 
-def test_a_sweep_run_from_python_leaves_the_signals_of_its_program_alone(folder):
+def test_a_sweep_run_from_python_leaves_the_signals_and_threads_of_its_program_alone(folder):
     code = """
 import signal
+import threadpoolctl
+import torch
 import phasemap
 mine = lambda number, frame: None
 signal.signal(signal.SIGTERM, mine)
+torch.set_num_threads(3)
+blas = threadpoolctl.threadpool_limits(2, user_api="blas")
+threads = lambda: {one["filepath"]: one["num_threads"] for one in threadpoolctl.threadpool_info()}
+before = threads()
 space = phasemap.Space(weight_decay=[1.0], model="mlp", width=8, modulus=7, steps=10, evaluate_every=5)
 sweep = phasemap.run(space, name="mine", local=True, figures=False)
 assert len(sweep.table) == 1
-print(signal.getsignal(signal.SIGTERM) is mine)
+print(signal.getsignal(signal.SIGTERM) is mine, torch.get_num_threads() == 3, before.items() <= threads().items())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "True"
+    assert done.stdout.splitlines()[-1] == "True True True"
 
 
 def test_a_sweep_whose_curves_are_shown_while_it_trains_leaves_the_same_record(stored, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,10 +122,22 @@ def _attention_by_products(
 ) -> Tensor:
     """q [K, B, Tq, H, d], k and v [K, B, T, H, d] -> [K, B, Tq, H, d], by rounded matrix products."""
     lead, heads = q.shape[:2], q.shape[3]
-    q, k, v = (part.transpose(2, 3).flatten(0, 2) for part in (q, k, v))  # [K·B·H, T, d]
+    # Of one example of one trial a flatten, and its gradient, is a view with gaps: another way through the product.
+    q, k, v = (part.transpose(2, 3).flatten(0, 2).contiguous() for part in (q, k, v))  # [K·B·H, T, d]
     shares = (product(q, k.mT, precision) * scale).softmax(-1)
     shares = drop(shares.unflatten(0, (lead[0], -1))).flatten(0, 1) if drop else shares
-    return product(shares, v, precision).unflatten(0, (*lead, heads)).transpose(2, 3)
+    out: Tensor = _DenseGradient.apply(product(shares, v, precision))  # type: ignore[no-untyped-call]
+    return out.unflatten(0, (*lead, heads)).transpose(2, 3)
+
+
+class _DenseGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.contiguous()
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

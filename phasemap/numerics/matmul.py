@@ -120,14 +120,46 @@ def _proved() -> list[str]:
 
 
 def limit_threads() -> None:
-    """OMP_NUM_THREADS threads, or one, for torch and for numpy's BLAS: the number moves sums, and so it must not hang
-    on which of the two is called first."""
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    """``asked_threads`` for torch and for numpy's BLAS: the number moves sums, and so it must not hang on which of the
+    two is called first."""
+    threads = asked_threads()
     torch.set_num_threads(threads)
     with contextlib.suppress(ImportError):  # not needed on a GPU machine
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(threads, user_api="blas")
+
+
+def asked_threads() -> int:
+    """The first number of OMP_NUM_THREADS, which may be a list, one for each level of nested loops; one if it is unset.
+
+    Raises:
+        ValueError: it does not begin with a number of threads.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").strip()
+    first = asked.partition(",")[0].strip() if asked else "1"
+    if not (first.isascii() and first.isdigit() and int(first)):
+        raise ValueError(
+            f"OMP_NUM_THREADS: must be a number of threads, or several with commas between them, got {asked!r}; "
+            "set it to 1, or unset it"
+        )
+    return int(first)
+
+
+asked_threads()  # already here, which is before a sweep trains: within a stack it would be that stack's fault
+
+
+@contextlib.contextmanager
+def threads_restored() -> Iterator[None]:
+    """Gives the caller's torch and numpy back the threads that they had before."""
+    before = torch.get_num_threads()
+    with contextlib.ExitStack() as after:
+        with contextlib.suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            after.enter_context(threadpool_limits(None, user_api="blas"))
+        after.callback(torch.set_num_threads, before)
+        yield
 
 
 def machine_file(name: str) -> Path:

@@ -69,7 +69,10 @@ def loss_hessian(view: View) -> Product:
             block = slice(start, start + BLOCK)
             with torch.enable_grad():
                 point = flat.detach().requires_grad_()
-                logits = network.logits(network.layout.split(point), view.inputs[index[:, block]])
+                inputs = view.inputs[index[:, block]]
+                if view.shape.examples.is_real:
+                    inputs = inputs.to(point.dtype)  # not every matrix product takes two kinds of numbers
+                logits = network.logits(network.layout.split(point), inputs)
                 loss = losses(view.shape.loss, logits, targets[:, block]) * weight[:, block]
                 (gradient,) = torch.autograd.grad(loss.sum(), point, create_graph=True)
                 (turned,) = torch.autograd.grad((gradient * vector).sum(), point)

@@ -18,13 +18,13 @@ from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.outcome import Curve
 from phasemap.plan.stack import Report, Stack, memory
 from phasemap.plan.trial import Trial
+from phasemap.scheduling import cores
 from phasemap.training import weights
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import Training, may_be_stacked, train
 
 CHECKPOINT_SHARE = 0.02  # of the time may go into checkpoints
 SHARE_OF_MEMORY = 0.9  # of what is free when a stack begins
-GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # For tests, where nodes declare GPUs that they do not have: set to 1, stacks placed on a GPU compute on the CPU.
 ON_CPU = "PHASEMAP_CUDA_ON_CPU"
 REPORT_EVERY = 1.0  # seconds; a report takes 2 ms of the driver's processor
@@ -44,12 +44,7 @@ def free_memory(device: str) -> float:
 
 def _lent_memory() -> float:
     """Bytes that are left under the limits of a container or a batch job: those of this process's control groups."""
-    try:
-        own = next(line for line in OWN_GROUP.read_text().splitlines() if line.startswith("0::")).removeprefix("0::/")
-    except (OSError, StopIteration):
-        return math.inf
-    group = GROUPS / own
-    return min(_left(one) for one in (group, *group.parents) if one.is_relative_to(GROUPS))
+    return min(map(_left, cores.groups()))
 
 
 def _left(group: Path) -> float:
@@ -104,7 +99,7 @@ class StackRun:
             return [trials]
         self._notes.append(
             f"{trials[0].model}: a trial alone and in a stack differ in their last bits, so its trials run one by one, "
-            "which is slower; matrix products outside torch.nn.Linear are the usual cause"
+            "which is slower; matrix products outside torch.nn.Linear are the usual cause (docs/extend.md has others)"
         )
         return [(trial,) for trial in trials]
 

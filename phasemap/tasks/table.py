@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 from collections.abc import Sequence
@@ -12,15 +13,17 @@ import numpy as np
 
 from phasemap.fields import Fault
 from phasemap.plan.component import Component
+from phasemap.plan.component import names as taken
 from phasemap.tasks.task import Task
+from phasemap.words import count
 
 
 def table(path: str | Path, label: str, columns: Sequence[str] = ()) -> Component:
     """The task of a file, for ``Space(task=table("data.csv", label="answer"))``; its name is the file's.
 
-    Inputs that are whole numbers in every row are tokens, others real numbers. The different labels, numbers or words,
-    are the classes 0, 1, … in sorted order. The file is read here, once: its content is part of a trial's identity and
-    travels to the workers.
+    Inputs that are whole numbers in every row are tokens, others real numbers. The different labels are the classes
+    0, 1, … in sorted order: as numbers where all of them are, else as words. The file is read here, once: its content
+    is part of a trial's identity and travels to the workers.
 
     Args:
         path: ends in .csv (with a line of names) or .parquet.
@@ -34,6 +37,9 @@ def table(path: str | Path, label: str, columns: Sequence[str] = ()) -> Componen
     read = {".csv": _csv, ".parquet": _parquet}.get(path.suffix)
     if read is None:
         raise Fault([f"task: {path} must end in .csv or .parquet, got {path.suffix!r}; convert it"])
+    if path.stem in taken("task"):
+        what = f"task: {path}: {path.stem} is the name of a built-in one"
+        raise Fault([f"{what}; rename yours, so that records tell them apart"])
     try:
         content = path.read_bytes()
         held = read(path)
@@ -46,13 +52,13 @@ def table(path: str | Path, label: str, columns: Sequence[str] = ()) -> Componen
     if not names:
         raise Fault([f"task: {path} must have a column beside {label}, got none; add the inputs"])
     inputs = np.stack([_numbers(path, name, held[name]) for name in names], 1)
-    labels = np.unique(np.array(held[label]), return_inverse=True)[1]
+    labels, order = _classes(path, label, held[label])
 
     def rows() -> Task:
         return Task(inputs, labels)
 
     rows()  # its faults come here, where the file is named
-    digest = hashlib.sha256(content + repr((label, names)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(content + repr((label, names)).encode() + order).hexdigest()[:16]
     return Component("task", path.stem, digest, (), rows)
 
 
@@ -69,6 +75,27 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
 
     columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
     return columns
+
+
+def _classes(path: Path, name: str, column: list[Any]) -> tuple[np.ndarray, bytes]:
+    """The class of each label, and what their order adds to a table's identity: nothing where the order as text is the
+    same, for trials were recorded under that."""
+    labels = _read(column)
+    missing = sum(one is None or one != one or not str(one).strip() for one in labels)
+    if missing:
+        what = f"task: {path}: column {name} must hold a label in every row, got none in {count(missing, 'row')}"
+        raise Fault([f"{what}; fill or remove them"])
+    classes, as_written = (np.unique(np.array(one), return_inverse=True)[1] for one in (labels, column))
+    return classes, b"" if np.array_equal(classes, as_written) else b"sorted as numbers"
+
+
+def _read(labels: list[Any]) -> list[Any]:
+    """Numbers where all are written as such, and not with the _ that Python takes in numbers: 1_11 is no 111."""
+    if all(isinstance(one, str) and "_" not in one for one in labels):
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                return [kind(one) for one in labels]
+    return labels
 
 
 def _numbers(path: Path, name: str, column: list[Any]) -> np.ndarray:

@@ -131,19 +131,17 @@ class Task:
             return self.distinct[: self.pool, None]
         if split == "classes":
             return np.unique(self.labels[: self.pool], return_inverse=True)[1][:, None]
+        if self.is_real:
+            raise Fault([_NO_VALUES])
         tokens = self.inputs[: self.pool]
         values, index = np.unique(tokens, return_inverse=True)
-        alone = (tokens == tokens[:, :1]).all(1) if not self.is_real else np.zeros(1, bool)
+        alone = (tokens == tokens[:, :1]).all(1)
         if len(np.unique(tokens[:, 0][alone])) < len(values):  # else any value that falls to training has an example
-            raise Fault(
-                [
-                    "split: values needs a task whose tokens stand in all places together, as in modular tables; "
-                    "use examples"
-                ]
-            )
+            raise Fault([_NO_VALUES])
         return index.reshape(tokens.shape)
 
 
+_NO_VALUES = "split: values needs a task whose tokens stand in all places together, as in modular tables; use examples"
 _ONE_SIDE = "task: test_inputs and test_labels go together, got one of them; give both or none"
 
 

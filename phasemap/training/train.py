@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from phasemap.networks.arithmetic import rounds_by_place
 from phasemap.networks.network import Layout
 from phasemap.numerics import matmul, random_streams
 from phasemap.plan.evaluations import next_evaluation
@@ -26,16 +28,18 @@ from phasemap.plan.keep import NEVER
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
 from phasemap.plan.phases import phase_names
 from phasemap.plan.source import place_of
-from phasemap.plan.trial import Trial
+from phasemap.plan.trial import CORE, STACKED, SWITCHED, Trial
 from phasemap.probes.view import Look
 from phasemap.training import events
-from phasemap.training.evaluate import Seen, Split, Stacked, measure, probes
+from phasemap.training.evaluate import CHUNK, Seen, Split, Stacked, measure, probes
 from phasemap.training.graph import Graphs
 from phasemap.training.sets import given_labels, training_sets
 from phasemap.training.step import Step, compiler_is_known, refusals, training_step
 from phasemap.training.update import rates, switched
 
 AHEAD = 64  # steps whose batches are drawn at once
+TRIED_STEPS, TRIED_SIZES = 2, (2, 3, 5)  # of a user's network, before it is trained in stacks
+TRIED_SCALES = (1.0, 0.25, 4.0, 1.0, 16.0)  # of the trials' initial weights
 
 
 Sources = Mapping[str, Tensor]  # ``start_from`` -> the weights [P] that it names
@@ -318,24 +322,65 @@ def _scaled(trial: Trial, row: Tensor, layout: Layout) -> Tensor:
 def may_be_stacked(trial: Trial, device: torch.device | str, compiled: bool) -> bool:
     """Whether a trial's numbers are the same alone and in a stack; ours are proved by tests, a user's network is tried.
 
-    Tried are a few steps and an evaluation, with one trial and with three, by the engine that will run.
+    Tried are some steps and an evaluation, alone and in stacks of several sizes, by the engine that will run, and on a
+    CPU each of its operators.
     """
-    return not trial.part("model").code or _tried_stacked(trial.replace(seed=0), str(device), compiled)
+    return not trial.part("model").code or _tried_stacked(_typical(trial), str(device), compiled)
+
+
+def _typical(trial: Trial) -> Trial:
+    """A short trial of the same shapes and code, the same for all cells that have these."""
+    free = {name: CORE[name].default for name in STACKED - SWITCHED - {"data_fraction"}}
+    plain = {"probe_every": 0, "warmup": 0, "log_spaced": False, "probes": "", "phases": "liu"}
+    return trial.replace(steps=TRIED_STEPS, evaluate_every=TRIED_STEPS, **plain, **free)
 
 
 @lru_cache(maxsize=64)
 def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
-    plain = {"probe_every": 0, "warmup": 0, "log_spaced": False, "probes": "", "phases": "liu", "start_from": ""}
-    short = trial.replace(steps=4, evaluate_every=2, **plain)
-    alone, stacked = ([short.replace(seed=seed) for seed in range(count)] for count in (1, 3))
-    seen = []
-    for trials in (alone, stacked):
-        training = begin(tuple(trials), device, compiled)
-        training.advance(2)
-        training.evaluate()
-        training.advance(3)
-        seen.append((training.flat[0], training.curves[short.id]))
-    return torch.equal(seen[0][0], seen[1][0]) and repr(seen[0][1]) == repr(seen[1][1])
+    trials = tuple(trial.replace(seed=seed, initial_scale=scale) for seed, scale in enumerate(TRIED_SCALES))
+    if device == "cpu" and _rounds_by_place(begin(trials), compiled):
+        return False
+    alone = [_bits((one,), device, compiled)[0] for one in trials]
+    return all(_bits(trials[:size], device, compiled) == alone[:size] for size in TRIED_SIZES)
+
+
+def _rounds_by_place(training: Training, compiled: bool) -> bool:
+    """Whether an operator of the network does, at a step or at an evaluation."""
+    network, point = training.network, training.flat.clone().requires_grad_()
+
+    def run() -> None:
+        logits = network.logits(network.layout.split(point), training._drawn(1)[0][0])
+        torch.autograd.grad(logits, point, logits.detach())
+        for _ in _looks(training):
+            pass
+
+    return rounds_by_place(run, len(training.trials), compiled)
+
+
+def _bits(trials: tuple[Trial, ...], device: str, compiled: bool) -> list[list[bytes]]:
+    """For each trial what tells all numbers of its first steps and of an evaluation, whether or not it diverged."""
+    training = begin(trials, device, compiled)
+    seen: list[Tensor] = []
+    for step in range(1, TRIED_STEPS + 1):
+        training.advance(step)
+        seen += [part.clone() for part in (training.flat, *training.state)]
+    seen += _looks(training)
+    return [[_digest(part[k]) for part in seen] for k in range(len(trials))]
+
+
+@torch.no_grad()
+def _looks(training: Training) -> Iterator[Tensor]:
+    """Hidden vectors and logits of an evaluation's first and last examples: its other chunks are as long as the
+    first."""
+    weights, chunks = training.network.layout.split(training.flat), training.inputs[None].split(CHUNK, 1)
+    for chunk in chunks[:1] + chunks[1:][-1:]:
+        yield from training.network.look(weights, chunk)
+
+
+def _digest(row: Tensor) -> bytes:
+    """Equal for equal numbers; NaN is equal to NaN, and -0 to 0."""
+    same = torch.where(row.isnan(), torch.nan, row) + 0.0
+    return hashlib.sha256(same.cpu().numpy().tobytes()).digest()
 
 
 def probe_faults(trial: Trial) -> list[str]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from phasemap.networks.network import Network
+from phasemap.numerics import matmul
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import Training
@@ -155,15 +156,27 @@ class Kept:
 
     @torch.no_grad()
     def _look(self, inputs: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-        network, known = self.trial.shape.network, torch.from_numpy(self.trial.shape.examples.inputs[:1])
+        network, task = self.trial.shape.network, self.trial.shape.examples
+        known = torch.from_numpy(task.inputs[:1])
         given = torch.as_tensor(inputs)
         if given.shape[1:] != known.shape[1:] or given.is_floating_point() != known.is_floating_point():
             kind = "real numbers" if known.is_floating_point() else "tokens"
             wanted = ", ".join(["N", *map(str, known.shape[1:])])
             raise ValueError(f"inputs: must be {kind} [{wanted}], got {given.dtype} {list(given.shape)}; correct them")
+        if not task.is_real and given.numel():
+            _check_tokens(int(given.min()), int(given.max()), task.vocabulary)
         row = flat(network, self.weights)[None]
-        hidden, logits = network.look(network.layout.split(row), given.to(known.dtype)[None])
+        with matmul.threads_restored():
+            matmul.limit_threads()
+            hidden, logits = network.look(network.layout.split(row), given.to(known.dtype)[None])
         return hidden[0], logits[0]
+
+
+def _check_tokens(smallest: int, largest: int, vocabulary: int) -> None:
+    # A table per position lies below the other's: a token too large would be looked up there, without an error.
+    if smallest < 0 or largest >= vocabulary:
+        got = smallest if smallest < 0 else largest
+        raise ValueError(f"inputs: tokens must lie from 0 to vocabulary - 1 = {vocabulary - 1}, got {got}; correct one")
 
 
 @cache

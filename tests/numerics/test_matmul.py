@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from phasemap.numerics.matmul import CANDIDATES, MARGIN, ONEDNN_PAYS, is_invariant, preferred, product, ranked, rounded
+from phasemap.numerics.matmul import (
+    CANDIDATES,
+    MARGIN,
+    ONEDNN_PAYS,
+    asked_threads,
+    is_invariant,
+    limit_threads,
+    preferred,
+    product,
+    ranked,
+    rounded,
+)
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 UNIT = {"fp32": 2**-24, "tf32": 2**-11, "bf16": 2**-8}  # largest relative error of rounding
@@ -227,6 +238,29 @@ def chosen(**environment: str) -> subprocess.CompletedProcess:
 def test_a_product_that_does_not_exist_is_refused_with_those_that_do():
     message = f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got 'mkl'; choose one"
     assert message in chosen(PHASEMAP_PRODUCT="mkl").stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [("1", 1), ("4", 4), ("4,2", 4), (" 3 , 2,1", 3), ("", 1), (" ", 1), (None, 1)]
+)
+def test_the_number_of_threads_is_the_first_that_the_environment_lists(monkeypatch, asked, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert asked_threads() == threads
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "two", ",2", "1.5", "4 2"])
+def test_what_is_no_number_of_threads_is_refused(monkeypatch, asked):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    with pytest.raises(ValueError, match=f"OMP_NUM_THREADS: must be .*, got '{asked}'; set it to 1, or unset it"):
+        limit_threads()
+
+
+def test_a_listed_number_of_threads_is_the_products(tmp_path):
+    assert chosen(XDG_CACHE_HOME=str(tmp_path), OMP_NUM_THREADS="1,2", PHASEMAP_PRODUCT="").returncode == 0
+    (memory,) = (file for file in tmp_path.rglob("*") if file.is_file())
+    assert "-1threads-" in memory.name
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ import torch
 from small import MLP, PARITY, TRANSFORMER, facts, trained
 from torch.nn import functional as F
 
+from phasemap.numerics import matmul
 from phasemap.probes.sharpness import largest_eigenvalue, loss_hessian
 from phasemap.training import evaluate
 from phasemap.training.train import begin
@@ -83,6 +84,18 @@ def test_a_trials_sharpness_is_the_same_alone_and_in_a_stack(name):
     together, last = trained(trials), trials[-1]
     assert facts(trained([last])[last.id]) == facts(together[last.id])
     assert len({one.outcome.sharpness for one in together.values()} - {None}) == 3
+
+
+def test_real_inputs_have_a_sharpness_with_every_matrix_product(monkeypatch):
+    trial = TINY.replace(task="teacher_student", inputs_drawn=60, activation="gelu")
+    found = {}
+    for name in matmul.CANDIDATES:
+        monkeypatch.setattr(matmul, "chosen", lambda name=name: name)
+        found[name] = trained([trial])[trial.id]
+        assert "fault" not in found[name].notes
+    values = [one.outcome.sharpness for one in found.values()]
+    assert values == pytest.approx([values[0]] * len(values), rel=1e-4)
+    assert values[0] > 0.01
 
 
 def test_a_users_network_has_a_sharpness():

@@ -8,7 +8,7 @@ import pytest
 from small import MLP, facts, trained
 
 from phasemap.plan.stack import Stack, memory
-from phasemap.scheduling import worker
+from phasemap.scheduling import cores, worker
 from phasemap.training.checkpoint import Storage
 
 TRIALS = tuple(MLP.replace(seed=seed, steps=20) for seed in range(5))
@@ -33,8 +33,8 @@ def test_the_limit_of_a_container_or_a_job_counts(tmp_path, monkeypatch):
     for name, text in (("max", "max\n"), ("current", "900\n"), ("stat", "anon 600\ninactive_file 300\n")):
         (group / f"memory.{name}").write_text(text)
         (group.parent / f"memory.{name}").write_text(text.replace("max", "1000"))
-    monkeypatch.setattr(worker, "GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(worker, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(cores, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(cores, "OWN_GROUP", tmp_path / "own")
     assert worker.free_memory("cpu") == pytest.approx(worker.SHARE_OF_MEMORY * 400)
     (group.parent / "memory.max").write_text("max\n")
     assert worker.free_memory("cpu") > 2**20

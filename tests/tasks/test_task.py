@@ -9,7 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+from small import faults
 
+from phasemap import Space
 from phasemap.fields import Fault
 from phasemap.plan.component import load_task, names
 from phasemap.plan.trial import make_trial
@@ -203,6 +205,15 @@ def test_a_student_learns_which_output_of_the_teacher_is_largest():
     )
     np.testing.assert_array_equal(table.labels, np.argmax(told - told.mean(0), 1))
     np.testing.assert_allclose(table.inputs, inputs, rtol=1e-6)
+
+
+def test_real_inputs_have_no_values_to_split_by():
+    message = [
+        "split: values needs a task whose tokens stand in all places together, as in modular tables; use examples"
+    ]
+    assert faults(Space(task="teacher_student", model="mlp", split="values").trials) == message
+    images = Task(inputs=np.zeros((6, 4, 4)) + 0.5, labels=np.arange(6) % 2)
+    assert faults(images.parts, "values") == message
 
 
 def test_only_the_cyclic_tasks_have_a_group():

@@ -57,6 +57,52 @@ def test_parquet_reads_as_csv_does(tmp_path):
         assert task.labels.tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([str(i) for i in range(12)], range(12)),
+        (["10", "-2", "2.5", "1e1", "0"], [3, 0, 2, 3, 1]),
+        (["10", "9", "b", "a"], [0, 1, 3, 2]),
+        (["1_11", "11_1", "2_1"], [1, 0, 2]),  # words, though Python would read them as numbers
+    ],
+    ids=["whole", "real", "words", "underscores"],
+)
+def test_labels_are_classes_in_the_order_of_numbers_or_of_words(tmp_path, labels, classes):
+    text = "".join(f"{i},{label}\n" for i, label in enumerate(labels))
+    assert table(written(tmp_path, f"x,y\n{text}"), "y").target().labels.tolist() == list(classes)
+
+
+def test_csv_and_parquet_of_one_table_have_the_same_classes(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    for labels in (list(range(12)), [float(i) for i in range(12)], [str(i) for i in range(12)], [2**60 + 1, 2**60]):
+        columns = {"x": list(range(len(labels))), "y": labels}
+        parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
+        text = "".join(f"{x},{y}\n" for x, y in zip(*columns.values(), strict=True))
+        files = tmp_path / "t.parquet", written(tmp_path, f"x,y\n{text}", "t.csv")
+        read = [table(file, "y").target().labels.tolist() for file in files]
+        assert read[0] == read[1]
+        assert len(set(read[0])) == len(labels)
+
+
+def test_what_is_no_label_in_a_parquet_file_is_refused(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    for labels in (["u", None, "v"], [1, None, 2], [0.0, float("nan"), 1.0]):
+        parquet.write_table(pyarrow.table({"x": [0, 1, 2], "y": labels}), tmp_path / "t.parquet")
+        with pytest.raises(
+            Fault, match=r"t\.parquet: column y must hold a label in every row, got none in 1 row; fill"
+        ):
+            table(tmp_path / "t.parquet", "y")
+
+
+def test_only_a_table_whose_classes_are_in_another_order_than_as_text_has_another_identity(tmp_path):
+    assert table(sums(tmp_path), "sum").code == "c44a222951cfe443"  # as trials are recorded
+    assert table(sums(tmp_path, 11), "sum").code != "7249dbe60ee2f4fa"  # of 0, 1, 10, 2, ...
+
+
 def test_named_columns_are_the_inputs_in_their_order(tmp_path):
     task = table(sums(tmp_path), label="sum", columns=["b", "a"]).target()
     assert task.inputs[1].tolist() == [1, 0]
@@ -96,6 +142,8 @@ def test_the_rows_travel_to_a_process_without_the_file(tmp_path):
         ("y\n1\n", "t.csv", "task: t.csv must have a column beside y, got none; add the inputs"),
         ("a,y\nred,1\n", "t.csv", "task: t.csv: column a must be numbers, got could not convert string"),
         ("a,y\nnan,1\n", "t.csv", "task: t.csv: column a must be finite, got NaN or infinity; remove or fill them"),
+        ("a,y\n1, \n2,b\n3,\n", "t.csv", "task: t.csv: column y must hold a label in every row, got none in 2 rows; "),
+        ("a,y\n1,2\n", "lfsr_5.csv", "task: lfsr_5.csv: lfsr_5 is the name of a built-in one; rename yours, so that"),
         ("a,y\n-1,1\n", "t.csv", "task: tokens in inputs must not be negative, got -1; number them from 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import get_args
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from phasemap import Task
 from phasemap.fields import Fault
+from phasemap.networks.layers import attention
 from phasemap.networks.network import Piece
 from phasemap.numerics.losses import losses
 from phasemap.numerics.random_streams import NOISE, normals, quantiles, step_keys
@@ -78,6 +80,38 @@ def test_a_trial_alone_is_the_same_in_a_stack_of_different_values_and_resumed(mo
 @pytest.mark.parametrize("fields", FIXED.values(), ids=FIXED)
 def test_a_trial_with_other_steps_is_the_same_in_a_stack_and_resumed(fields, tmp_path):
     alone_stacked_and_resumed(mixed(MLP.replace(**ODD, **fields)), Storage(str(tmp_path)))
+
+
+LONE = {"dropout": {"dropout": 0.1}, "seven tokens": {"dropout": 0.1, "context": 7}, "tf32": {"precision": "tf32"}}
+
+
+@pytest.mark.product
+@pytest.mark.parametrize("fields", LONE.values(), ids=LONE)
+def test_a_transformers_steps_of_one_example_are_the_same_alone_and_in_a_stack(fields):
+    trial = TRANSFORMER.replace(task="sparse_parity", width=15, heads=5, depth=1, batch_size=1)
+    trial = trial.replace(**{"context": 5, "parity_examples": 97, **fields})
+    alone, together = begin((trial,)), begin(tuple(trial.replace(seed=seed) for seed in range(3)))
+    for steps in (1, 2, 8):
+        for training in (alone, together):
+            training.advance(steps)
+        assert torch.equal(alone.flat[0], together.flat[0])
+
+
+@pytest.mark.product
+@pytest.mark.parametrize("size", [1, 3, 8, 16])
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, "tf32"), (torch.float64, "fp32")])
+def test_the_attention_of_one_example_and_its_gradients_are_the_same_alone_and_in_a_stack(size, dtype, precision):
+    for tokens, heads, asking in itertools.product((5, 6, 9), (1, 2, 5), (1, None)):
+        generator = torch.Generator().manual_seed(0)
+        parts = torch.randn(4, 1, 1, tokens, heads * size, generator=generator, dtype=dtype)
+        found = []
+        for trials in (1, 3):
+            q, k, v, above = (part.repeat(trials, 1, 1, 1).requires_grad_() for part in parts)
+            out = attention(q[:, :, :asking], k, v, heads, precision)
+            gradients = torch.autograd.grad((out * above[:, :, :asking]).sum(), (q, k, v))
+            found.append([one[0] for one in (out, *gradients)])
+        for alone, stacked in zip(*found, strict=True):
+            assert torch.equal(alone, stacked)
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ import torch
 from small import MLP, TRANSFORMER, facts, mixed, trained
 from torch import nn
 
+from phasemap.numerics import matmul
 from phasemap.plan.keep import Keep
 from phasemap.plan.stack import Stack
 from phasemap.plan.trial import Trial
@@ -152,6 +153,29 @@ def test_inputs_of_another_task_are_refused(storage):
     for wrong in (np.zeros((3, 5), int), np.zeros((3, 2)), np.zeros(2, int)):
         with pytest.raises(ValueError, match=r"^inputs: must be tokens \[N, 2\], got "):
             own(wrong)
+
+
+@pytest.mark.parametrize("trial", [MLP, TRANSFORMER, OWN], ids=["mlp", "transformer", "own module"])
+def test_tokens_that_the_task_does_not_have_are_refused(storage, trial):
+    kept(storage, [trial])
+    own, last = network(storage, trial), trial.modulus - 1
+    assert own(np.array([[0, last]])).shape == (1, trial.modulus)
+    for tokens, got in (([[last + 1, 0]], last + 1), ([[0, last], [-1, 99]], -1)):
+        message = rf"^inputs: tokens must lie from 0 to vocabulary - 1 = {last}, got {got}; correct one$"
+        with pytest.raises(ValueError, match=message):
+            own(torch.tensor(tokens))
+
+
+def test_a_kept_network_leaves_the_callers_threads_as_they_are(storage):
+    kept(storage, [MLP])
+    own, before = network(storage, MLP), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        matmul.chosen.cache_clear()  # the first product of a process limits them
+        own(MLP.shape.examples.inputs)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_step_that_is_not_kept_is_named_with_those_that_are(storage):
