@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import itertools
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -200,6 +199,7 @@ def _parts(kept: KeptTrial, space: Space | None, execute: bool, uri: str | None)
 
 def _recorded_space(run_id: str, uri: str | None) -> Space:
     from phasemap.plan.space_file import load as read
+    from phasemap.plan.space_file import overrides
     from phasemap.record import reader
 
     source = reader.space_source(run_id, uri)
@@ -207,17 +207,7 @@ def _recorded_space(run_id: str, uri: str | None) -> Space:
         file = Path(folder).resolve() / "recorded_space.py"
         file.write_text(source, encoding="utf-8")
         try:
-            return read(file).override(_overrides(source))
+            return read(file).override(overrides(source))
         finally:
             if str(file.parent) in sys.path:  # put there for what stands beside a space file: nothing, here
                 sys.path.remove(str(file.parent))
-
-
-OVERRIDE = "# --set "  # begins the lines that the command appends to a recorded space file, one for each --set
-
-
-def _overrides(source: str) -> list[str]:
-    """What ``--set`` gave. The command's lines are the last, and no line break ends them; a comment of the file's own
-    that begins so has one, as the last line of a text file does."""
-    lines = itertools.takewhile(lambda line: line.startswith(OVERRIDE), reversed(source.split("\n")))
-    return [line.removeprefix(OVERRIDE) for line in lines][::-1]

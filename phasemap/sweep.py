@@ -17,7 +17,7 @@ from phasemap.command.execution import BAD_INPUT, INTERRUPTED, OK
 from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.command.signals import piped
 from phasemap.fields import Fault
-from phasemap.plan.space_file import explain, load, source_of
+from phasemap.plan.space_file import explain, load, source_of, with_overrides
 
 
 @piped
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return OK
     if arguments.watch:
         return execution.watch(name, space, chosen)
-    source = source_of(arguments.space) + "".join(f"\n# --set {text}" for text in arguments.set)
+    source = with_overrides(source_of(arguments.space), arguments.set)
     return execution.execute(name, space, chosen, source, str(arguments.space))
 
 

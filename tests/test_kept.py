@@ -19,9 +19,9 @@ from mlflow.entities import Run
 from small import space_text
 
 import phasemap
-from phasemap import api, sweep
+from phasemap import sweep
 from phasemap.fields import Fault
-from phasemap.plan.space_file import load
+from phasemap.plan.space_file import load, overrides
 from phasemap.record import reader
 
 PROBED = space_text(weight_decay=[0.1, 1.0], seed=[0, 1], probe_every=10)
@@ -165,8 +165,8 @@ def test_a_recorded_space_is_run_with_what_the_command_gave_and_no_comment_of_it
 
 def test_a_space_that_no_line_break_ends_is_run_with_what_the_command_gave():
     for text in ("space = 1\n", "space = 1"):
-        assert api._overrides(text) == []
-        assert api._overrides(f"# --set a=1\n{text}\n# --set b=2\n# --set c=3") == ["b=2", "c=3"]
+        assert overrides(text) == []
+        assert overrides(f"# --set a=1\n{text}\n# --set b=2\n# --set c=3") == ["b=2", "c=3"]
 
 
 def test_a_longer_budget_goes_on_and_the_short_one_stays(folder, capsys):

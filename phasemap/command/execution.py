@@ -186,8 +186,8 @@ def _train(sweep: Sweep, options: Options) -> int:
 
 
 def _trained(sweep: Sweep, options: Options, storage: str) -> int:
-    options, why = _usable(options)
     with terminal.Doing(f"{sweep.name}: {_beginning(options)}"):
+        options, why = _usable(options)
         work = _prepared(sweep, options, storage)
     if why and _counts_gpus():
         print(f"{sweep.name}: Ray counts a GPU that torch cannot use ({why}); stacks train on the CPU")
@@ -214,12 +214,12 @@ def _trained(sweep: Sweep, options: Options, storage: str) -> int:
 
 def _usable(options: Options) -> tuple[Options, str]:
     """Where the machine itself may choose, a GPU that torch cannot use is none; and why."""
+    if options.device != "auto" or options.local or _address(options):
+        return options, ""
     from phasemap.scheduling.worker import ON_CPU
     from phasemap.training.train import without_gpu
 
-    if options.device != "auto" or options.local or _address(options) or os.environ.get(ON_CPU):
-        return options, ""
-    why = without_gpu()
+    why = "" if os.environ.get(ON_CPU) else without_gpu()
     return (replace(options, device="cpu"), why) if why else (options, "")
 
 

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import optuna
-from scipy.stats import qmc
 
 from phasemap.fields import Fault
 from phasemap.maps.axes import Axes
 from phasemap.maps.critical import GENERALIZED, Critical
-from phasemap.maps.planner import Planner
+from phasemap.maps.planner import Planner, sobol
 from phasemap.plan.space import Space
 from phasemap.plan.stack import Plan, Stack
 from phasemap.plan.trial import STACKED, Trial
@@ -136,10 +135,8 @@ class Explorer:
 
     def _sobol(self, count: int) -> np.ndarray:
         """The next points of one Sobol sequence: Optuna's begins again with every study."""
-        sequence = qmc.Sobol(len(self.axes.axes), rng=np.random.default_rng(self.space.sampler_seed))
-        so_far = len(self.asked) + len(self._refused)
-        points: np.ndarray = sequence.random(2 ** (so_far + count - 1).bit_length())
-        return self.axes.spread(points[so_far : so_far + count])
+        so_far, draws = len(self.asked) + len(self._refused), np.random.default_rng(self.space.sampler_seed)
+        return self.axes.spread(sobol(len(self.axes.axes), so_far + count, draws)[so_far:])
 
     def _near_boundaries(self, count: int) -> list[tuple[Row, optuna.Trial | None]]:
         points, labels = self._known()

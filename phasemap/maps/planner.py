@@ -160,7 +160,7 @@ class Planner:
 
     def _design_left(self, history: History) -> np.ndarray:
         """Points of the Sobol design nobody has asked for yet: each trial takes one that it equals."""
-        design = self.axes.spread(_sobol(len(self.axes.axes), self.startup, np.random.default_rng(self.seed)))
+        design = self.axes.spread(sobol(len(self.axes.axes), self.startup, np.random.default_rng(self.seed)))
         free = np.ones(len(design), bool)
         distance = cdist(design, history.all_points)
         for column in np.nonzero(distance.min(0, initial=np.inf) < 1e-6)[0]:
@@ -177,13 +177,13 @@ class Planner:
         """Sets of candidate points, each [M, D]; the points of one set agree on the shared axes."""
         width = len(self.axes.axes)
         if not shared:
-            return [_distinct(self.axes, self.axes.spread(_sobol(width, count, draws)))]
+            return [_distinct(self.axes, self.axes.spread(sobol(width, count, draws)))]
         columns = [self.axes.index(name) for name in shared]
-        values = np.unique(self.axes.spread(_sobol(width, 64, draws))[:, columns], axis=0)
+        values = np.unique(self.axes.spread(sobol(width, 64, draws))[:, columns], axis=0)
         values = draws.permutation(values)[:GROUPS]
         sets = []
         for value in values:
-            points = self.axes.spread(_sobol(width, count // 4, draws))
+            points = self.axes.spread(sobol(width, count // 4, draws))
             points[:, columns] = value
             sets.append(_distinct(self.axes, points))
         return sets
@@ -216,7 +216,7 @@ class Planner:
         return Surrogate.fit(self.axes, kept.kernel, points, hits, counts, kept.factor)
 
 
-def _sobol(dimensions: int, count: int, draws: np.random.Generator) -> np.ndarray:
+def sobol(dimensions: int, count: int, draws: np.random.Generator) -> np.ndarray:
     """Scrambled Sobol points in [0, 1), [count, dimensions]."""
     return qmc.Sobol(dimensions, rng=draws).random_base2(max(count - 1, 0).bit_length())[:count]
 

@@ -102,14 +102,15 @@ def users(kind: str, name: str, target: Any) -> Component:
     """The user's own class or function as a component."""
     from phasemap.plan.source import fingerprint, place
 
-    if name in names(kind):
-        raise Fault(
-            [
-                f"{kind}: {place(target)}{name} is the name of a built-in one; rename yours, so that records tell "
-                "them apart"
-            ]
-        )
+    check_name(kind, name, place(target))
     return Component(kind, name, fingerprint(target), _fields(kind, target), target)
+
+
+def check_name(kind: str, name: str, where: str) -> None:
+    """Raises Fault where a component of the user's has the name of a built-in one."""
+    if name in names(kind):
+        taken = f"{kind}: {where}{name} is the name of a built-in one"
+        raise Fault([f"{taken}; rename yours, so that records tell them apart"])
 
 
 def _fields(kind: str, target: Any) -> tuple[Field, ...]:

@@ -255,7 +255,7 @@ class Space:
 
     def check(self) -> None:
         """Raises Fault with everything wrong with a space whose points are chosen as it goes."""
-        faults = self.faults() or self._corner_faults()
+        faults = self.faults() or self._cell_faults()
         if faults:
             raise Fault(faults)
 
@@ -362,7 +362,7 @@ class Space:
             if name in asked and find_spec(module) is None
         ]
 
-    def _corner_faults(self) -> list[str]:
+    def _cell_faults(self) -> list[str]:
         """Rules broken by what the axes may hold, each once: continuous ones at their ends, the others value by value,
         in every combination unless these are too many."""
         faults, made = [], []
@@ -383,11 +383,10 @@ class Space:
 
     def _held(self) -> dict[str, tuple[Any, ...]]:
         """Of each axis its values, of a continuous one both ends."""
-        held = self._ends() | {name: tuple(values) for name, values in self.grid.items()}
+        held: dict[str, tuple[Any, ...]] = {name: tuple(values) for name, values in self.grid.items()}
         for name, axis in self.distributions.items():
-            if hasattr(axis, "choices"):
-                held[name] = tuple(axis.choices)
-            elif isinstance(axis.low, int):
+            held[name] = tuple(axis.choices) if hasattr(axis, "choices") else (axis.low, axis.high)
+            if isinstance(getattr(axis, "low", None), int):
                 values = range(axis.low, axis.high + 1, axis.step)
                 held[name] = tuple(values[:: -(-len(values) // MOST_TRIED)])
         return held
@@ -440,7 +439,7 @@ class Space:
         object.__setattr__(changed, "namespace", self.namespace)
         object.__setattr__(changed, "given", tuple(dict.fromkeys([*self.given, *(name for _, name, *_ in pairs)])))
         if faults:
-            others = changed._cells()[1] if changed.sampler == "grid" else changed.faults() or changed._corner_faults()
+            others = changed._cells()[1] if changed.sampler == "grid" else changed.faults() or changed._cell_faults()
             raise Fault(list(dict.fromkeys(faults + others)))
         return changed
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from importlib.util import decode_source
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ from phasemap.fields import Fault
 from phasemap.plan.space import Space
 
 MOST_FAULTS = 20  # printed; the rest is counted
+OVERRIDE = "# --set "  # begins the lines that are appended to a recorded space file, one for each --set
 
 
 def load(path: Path) -> Space:
@@ -48,6 +51,18 @@ def source_of(path: Path) -> str:
         raise Fault(
             [f"must be readable, in UTF-8 or in the encoding that its first line names, got {error}; save it so"]
         ) from error
+
+
+def with_overrides(source: str, given: Iterable[str]) -> str:
+    """The text of a space file as it is recorded, with what ``--set`` gave."""
+    return source + "".join(f"\n{OVERRIDE}{text}" for text in given)
+
+
+def overrides(source: str) -> list[str]:
+    """What ``--set`` gave, of a recorded file. Those lines are the last, and no line break ends them; a comment of the
+    file's own that begins so has one, as the last line of a text file does."""
+    lines = itertools.takewhile(lambda line: line.startswith(OVERRIDE), reversed(source.split("\n")))
+    return [line.removeprefix(OVERRIDE) for line in lines][::-1]
 
 
 def _executed(path: Path) -> ModuleType:

@@ -175,14 +175,12 @@ class Recorder:
         are recorded."""
         mine, wanted = [], asked_of(space)
         for values in self._listed():
-            trial = None
-            if not strays(wanted, {name: str(value) for name, value in values.items()}):
-                with suppress(Fault):  # a field that the user's code has lost since
-                    trial = space.trial(values)
-            if trial:
-                mine.append(trial)
-            else:
-                self._others.append(values)
+            with suppress(Fault):  # a field that the user's code has lost since
+                trial = space.trial(values)
+                if not strays(wanted, trial.texts):
+                    mine.append(trial)
+                    continue
+            self._others.append(values)
         return mine
 
     def _listed(self) -> list[dict[str, Any]]:

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from phasemap.fields import Fault
-from phasemap.plan.component import Component
-from phasemap.plan.component import names as taken
+from phasemap.plan.component import Component, check_name
 from phasemap.tasks.task import Task
 from phasemap.words import count
 
@@ -37,9 +36,7 @@ def table(path: str | Path, label: str, columns: Sequence[str] = ()) -> Componen
     read = {".csv": _csv, ".parquet": _parquet}.get(path.suffix)
     if read is None:
         raise Fault([f"task: {path} must end in .csv or .parquet, got {path.suffix!r}; convert it"])
-    if path.stem in taken("task"):
-        what = f"task: {path}: {path.stem} is the name of a built-in one"
-        raise Fault([f"{what}; rename yours, so that records tell them apart"])
+    check_name("task", path.stem, f"{path}: ")
     try:
         content = path.read_bytes()
         held = read(path)
