@@ -109,8 +109,8 @@ def users(kind: str, name: str, target: Any) -> Component:
 def check_name(kind: str, name: str, where: str) -> None:
     """Raises Fault where a component of the user's has the name of a built-in one."""
     if name in names(kind):
-        taken = f"{kind}: {where}{name} is the name of a built-in one"
-        raise Fault([f"{taken}; rename yours, so that records tell them apart"])
+        cure = "rename yours, so that records tell them apart"
+        raise Fault([f"{kind}: {where}{name} is the name of a built-in one; {cure}"])
 
 
 def _fields(kind: str, target: Any) -> tuple[Field, ...]:
