@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import shutil
@@ -483,13 +484,8 @@ def test_a_component_travels_without_its_files(folder, tmp_path):
         print(*(f"{{r.trial.id}} {{r.outcome.final_train_loss!r}}" for r in results))
         """
     )
-    root = str(Path(phasemap.__file__).parents[1])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": root, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(phasemap.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     here = trained(trials)
     assert done.stdout.split() == [

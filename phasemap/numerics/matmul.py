@@ -11,15 +11,17 @@ stack (``is_invariant``). On a GPU it is always ``torch.bmm``.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import hashlib
 import itertools
 import os
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,10 @@ Candidate = Callable[[Tensor, Tensor], Tensor]
 ONEDNN_PAYS = 2**22  # multiply-adds of one trial's product
 LINE = 16  # fp32 numbers in 64 bytes: a cache line, the widest vector, and what torch aligns its memory to
 MARGIN = 1.25  # times faster, for a product to be taken before one that stands earlier in CANDIDATES
-ROUNDS = 9
-VERSION = 2  # of the proof and of what is remembered
+ROUNDS = 25
+VERSION = 3  # of the proof and of what is remembered
+MODEL = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU variant", "CPU part")  # in Linux' list
+CHOOSES = re.compile(r"(OPENBLAS|MKL|ONEDNN|DNNL|ATEN)_(?!.*(NUM_THREADS|VERBOSE))")  # environment variables
 
 
 @np.errstate(all="ignore")  # a diverging trial is recorded as such, not warned about
@@ -108,15 +112,40 @@ def chosen() -> str:
 
 def _proved() -> list[str]:
     """The products that may run on this machine, its choice first; remembered for each number of threads."""
-    cpu = f"{platform.machine()}-{torch.backends.cpu.get_cpu_capability()}-{torch.get_num_threads()}threads"
-    memory = machine_file(f"product{VERSION}-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}")
-    if not memory.exists():
-        own = memory.with_suffix(f".{os.getpid()}")
+    file = memory()
+    if not file.exists():
+        own = file.with_suffix(f".{os.getpid()}")
         own.write_text(" ".join(ranked(CANDIDATES)))
         with contextlib.suppress(FileExistsError):
-            os.link(own, memory)  # the first process to finish decides for all
+            os.link(own, file)  # the first process to finish decides for all
         own.unlink()
-    return memory.read_text().split()
+    return file.read_text().split()
+
+
+def memory() -> Path:
+    """Where this machine's products are remembered, for all that moves their sums."""
+    cpu = f"{hashlib.sha256(processor().encode()).hexdigest()[:8]}-{torch.get_num_threads()}threads"
+    return machine_file(f"product{VERSION}-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}")
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """By what the libraries choose their loops, and so the order of sums: the widest vectors, the processor's maker,
+    family and model, OpenBLAS's name of its loops, and the environment variables that choose others."""
+    told = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", _processors(), re.MULTILINE)[::-1])  # the first processor's
+    model = " ".join(told[name] for name in MODEL if name in told) or platform.processor() or platform.machine()
+    with contextlib.suppress(ImportError):
+        from threadpoolctl import threadpool_info
+
+        model = " ".join([model, *sorted({library.get("architecture", "") for library in threadpool_info()} - {""})])
+    asked = [f"{name}={value}" for name, value in sorted(os.environ.items()) if CHOOSES.match(name) and value]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), model, *asked])
+
+
+def _processors() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/cpuinfo").read_text()
+    return ""
 
 
 def limit_threads() -> None:
@@ -147,6 +176,15 @@ def asked_threads() -> int:
 
 
 asked_threads()  # already here, which is before a sweep trains: within a stack it would be that stack's fault
+
+
+def keep_memory() -> None:
+    """Freed memory stays with the process: glibc otherwise hands each large tensor back to the kernel, and pays for its
+    pages again at the next step."""
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad
+            libc.mallopt(option, value)
 
 
 @contextlib.contextmanager
@@ -204,7 +242,10 @@ def _is_sound(candidate: Candidate) -> bool:
 
 
 def _seconds(candidates: dict[str, Candidate]) -> dict[str, float]:
-    """Median time of a layer's three products; the candidates take turns, so that a busy moment meets all."""
+    """Shortest time of a layer's three products, as in training. Only the shortest is the same on a busy machine, and
+    only where freed memory is kept: ``onednn``, which frees the most, is else at times faster and at times slower than
+    the others, by where in memory the process ends."""
+    keep_memory()
     spent: dict[str, list[float]] = {name: [] for name in candidates}
     pairs = _layer()
     for _, (name, candidate) in itertools.product(range(ROUNDS), candidates.items()):
@@ -212,7 +253,7 @@ def _seconds(candidates: dict[str, Candidate]) -> dict[str, float]:
         for a, b in pairs:
             candidate(a, b)
         spent[name].append(time.perf_counter() - start)
-    return {name: median(times) for name, times in spent.items()}
+    return {name: min(times) for name, times in spent.items()}
 
 
 def _layer() -> tuple[tuple[Tensor, Tensor], ...]:

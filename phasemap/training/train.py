@@ -8,7 +8,6 @@ the trial axis.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -277,10 +276,10 @@ def without_gpu() -> str:
 
 def origin(device: torch.device, compiled: bool) -> dict[str, str]:
     """What the last bits of a stack's numbers depend on besides the configurations."""
-    cpu = f"cpu {torch.backends.cpu.get_cpu_capability()}"  # its widest vectors
+    gpu = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
-        "product": matmul.chosen() if device.type == "cpu" else "bmm",
+        "device": torch.cuda.get_device_name(device) if gpu else f"cpu {matmul.processor()}",
+        "product": "bmm" if gpu else matmul.chosen(),
         "engine": "compiled" if compiled else "eager",
         "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint
     }
@@ -425,14 +424,8 @@ def flushing(small: bool) -> Iterator[None]:
 
 
 def prepare(device: torch.device) -> None:
-    """Full fp32 on every device, and freed memory kept by the process: glibc otherwise hands each
-    large tensor back to the kernel and pays for its pages again at the next step."""
+    """Full fp32 on every device; on a CPU its threads, and its memory kept."""
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     if device.type == "cpu":
         matmul.limit_threads()
-        try:
-            libc = ctypes.CDLL(None)
-            for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad
-                libc.mallopt(option, value)
-        except (AttributeError, OSError):
-            pass  # not glibc
+        matmul.keep_memory()

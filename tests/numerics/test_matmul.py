@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from phasemap.numerics import matmul
 from phasemap.numerics.matmul import (
     CANDIDATES,
     MARGIN,
     ONEDNN_PAYS,
+    ROUNDS,
     asked_threads,
     is_invariant,
     limit_threads,
@@ -228,6 +231,45 @@ def test_the_first_product_is_kept_unless_another_is_clearly_faster():
     assert preferred({"a": 2.0, "b": 1.1, "c": 1.0}) == "b"
 
 
+def test_a_machine_that_is_busy_most_of_the_time_chooses_as_a_quiet_one(monkeypatch):
+    monkeypatch.setattr(matmul, "is_invariant", lambda candidate: True)  # proved elsewhere, and counted as calls here
+    calls = 0
+
+    def disturbed(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        time.sleep(0.02 if calls // 3 % 4 else 0)  # three products a round
+        calls += 1
+        return CANDIDATES["openblas"](a, b)
+
+    def slow(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.005)
+        return CANDIDATES["openblas"](a, b)
+
+    assert ranked({"slow": slow, "disturbed": disturbed}) == ["disturbed", "slow"]
+    assert calls == 3 * (1 + ROUNDS)
+
+
+def test_freed_memory_is_kept_and_its_pages_are_not_fetched_again():
+    """In a process of its own: it cannot be undone."""
+    code = """
+import resource, torch
+from phasemap.numerics.matmul import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        torch.ones(4, 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults())
+keep_memory()
+faults()
+print(faults())
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    before, after = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).split()
+    assert int(before) > 50 * 100
+    assert int(after) < 50
+
+
 def chosen(**environment: str) -> subprocess.CompletedProcess:
     code = "from phasemap.numerics.matmul import chosen; print(chosen())"
     return subprocess.run(
@@ -274,6 +316,25 @@ def test_a_product_that_is_not_proved_here_is_refused_by_name(tmp_path):
     assert "same numbers in every stack, got 'bmm', which does not here; choose openblas or onednn, or unset it" in told
     memory.write_text("")
     assert "got none that does on this machine with 1 threads; set OMP_NUM_THREADS=1" in chosen(**environment).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("OPENBLAS_CORETYPE", "Nehalem"), ("ATEN_CPU_CAPABILITY", "default"), ("ONEDNN_MAX_CPU_ISA", "AVX")],
+)
+def test_what_chooses_other_loops_is_part_of_a_results_device_and_has_a_proof_of_its_own(name, other):
+    code = "from phasemap.numerics import matmul; print(matmul.processor()); print(matmul.memory())"
+    kept = {key: value for key, value in os.environ.items() if key != name}
+    threads = {"OPENBLAS_NUM_THREADS": "1", "MKL_VERBOSE": "0"}  # these move no sum
+
+    def told(**change: str) -> str:
+        return subprocess.check_output([sys.executable, "-c", code], env=kept | change, text=True)
+
+    usual = told()
+    assert told(**threads) == usual
+    for line, before in zip(told(**{name: other}).splitlines(), usual.splitlines(), strict=True):
+        assert line != before
+    assert f"{name}={other}" in told(**{name: other})
 
 
 def test_the_machines_product_is_measured_once_and_remembered(tmp_path):
