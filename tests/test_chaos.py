@@ -21,7 +21,7 @@ from small import space_text
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-KILLS = int(os.environ.get("PHASEMAP_KILLS", "6"))  # of the long test; set more for a longer night
+KILLS = int(os.environ.get("PHASEMAP_KILLS", "4"))  # of the long test; set more for a longer night
 FIGURELESS = ("--no-figures", "--checkpoint-every", "0.5", "--stack-size", "3")
 
 
@@ -101,7 +101,7 @@ def disturb(folder: Path, kills: int, rng: random.Random, *options: str) -> dict
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple]:
     """The record of a sweep nobody touched; run in one process, without Ray."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    write(folder, steps=1_500, seeds=8)
+    write(folder, steps=2_000, seeds=5)
     finish(folder, "--local")
     return record(folder)
 
@@ -124,7 +124,7 @@ def until(holds: Callable[[], bool], driver: subprocess.Popen, folder: Path) -> 
 
 @pytest.mark.long
 def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_path, undisturbed):
-    write(tmp_path, steps=1_500, seeds=8)
+    write(tmp_path, steps=2_000, seeds=5)
     driver = at_work(tmp_path)
     time.sleep(2)
     assert kill(trainers([driver.pid])[0])
@@ -147,7 +147,7 @@ def test_a_killed_worker_a_killed_driver_and_a_killed_node_change_nothing(tmp_pa
 @pytest.mark.long
 def test_interrupts_and_termination_keep_progress_and_the_same_command_continues(tmp_path, undisturbed):
     """A terminal's Ctrl-C goes to every process of the group; the second leaves at once."""
-    write(tmp_path, steps=1_500, seeds=8)
+    write(tmp_path, steps=2_000, seeds=5)
     driver = at_work(tmp_path)
     time.sleep(3)
     os.killpg(driver.pid, signal.SIGINT)

@@ -21,6 +21,7 @@ from phasemap.scheduling import cluster  # first: it sets what Ray reads when im
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -182,6 +183,13 @@ class WorkSearcher(Searcher):
         """Nothing: MLflow remembers."""
 
 
+class Silent(TrialProgressCallback):
+    """Stands in the place of Tune's printer, which prints a line for a stack that was taken back, at verbose=0 too."""
+
+    def on_trial_complete(self, *told: Any, **info: Any) -> None:
+        pass
+
+
 class Watch(tune.Callback):
     """Kills workers that hang or were stopped: their stacks run again. Ends the run when the work must stop."""
 
@@ -255,7 +263,7 @@ def run(
             storage_path=str(state),
             name="tune",
             verbose=0,
-            callbacks=[watch],
+            callbacks=[watch, Silent()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -165,7 +165,7 @@ def test_whatever_is_killed_the_record_is_that_of_an_undisturbed_sweep(cluster: 
         found = record(cluster, name)
         assert len(found[0]) == TRIALS
         compare(found, undisturbed)
-        assert not list((cluster.folder / "checkpoints").glob("*.pt*")), "checkpoints of recorded trials are left"
+        assert not list((cluster.folder / "checkpoints").rglob("*.pt*")), "checkpoints of recorded trials are left"
         print(f"{name}: equal after {dict(struck)}", flush=True)
     assert struck.total() == KILLS
 
