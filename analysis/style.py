@@ -225,13 +225,15 @@ def mark_unfinished(figure: Figure, progress: str) -> None:
     if not progress or not isinstance(engine, ConstrainedLayoutEngine):
         return
     (width, height), (x, foot, wide, high) = figure.get_size_inches(), engine.get()["rect"]
-    whole = height + 4 * MM
+    lines = textwrap.wrap(progress, int(width / MM * 0.66))
+    more = (1 + 3 * len(lines)) * MM
+    whole = height + more
     figure.set_size_inches(width, whole)
-    engine.set(rect=(x, foot * height / whole + 4 * MM / whole, wide, high * height / whole))
+    engine.set(rect=(x, (foot * height + more) / whole, wide, high * height / whole))
     for words in figure.texts:
         words.set_y(words.get_position()[1] * height / whole)
     line = (foot * height + 1.5 * MM) / whole
-    figure.text(1.5 * MM / width, line, progress, fontsize=7, color="#a3261b")
+    figure.text(1.5 * MM / width, line, "\n".join(lines), fontsize=7, va="bottom", color="#a3261b")
 
 
 def value_range(values: Sequence[float]) -> tuple[float, float]:

@@ -82,7 +82,7 @@ def _by_shape(trials: list[Trial], plan: Plan) -> Iterator[str]:
     differing = _differing([*shapes])
     for shape, same in shapes.items():
         told = [f"{name} {terminal.short(value)}" for name, value in shape.values if name in differing]
-        label, most = ", ".join(told) or same[0].model, min(plan.largest(same[0], "cpu"), len(same))
+        label, most = ", ".join(told) or same[0].model, min(plan.largest(same[0]), len(same))
         steps, size = count(sum(trial.steps for trial in same), "trial-step"), f"up to {most}" if most > 1 else "one"
         yield f"  {label}: {count(len(same), 'trial')}, {steps}, in stacks of {size}"
 

@@ -358,7 +358,7 @@ def _work(sweep: Sweep, options: Options, slots: Slots, storage: str) -> Work:
 
 
 def _plan(slots: Slots, options: Options) -> Plan:
-    return Plan(size=options.stack_size, compiled=options.compile, gpu=bool(slots.gpus), memory=slots.memory)
+    return Plan(options.stack_size, options.compile, "cuda" if slots.gpus else "cpu", slots.memory)
 
 
 def _run_all(work: Work, options: Options, storage: str, keep: Keep) -> None:

@@ -97,7 +97,7 @@ class Explorer:
             self._ask(min(LARGEST_BATCH, left))
             self.write_down(self.asked)
             if trials := [trial for trial in self.asked[before:] if self.phase_of(trial.id) is None]:
-                size = self.plan.size or min(self.plan.best(trial) for trial in trials)
+                size = min(self.plan.largest(trial) for trial in trials)
                 return replace(self.plan, size=size).stacks(trials)
         return []
 

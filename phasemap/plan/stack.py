@@ -86,8 +86,8 @@ class Plan:
 
     size: int = 0  # trials per stack
     compiled: str = "auto"  # always, never, auto
-    gpu: bool = False
-    memory: float = math.inf  # bytes a stack may take
+    device: str = "cpu"  # where stacks go unless it is asked for another
+    memory: float = math.inf  # bytes a stack on a CPU may take
 
     def stacks(self, trials: Iterable[Trial]) -> list[Stack]:
         """All trials in stacks of one shape each, the most expensive first so that no slot ends late."""
@@ -97,21 +97,16 @@ class Plan:
         stacks = []
         for same in shapes.values():
             compiled = self.compiles(same[0])
-            most = self.size or self.best(same[0])
-            count = -(-len(same) // most)
+            count = -(-len(same) // self.largest(same[0]))
             stacks += [Stack(tuple(same[i::count]), compiled) for i in range(count)]
         return sorted(stacks, key=lambda stack: -seconds(stack.trials))
 
-    def best(self, trial: Trial) -> int:
-        """Trials that train fastest together, of those that fit."""
-        fits = max(1, int(min(self.memory / memory(trial), GPU_LARGEST)))
-        return min(best_size(trial, self.gpu), fits)
-
-    def largest(self, trial: Trial, device: str) -> int:
-        """Trials of a stack on the device, at most. A GPU's memory is asked where the stack runs."""
+    def largest(self, trial: Trial, device: str = "") -> int:
+        """Trials of a stack, at most: those that train fastest together, of those that fit. A GPU's memory is asked
+        where the stack runs."""
         if self.size:
             return self.size
-        if device != "cpu":
+        if (device or self.device) != "cpu":
             return best_size(trial, gpu=True)
         return max(1, int(min(best_size(trial, gpu=False), self.memory / memory(trial))))
 

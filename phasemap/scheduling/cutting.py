@@ -207,7 +207,7 @@ def _descending(values: Sequence[float]) -> list[int]:
 
 def planned(plan: Plan) -> Cutting:
     """Cuts with the plan's sizes and its guess of the time, until something is known."""
-    return Cutting(Rates(prior, lambda trial, device: plan.size or plan.largest(trial, device)), plan.compiles)
+    return Cutting(Rates(prior, plan.largest), plan.compiles)
 
 
 def estimate(trials: Iterable[Trial], devices: Sequence[str], plan: Plan) -> float:

@@ -126,19 +126,24 @@ def test_captions_can_be_left_out_and_define_only_what_is_there(small):
     assert bare.get_figheight() < phase_diagram.figure(summary).get_figheight()
 
 
-def test_that_a_sweep_is_unfinished_stands_where_nothing_else_does():
+CPUS = " and ".join(f"cpu AVX512 GenuineIntel 6 {model} SkylakeX OPENBLAS_L2_SIZE=512" for model in (85, 106, 143))
+
+
+@pytest.mark.parametrize("said", ["unfinished sweep: 3 of 4 trials", f"more than one device: {CPUS}"])
+def test_what_a_sweep_lacks_stands_where_nothing_else_does(said):
     """Legends lie above the panels, the caption at the bottom."""
     figure, axes = style.sheet(caption="n = 3 trials of modular addition (mod 97). " * 4)
     axes[0, 0].plot([0, 1], label="law")
     axes[0, 0].set_xlabel("width")
     figure.legend(loc="outside upper left")
-    style.mark_unfinished(figure, "unfinished sweep: 3 of 4 trials")
+    style.mark_unfinished(figure, said)
     figure.draw_without_rendering()
     caption, note = (words.get_window_extent() for words in figure.texts)
     others = [caption, figure.legends[0].get_window_extent(), axes[0, 0].get_tightbbox()]
     assert not any(note.overlaps(other) for other in others)
     assert not others[1].overlaps(others[2])
     assert caption.y0 >= 0
+    assert note.x1 <= figure.bbox.x1
 
 
 def test_reverse_scaling_says_whether_it_is_reversed():

@@ -18,9 +18,9 @@ TRIALS = [
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 14, 1_000])
-@pytest.mark.parametrize("gpu", [False, True])
-def test_every_trial_stands_in_exactly_one_stack_of_its_own_shape(size, gpu):
-    stacks = Plan(size, gpu=gpu).stacks(TRIALS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_trial_stands_in_exactly_one_stack_of_its_own_shape(size, device):
+    stacks = Plan(size, device=device).stacks(TRIALS)
     assert Counter(trial for stack in stacks for trial in stack.trials) == Counter(TRIALS)
     assert all(len({trial.shape for trial in stack.trials}) == 1 for stack in stacks)
     assert all(stack.trials for stack in stacks)
@@ -36,8 +36,8 @@ def test_a_given_size_is_never_exceeded_and_spread_evenly(size, sizes):
 
 def test_a_gpu_takes_larger_stacks_than_a_core():
     many = [Trial(seed=seed) for seed in range(64)]
-    largest = {gpu: max(len(stack.trials) for stack in Plan(gpu=gpu).stacks(many)) for gpu in (True, False)}
-    assert largest[True] > largest[False]
+    largest = {one: max(len(stack.trials) for stack in Plan(device=one).stacks(many)) for one in ("cpu", "cuda")}
+    assert largest["cuda"] > largest["cpu"]
 
 
 def test_a_full_batch_is_as_large_as_its_training_set():
@@ -76,7 +76,7 @@ def test_long_trials_are_compiled_and_short_ones_are_not_whatever_the_sweep():
     assert {stack.compiled for stack in Plan().stacks(many)} == {False}
     assert {stack.compiled for stack in Plan().stacks([long])} == {True}
     assert {stack.compiled for stack in Plan(compiled="never").stacks([long])} == {False}
-    assert {stack.compiled for stack in Plan(gpu=True).stacks([short])} == {False}
+    assert {stack.compiled for stack in Plan(device="cuda").stacks([short])} == {False}
 
 
 def test_a_stack_counts_its_trial_steps():
