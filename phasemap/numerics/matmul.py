@@ -128,10 +128,16 @@ def memory() -> Path:
     return machine_file(f"product{VERSION}-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}")
 
 
-@lru_cache(maxsize=1)
 def processor() -> str:
     """By what the libraries choose their loops, and so the order of sums: the widest vectors, the processor's maker,
-    family and model, OpenBLAS's name of its loops, and the environment variables that choose others."""
+    family and model, OpenBLAS's name of its loops, the environment variables that choose others, and the threads where
+    there are several."""
+    threads = asked_threads()
+    return _loops() + (f" {threads} threads" if threads > 1 else "")
+
+
+@lru_cache(maxsize=1)
+def _loops() -> str:
     told = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", _processors(), re.MULTILINE)[::-1])  # the first processor's
     model = " ".join(told[name] for name in MODEL if name in told) or platform.processor() or platform.machine()
     with contextlib.suppress(ImportError):
