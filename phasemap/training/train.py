@@ -344,16 +344,19 @@ def _tried_stacked(trial: Trial, device: str, compiled: bool) -> bool:
 
 
 def _rounds_by_place(training: Training, compiled: bool) -> bool:
-    """Whether an operator of the network does, at a step or at an evaluation."""
+    """Whether an operator of the network does, at a step or at an evaluation, which is never compiled."""
     network, point = training.network, training.flat.clone().requires_grad_()
 
-    def run() -> None:
+    def step() -> None:
         logits = network.logits(network.layout.split(point), training._drawn(1)[0][0])
         torch.autograd.grad(logits, point, logits.detach())
+
+    def look() -> None:
         for _ in _looks(training):
             pass
 
-    return rounds_by_place(run, len(training.trials), compiled)
+    trials = len(training.trials)
+    return rounds_by_place(step, trials, compiled) or rounds_by_place(look, trials, compiled=False)
 
 
 def _bits(trials: tuple[Trial, ...], device: str, compiled: bool) -> list[list[bytes]]:
