@@ -41,12 +41,11 @@ def run(space: Space, name: str, **given: Any) -> Results:
     """
     from phasemap.command.execution import execute
     from phasemap.command.options import check_name, options
+    from phasemap.numerics import processor
 
     check_name(name)
     chosen = options(given)
-    from phasemap.numerics import matmul  # brings torch
-
-    with matmul.threads_restored():
+    with processor.threads_restored():
         status = execute(name, space, chosen, _source(space), sys.argv[0] or "python")
     return Results(name, chosen.tracking_uri or None, status)
 

@@ -24,6 +24,7 @@ from phasemap.command.dry_run import check_probes, listed, warn
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.fields import Fault
+from phasemap.numerics import processor
 from phasemap.plan.asked import asked
 from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
@@ -52,6 +53,7 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         ValueError: a store, a device, a cluster or a folder that cannot be used.
     """
     check_device(options)
+    processor.asked_threads()  # raises where it is no number
     trials = listed(space)
     check_probes(space, trials)
     warn(trials)

@@ -11,12 +11,10 @@ stack (``is_invariant``). On a GPU it is always ``torch.bmm``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import itertools
 import os
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from phasemap.numerics import processor
+
 Candidate = Callable[[Tensor, Tensor], Tensor]
 
 ONEDNN_PAYS = 2**22  # multiply-adds of one trial's product
@@ -36,8 +36,6 @@ LINE = 16  # fp32 numbers in 64 bytes: a cache line, the widest vector, and what
 MARGIN = 1.25  # times faster, for a product to be taken before one that stands earlier in CANDIDATES
 ROUNDS = 25
 VERSION = 3  # of the proof and of what is remembered
-MODEL = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU variant", "CPU part")  # in Linux' list
-CHOOSES = re.compile(r"(OPENBLAS|MKL|ONEDNN|DNNL|ATEN)_(?!.*(NUM_THREADS|VERBOSE))")  # environment variables
 
 
 @np.errstate(all="ignore")  # a diverging trial is recorded as such, not warned about
@@ -95,7 +93,7 @@ def chosen() -> str:
     requested = os.environ.get("PHASEMAP_PRODUCT")
     if requested and requested not in CANDIDATES:
         raise ValueError(f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got {requested!r}; choose one")
-    limit_threads()
+    processor.limit_threads()
     proved = _proved()
     if not proved:
         raise ValueError(
@@ -124,86 +122,8 @@ def _proved() -> list[str]:
 
 def memory() -> Path:
     """Where this machine's products are remembered, for all that moves their sums."""
-    cpu = f"{hashlib.sha256(processor().encode()).hexdigest()[:8]}-{torch.get_num_threads()}threads"
+    cpu = f"{hashlib.sha256(processor.name().encode()).hexdigest()[:8]}-{torch.get_num_threads()}threads"
     return machine_file(f"product{VERSION}-{platform.node()}-{cpu}-torch{torch.__version__}-numpy{np.__version__}")
-
-
-def processor() -> str:
-    """By what the libraries choose their loops, and so the order of sums: the widest vectors, the processor's maker,
-    family and model, OpenBLAS's name of its loops, the environment variables that choose others, and the threads where
-    there are several."""
-    threads = asked_threads()
-    return _loops() + (f" {threads} threads" if threads > 1 else "")
-
-
-@lru_cache(maxsize=1)
-def _loops() -> str:
-    told = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", _processors(), re.MULTILINE)[::-1])  # the first processor's
-    model = " ".join(told[name] for name in MODEL if name in told) or platform.processor() or platform.machine()
-    with contextlib.suppress(ImportError):
-        from threadpoolctl import threadpool_info
-
-        model = " ".join([model, *sorted({library.get("architecture", "") for library in threadpool_info()} - {""})])
-    asked = [f"{name}={value}" for name, value in sorted(os.environ.items()) if CHOOSES.match(name) and value]
-    return " ".join([torch.backends.cpu.get_cpu_capability(), model, *asked])
-
-
-def _processors() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/cpuinfo").read_text()
-    return ""
-
-
-def limit_threads() -> None:
-    """``asked_threads`` for torch and for numpy's BLAS: the number moves sums, and so it must not hang on which of the
-    two is called first."""
-    threads = asked_threads()
-    torch.set_num_threads(threads)
-    with contextlib.suppress(ImportError):  # not needed on a GPU machine
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(threads, user_api="blas")
-
-
-def asked_threads() -> int:
-    """The first number of OMP_NUM_THREADS, which may be a list, one for each level of nested loops; one if it is unset.
-
-    Raises:
-        ValueError: it does not begin with a number of threads.
-    """
-    asked = os.environ.get("OMP_NUM_THREADS", "").strip()
-    first = asked.partition(",")[0].strip() if asked else "1"
-    if not (first.isascii() and first.isdigit() and int(first)):
-        raise ValueError(
-            f"OMP_NUM_THREADS: must be a number of threads, or several with commas between them, got {asked!r}; "
-            "set it to 1, or unset it"
-        )
-    return int(first)
-
-
-asked_threads()  # already here, which is before a sweep trains: within a stack it would be that stack's fault
-
-
-def keep_memory() -> None:
-    """Freed memory stays with the process: glibc otherwise hands each large tensor back to the kernel, and pays for its
-    pages again at the next step."""
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
-        libc = ctypes.CDLL(None)
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmap_max, trim and top pad
-            libc.mallopt(option, value)
-
-
-@contextlib.contextmanager
-def threads_restored() -> Iterator[None]:
-    """Gives the caller's torch and numpy back the threads that they had before."""
-    before = torch.get_num_threads()
-    with contextlib.ExitStack() as after:
-        with contextlib.suppress(ImportError):
-            from threadpoolctl import threadpool_limits
-
-            after.enter_context(threadpool_limits(None, user_api="blas"))
-        after.callback(torch.set_num_threads, before)
-        yield
 
 
 def machine_file(name: str) -> Path:
@@ -251,7 +171,7 @@ def _seconds(candidates: dict[str, Candidate]) -> dict[str, float]:
     """Shortest time of a layer's three products, as in training. Only the shortest is the same on a busy machine, and
     only where freed memory is kept: ``onednn``, which frees the most, is else at times faster and at times slower than
     the others, by where in memory the process ends."""
-    keep_memory()
+    processor.keep_memory()
     spent: dict[str, list[float]] = {name: [] for name in candidates}
     pairs = _layer()
     for _, (name, candidate) in itertools.product(range(ROUNDS), candidates.items()):

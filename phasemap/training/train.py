@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from phasemap.networks.arithmetic import rounds_by_place
 from phasemap.networks.network import Layout
-from phasemap.numerics import matmul, random_streams
+from phasemap.numerics import matmul, processor, random_streams
 from phasemap.plan.evaluations import next_evaluation
 from phasemap.plan.keep import NEVER
 from phasemap.plan.outcome import Curve, Outcome, Result, is_curve
@@ -278,7 +278,7 @@ def origin(device: torch.device, compiled: bool) -> dict[str, str]:
     """What the last bits of a stack's numbers depend on besides the configurations."""
     gpu = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if gpu else f"cpu {matmul.processor()}",
+        "device": torch.cuda.get_device_name(device) if gpu else f"cpu {processor.name()}",
         "product": "bmm" if gpu else matmul.chosen(),
         "engine": "compiled" if compiled else "eager",
         "torch": str(torch.__version__),  # its own class of text is not read back from a checkpoint
@@ -430,5 +430,5 @@ def prepare(device: torch.device) -> None:
     """Full fp32 on every device; on a CPU its threads, and its memory kept."""
     torch.backends.cuda.matmul.fp32_precision = "ieee"
     if device.type == "cpu":
-        matmul.limit_threads()
-        matmul.keep_memory()
+        processor.limit_threads()
+        processor.keep_memory()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from phasemap.networks.network import Network
-from phasemap.numerics import matmul
+from phasemap.numerics import processor
 from phasemap.plan.trial import Trial
 from phasemap.training.checkpoint import Storage
 from phasemap.training.train import Training
@@ -166,8 +166,8 @@ class Kept:
         if not task.is_real and given.numel():
             _check_tokens(int(given.min()), int(given.max()), task.vocabulary)
         row = flat(network, self.weights)[None]
-        with matmul.threads_restored():
-            matmul.limit_threads()
+        with processor.threads_restored():
+            processor.limit_threads()
             hidden, logits = network.look(network.layout.split(row), given.to(known.dtype)[None])
         return hidden[0], logits[0]
 

@@ -18,9 +18,7 @@ from phasemap.numerics.matmul import (
     MARGIN,
     ONEDNN_PAYS,
     ROUNDS,
-    asked_threads,
     is_invariant,
-    limit_threads,
     preferred,
     product,
     ranked,
@@ -249,27 +247,6 @@ def test_a_machine_that_is_busy_most_of_the_time_chooses_as_a_quiet_one(monkeypa
     assert calls == 3 * (1 + ROUNDS)
 
 
-def test_freed_memory_is_kept_and_its_pages_are_not_fetched_again():
-    """In a process of its own: it cannot be undone."""
-    code = """
-import resource, torch
-from phasemap.numerics.matmul import keep_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(50):
-        torch.ones(4, 2**20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults())
-keep_memory()
-faults()
-print(faults())
-"""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    before, after = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).split()
-    assert int(before) > 50 * 100
-    assert int(after) < 50
-
-
 def chosen(**environment: str) -> subprocess.CompletedProcess:
     code = "from phasemap.numerics.matmul import chosen; print(chosen())"
     return subprocess.run(
@@ -280,23 +257,6 @@ def chosen(**environment: str) -> subprocess.CompletedProcess:
 def test_a_product_that_does_not_exist_is_refused_with_those_that_do():
     message = f"PHASEMAP_PRODUCT: must be one of {', '.join(CANDIDATES)}, got 'mkl'; choose one"
     assert message in chosen(PHASEMAP_PRODUCT="mkl").stderr
-
-
-@pytest.mark.parametrize(
-    ("asked", "threads"), [("1", 1), ("4", 4), ("4,2", 4), (" 3 , 2,1", 3), ("", 1), (" ", 1), (None, 1)]
-)
-def test_the_number_of_threads_is_the_first_that_the_environment_lists(monkeypatch, asked, threads):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    if asked is not None:
-        monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    assert asked_threads() == threads
-
-
-@pytest.mark.parametrize("asked", ["0", "-1", "two", ",2", "1.5", "4 2"])
-def test_what_is_no_number_of_threads_is_refused(monkeypatch, asked):
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    with pytest.raises(ValueError, match=f"OMP_NUM_THREADS: must be .*, got '{asked}'; set it to 1, or unset it"):
-        limit_threads()
 
 
 def test_a_listed_number_of_threads_is_the_products(tmp_path):
@@ -328,7 +288,7 @@ def test_a_product_that_is_not_proved_here_is_refused_by_name(tmp_path):
     ],
 )
 def test_what_chooses_other_loops_is_part_of_a_results_device_and_has_a_proof_of_its_own(name, other):
-    code = "from phasemap.numerics import matmul; print(matmul.processor()); print(matmul.memory())"
+    code = "from phasemap.numerics import matmul, processor; print(processor.name()); print(matmul.memory())"
     kept = {key: value for key, value in os.environ.items() if key != name}
     threads = {"OPENBLAS_NUM_THREADS": "1", "MKL_VERBOSE": "0"}  # these move no sum
 

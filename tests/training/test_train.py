@@ -14,7 +14,7 @@ import pytest
 import torch
 from small import MLP, PARITY, TRANSFORMER, facts, finish, mixed, trained
 
-from phasemap.numerics import matmul
+from phasemap.numerics import processor
 from phasemap.plan.outcome import CURVES, DEFINITIONS
 from phasemap.plan.trial import Trial
 from phasemap.probes import names
@@ -397,7 +397,7 @@ def test_rows_kept_are_unchanged():
 
 def test_a_result_says_what_its_last_bits_depend_on():
     notes = trained([MLP.replace(steps=20)]).popitem()[1].notes
-    assert notes["device"] == f"cpu {matmul.processor()}"
+    assert notes["device"] == f"cpu {processor.name()}"
     assert notes["device"].startswith(f"cpu {torch.backends.cpu.get_cpu_capability()} ")
     assert notes["engine"] == "eager"
     assert notes["torch"] == torch.__version__
