@@ -17,6 +17,7 @@ from phasemap.command.execution import BAD_INPUT, INTERRUPTED, OK
 from phasemap.command.options import FIELDS, Parser, check_name, options
 from phasemap.command.signals import piped
 from phasemap.fields import Fault
+from phasemap.numerics import processor
 from phasemap.plan.space_file import explain, load, source_of, with_overrides
 
 
@@ -51,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
         chosen = options({**given, "figures": not arguments.no_figures}, prefix="--")
     except Fault as fault:
         raise ValueError(str(fault)) from fault  # no fault of the file
+    processor.let_waiting_threads_yield()  # a space file may load torch
     with terminal.Doing(f"reading {arguments.space}", plain=False):
         space = load(arguments.space).override(arguments.set)
     name = arguments.space.stem if arguments.name is None else arguments.name

@@ -259,6 +259,15 @@ def test_a_number_of_threads_that_is_none_is_refused_before_anything_is_recorded
     assert MlflowClient(tracking_uri=f"sqlite:///{stored / 'mlflow.db'}").get_experiment_by_name("tiny") is None
 
 
+def test_threads_are_told_how_to_wait_before_a_space_file_loads_torch(tmp_path):
+    look = 'import os, sys\nprint("torch" in sys.modules, os.environ.get("OMP_WAIT_POLICY"))\nimport torch\n'
+    (tmp_path / "own.py").write_text(look + space_text())
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    words = [sys.executable, "-m", "phasemap.sweep", "own.py", "--dry-run"]
+    told = subprocess.check_output(words, cwd=tmp_path, text=True, env=environment | {"OMP_NUM_THREADS": "2"})
+    assert told.startswith("False passive\n")
+
+
 def test_phases_that_the_evaluations_cannot_tell_are_warned_of_before_the_start(folder, capsys):
     coarse = ["tiny.py", "--dry-run", "--set", "delay_limit=40"]
     assert sweep.main(coarse) == 0

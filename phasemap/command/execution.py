@@ -52,8 +52,8 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         Fault: a broken rule.
         ValueError: a store, a device, a cluster or a folder that cannot be used.
     """
+    processor.let_waiting_threads_yield()
     check_device(options)
-    processor.asked_threads()  # raises where it is no number
     trials = listed(space)
     check_probes(space, trials)
     warn(trials)

@@ -38,7 +38,7 @@ for variable, value in (
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from phasemap.numerics import matmul
+from phasemap.numerics import matmul, processor
 from phasemap.plan.stack import Slots
 from phasemap.scheduling import cores
 from phasemap.words import first_line
@@ -69,6 +69,9 @@ def connect(address: str | None, wanted: Resources) -> None:
     _quiet_deaths()
     threads = str(max(1, int(wanted.cpus)))
     variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    if wanted.cpus >= 2:
+        policy, value = processor.YIELD
+        variables[policy] = os.environ.get(policy, value)
     variables["PYTHONPATH"] = _import_path(address)
     variables |= {name: value for name, value in os.environ.items() if name.startswith("PHASEMAP_")}
     if address:

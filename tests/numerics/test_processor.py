@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from phasemap.numerics.processor import asked_threads, limit_threads
+from phasemap.numerics.processor import asked_threads, let_waiting_threads_yield, limit_threads
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,19 @@ def test_what_is_no_number_of_threads_is_refused(monkeypatch, asked):
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     with pytest.raises(ValueError, match=f"OMP_NUM_THREADS: must be .*, got '{asked}'; set it to 1, or unset it"):
         limit_threads()
+
+
+@pytest.mark.parametrize(
+    ("threads", "given", "policy"),
+    [("2", "", "passive"), ("1", "", ""), ("2", "active", "active"), ("1", "active", "active")],
+)
+def test_several_threads_yield_where_they_wait_unless_asked_otherwise(monkeypatch, threads, given, policy):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    if not given:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    let_waiting_threads_yield()
+    assert os.environ.get("OMP_WAIT_POLICY", "") == policy
 
 
 def test_freed_memory_is_kept_and_its_pages_are_not_fetched_again():

@@ -175,6 +175,22 @@ def test_workers_keep_the_users_import_path_behind_ours_and_a_long_temporary_fol
 
 
 @pytest.mark.long
+def test_a_worker_of_two_cores_has_two_threads_that_yield_where_they_wait(tmp_path):
+    told = output(
+        """
+        cluster.leave()
+        cluster.connect(None, cluster.Resources(cpus=2, gpus=0))
+        actor = Actor.remote()
+        for name in ("NUM_THREADS", "WAIT_POLICY"):
+            print(ray.get(actor.call.remote(lambda: os.environ[f"OMP_{name}"])))
+        cluster.leave()
+        """,
+        tmp_path,
+    )
+    assert told == "2\npassive\n"
+
+
+@pytest.mark.long
 def test_only_lent_cores_are_slots(tmp_path):
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{one}]); from phasemap.scheduling import cores; print(cores.lent())"
