@@ -91,7 +91,7 @@ class Storage:
         its step, the most advanced first, then those that start from nothing."""
         where = torch.device(device)
         here = origin(where, compiled)
-        at: dict[tuple[int, bool], list[tuple[Trial, dict[str, Any]]]] = {}
+        at: dict[tuple[int, bool, int], list[tuple[Trial, dict[str, Any]]]] = {}
         fresh, stacks = [], []
 
         def refuse(made: str) -> None:
@@ -106,7 +106,8 @@ class Storage:
             if content is None:
                 fresh.append(trial)
             else:
-                how = content["step"], content["origin"]["engine"] == "compiled"
+                measured = content["curves"].get("train_loss", [(0, 0.0)])[-1][0]  # a kept state's step may be due yet
+                how = content["step"], content["origin"]["engine"] == "compiled", measured
                 at.setdefault(how, []).append((trial, content))
         for how in sorted(at, reverse=True):
             training = _stack(at[how], how[0], where, how[1], sources or {})

@@ -136,6 +136,21 @@ def test_what_goes_on_and_is_killed_before_its_first_evaluation_still_takes_it(s
     assert facts(found[long.id]) == facts(trained([long])[long.id])
 
 
+def test_what_is_killed_when_one_trial_of_two_has_written_its_first_checkpoint_measures_the_other_too(storage):
+    trials = [MLP, MLP.replace(seed=1)]
+    short(storage, trials)
+    longest = [trial.replace(steps=100) for trial in trials]
+    (training,) = storage.resume(tuple(longest))
+    assert training.due
+    assert training.evaluate() == []
+    storage.save(training)
+    storage.remove(longest[1].id)
+    begun, found, _ = gone_on(storage, longest)
+    assert begun == [60, 60]
+    whole = trained(longest)
+    assert {key: facts(one) for key, one in found.items()} == {key: facts(one) for key, one in whole.items()}
+
+
 def test_only_the_budget_may_differ_and_a_shorter_one_takes_nothing_from_a_longer(storage):
     short(storage, [MLP])
     for other in (MLP.replace(seed=9, steps=90), MLP.replace(weight_decay=0.5, steps=90), MLP.replace(steps=50)):
