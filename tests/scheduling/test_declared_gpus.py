@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,7 @@ def seen(monkeypatch, tmp_path, wanted: cluster.Resources, device: str) -> tuple
     class Telling(ray_tune.StackTrainable):
         def step(self) -> dict[str, Any]:
             found = super().step()
+            time.sleep(1)  # or the first worker has done all before the second has started
             return found | {"sees": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
     tell = ray_tune.WorkSearcher.on_trial_complete
