@@ -45,6 +45,7 @@ def run(space: Space, name: str, **given: Any) -> Results:
 
     check_name(name)
     chosen = options(given)
+    processor.let_waiting_threads_yield()
     with processor.threads_restored():
         status = execute(name, space, chosen, _source(space), sys.argv[0] or "python")
     return Results(name, chosen.tracking_uri or None, status)

@@ -24,7 +24,6 @@ from phasemap.command.dry_run import check_probes, listed, warn
 from phasemap.command.figures import analysis
 from phasemap.command.options import Options
 from phasemap.fields import Fault
-from phasemap.numerics import processor
 from phasemap.plan.asked import asked
 from phasemap.plan.keep import NOTHING, Keep
 from phasemap.plan.space import Space
@@ -52,7 +51,6 @@ def execute(name: str, space: Space, options: Options, source: str, file: str) -
         Fault: a broken rule.
         ValueError: a store, a device, a cluster or a folder that cannot be used.
     """
-    processor.let_waiting_threads_yield()
     check_device(options)
     trials = listed(space)
     check_probes(space, trials)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-YIELD = ("OMP_WAIT_POLICY", "passive")
 MODEL = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU variant", "CPU part")  # in Linux' list
 CHOOSES = re.compile(r"(OPENBLAS|MKL|ONEDNN|DNNL|ATEN)_(?!.*(NUM_THREADS|VERBOSE))")  # environment variables
 
@@ -27,7 +26,7 @@ def name() -> str:
 
 @lru_cache(maxsize=1)
 def _loops() -> str:
-    import torch
+    import torch  # and with it numpy, whose BLAS is asked below
 
     told = dict(re.findall(r"^([^\t:]+?)\s*: *(.*)$", _processors(), re.MULTILINE)[::-1])  # the first processor's
     model = " ".join(told[name] for name in MODEL if name in told) or platform.processor() or platform.machine()
@@ -69,8 +68,12 @@ def let_waiting_threads_yield() -> None:
     Raises:
         ValueError: as ``asked_threads``.
     """
-    if asked_threads() > 1:
-        os.environ.setdefault(*YIELD)
+    os.environ.update(waiting(asked_threads()))
+
+
+def waiting(threads: int) -> dict[str, str]:
+    """The environment variables by which so many threads yield where they wait; what is set already stays."""
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")} if threads > 1 else {}
 
 
 def limit_threads() -> None:

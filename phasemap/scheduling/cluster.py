@@ -69,9 +69,7 @@ def connect(address: str | None, wanted: Resources) -> None:
     _quiet_deaths()
     threads = str(max(1, int(wanted.cpus)))
     variables = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
-    if wanted.cpus >= 2:
-        policy, value = processor.YIELD
-        variables[policy] = os.environ.get(policy, value)
+    variables |= processor.waiting(int(threads))
     variables["PYTHONPATH"] = _import_path(address)
     variables |= {name: value for name, value in os.environ.items() if name.startswith("PHASEMAP_")}
     if address:

@@ -22,7 +22,7 @@ import torch
 
 from phasemap.plan.trial import Trial
 from phasemap.training import longer
-from phasemap.training.train import Sources, Training, begin, origin, prepare
+from phasemap.training.train import Sources, Training, begin, measured, origin, prepare
 
 MAGIC = b"phasemap checkpoint 2\n"
 ANSWER = 30.0  # seconds a store may take to answer at the start
@@ -106,8 +106,8 @@ class Storage:
             if content is None:
                 fresh.append(trial)
             else:
-                measured = content["curves"].get("train_loss", [(0, 0.0)])[-1][0]  # a kept state's step may be due yet
-                how = content["step"], content["origin"]["engine"] == "compiled", measured
+                seen = measured(content["curves"])  # trials that are still to be measured here go by themselves
+                how = content["step"], content["origin"]["engine"] == "compiled", seen
                 at.setdefault(how, []).append((trial, content))
         for how in sorted(at, reverse=True):
             training = _stack(at[how], how[0], where, how[1], sources or {})

@@ -161,8 +161,7 @@ class Training:
     def due(self) -> bool:
         """Whether this step is an evaluation that was not taken yet, as where a longer budget goes on."""
         trial = self.trials[0]
-        taken = self.curves.get(trial.id, {}).get("train_loss", [(0, 0.0)])[-1][0]
-        return taken < self.step == next_evaluation(trial, self.step - 1)
+        return measured(self.curves.get(trial.id, {})) < self.step == next_evaluation(trial, self.step - 1)
 
     def evaluate(self) -> list[Result]:
         """Measures all trials at this step; those that ended leave the stack as results."""
@@ -264,6 +263,11 @@ class Training:
         share = (time.perf_counter() - start) / max(len(self.trials), 1)
         for trial in self.trials:
             self.seconds[trial.id] = self.seconds.get(trial.id, 0.0) + share
+
+
+def measured(curves: Mapping[str, list[tuple[int, float]]]) -> int:
+    """The step of a trial's last evaluation; 0 before the first."""
+    return curves.get("train_loss", [(0, 0.0)])[-1][0]
 
 
 def without_gpu() -> str:
